@@ -1,0 +1,1 @@
+# Build of doc/.

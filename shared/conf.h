@@ -1,0 +1,115 @@
+/*
+ * The configuration as a checked tree, and the table of keys that checks it. One file for the whole
+ * product: both daemons check all of it with the same table (shared/conf_schema.c), so that --check on
+ * either says the same. Core: yaml.c (the shell) builds the raw tree, conf_check() types it.
+ *
+ * Every fault found goes into a report with file, line, column and width; the report prints them sorted
+ * by line, at most 20, with the line and a caret.
+ */
+#pragma once
+
+#include <stdio.h>
+
+#include "shared/addr.h"
+#include "shared/units.h"
+
+enum conf_kind { CONF_SCALAR, CONF_MAP, CONF_LIST };
+
+struct conf_pos {
+	uint32_t file;	 /* index into conf.files */
+	uint32_t line;	 /* from 1 */
+	uint32_t column; /* from 1, in characters */
+	uint32_t width;	 /* characters to underline */
+};
+
+struct conf_key; /* a row of the table, below */
+
+struct conf_node {
+	enum conf_kind kind;
+	struct span name; /* key in the parent map; {0} in a list */
+	struct conf_pos name_pos, pos;
+	struct span text; /* a scalar as written, quotes resolved */
+	const struct conf_key *key;
+	uint64_t num;	  /* durations in ns, sizes in bytes, counts, ports, booleans 0/1, enum index */
+	struct rate rate; /* CONF_RATE */
+	double ratio;	  /* CONF_PERCENT: 90% is 90.0 */
+	struct addr addr; /* CONF_ADDRESS (with port), CONF_IP */
+	struct cidr cidr; /* CONF_CIDR */
+	struct conf_node *parent, *first, *last, *next;
+	size_t count; /* children */
+};
+
+struct conf {
+	struct conf_node *root; /* a map; never NULL after conf_load, maybe empty */
+	char **files;		/* the main file first, then what `include` named */
+	char **texts;
+	size_t *text_lens;
+	size_t file_count;
+};
+
+/* --- faults ---------------------------------------------------------------------------------- */
+struct conf_report;
+struct conf_report *conf_report_new(void);
+void conf_report_free(struct conf_report *r);
+/* hint: NULL, or what follows the caret, such as "did you mean 'balance'?". */
+void conf_error(struct conf_report *r, struct conf_pos pos, const char *hint, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+void conf_warning(struct conf_report *r, struct conf_pos pos, const char *hint, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+size_t conf_report_errors(const struct conf_report *r);
+size_t conf_report_warnings(const struct conf_report *r);
+/* Everything for people, in the shape of the man page. */
+void conf_report_print(const struct conf_report *r, const struct conf *conf, FILE *to);
+/* One "file:line:col: error: text" without source lines, sorted; NULL past the end. Returns owned. */
+char *conf_report_line(const struct conf_report *r, const struct conf *conf, size_t index);
+/* The candidate nearest to `word` (Damerau-Levenshtein, at most a third of its length), or NULL. */
+const char *did_you_mean(struct span word, const char *const *candidates, size_t count);
+
+/* --- loading --------------------------------------------------------------------------------- */
+/* Reads FILE and what it includes, checks everything against the table. Returns the tree even when the
+ * report has errors (so that the caller's own checks can add theirs); the caller looks at the report.
+ * NULL only when out of memory. Returns owned. (yaml.c) */
+struct conf *conf_load(const char *file, struct conf_report *report);
+/* The same from memory; `name` stands for the file in messages; includes are not followed. */
+struct conf *conf_load_text(const char *name, struct span text, struct conf_report *report);
+void conf_free(struct conf *c);
+/* SHA-256 over the meaning (names and values in order, not comments or layout): equal on both boxes
+ * exactly when they run the same configuration. (digest.c) */
+void conf_digest(const struct conf *c, uint8_t out[32]);
+
+/* --- asking ---------------------------------------------------------------------------------- */
+/* A child by name; NULL if not written. path may be dotted: "timeouts.idle". */
+const struct conf_node *conf_find(const struct conf_node *map, const char *path);
+/* What is written at path under map, or else the table's default for it (map must have been checked).
+ * Asking for a path that the table does not know is a bug (ASSERT). */
+uint64_t conf_u64(const struct conf_node *map, const char *path);
+bool conf_bool(const struct conf_node *map, const char *path);
+struct span conf_text(const struct conf_node *map, const char *path); /* {0} when there is no default */
+#define conf_each(child, node) \
+	for (const struct conf_node *child = (node) ? (node)->first : NULL; child; child = child->next)
+
+/* --- the table ------------------------------------------------------------------------------- */
+#define CONF_TYPES(X) \
+	X(MAP, "map") /* of the keys in .keys */ \
+	X(NAMED, "map of names") /* any name -> .value */ \
+	X(LIST, "list") /* of .value; a lone value is taken as a list of one */ \
+	X(TEXT, "text") \
+	X(NAME, "name") /* letters, digits, - _ . */ \
+	X(BOOL, "true or false") \
+	X(COUNT, "whole number") \
+	X(DURATION, "duration") \
+	X(SIZE, "size") \
+	X(RATE, "rate") \
+	X(PERCENT, "percentage") \
+	X(ENUM, "one of") \
+	X(ADDRESS, "address:port") \
+	X(IP, "IP address") \
+	X(CIDR, "network") \
+	X(FILE, "file") \
+	X(REF, "name defined under") /* .ref: where the names are, such as "pools" */ \
+	X(ONE_OF_SHAPES, "either form") /* .value by kind of node: scalar, map or list */
+enum conf_type {
+#define X(name, text) CONF_##name,
+	CONF_TYPES(X)
+#undef X
+};
