@@ -25,7 +25,8 @@ struct addr {
 int addr_parse(struct span text, struct addr *ret_addr, struct err *err);
 /* An address without a port: "10.0.0.1", "fd00::1". */
 int addr_parse_ip(struct span text, struct addr *ret_addr, struct err *err);
-/* "10.0.0.1:80", "[fd00::1]:80"; an IPv4-mapped IPv6 address is shown as IPv4. Returns the length. */
+/* "10.0.0.1:80", "[fd00::1]:80"; an IPv4-mapped IPv6 address is shown as IPv4. Returns the length.
+ */
 size_t addr_format(const struct addr *a, char out[ADDR_TEXT_MAX]);
 /* The same without port and brackets. */
 size_t addr_format_ip(const struct addr *a, char out[ADDR_TEXT_MAX]);
@@ -47,4 +48,6 @@ struct cidr {
  * cidr_contains masks them, and a virtual IP such as 10.0.0.100/24 keeps its address. */
 int cidr_parse(struct span text, struct cidr *ret_cidr, struct err *err);
 bool cidr_contains(const struct cidr *c, const struct addr *a);
+/* The same address, whatever the prefix lengths. */
+bool cidr_same_host(const struct cidr *a, const struct cidr *b);
 size_t cidr_format(const struct cidr *c, char out[ADDR_TEXT_MAX]);

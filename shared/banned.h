@@ -4,8 +4,16 @@
  */
 #pragma once
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1 /* this comes before config.h could say it */
+#endif
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#pragma GCC poison strcpy strcat strncpy strncat sprintf vsprintf gets strtok atoi atol atoll atof alloca
+#undef alloca
+#undef sprintf /* a macro with clang and _FORTIFY_SOURCE */
+#undef vsprintf
+#pragma GCC poison strcpy strcat strncpy strncat sprintf vsprintf gets strtok atoi atol atoll atof \
+	alloca

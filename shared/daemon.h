@@ -1,11 +1,12 @@
 /*
- * What every daemon does at start and stop: common flags, signals through libev, the service manager,
- * and giving up privileges. Daemons stay in the foreground.
+ * What every daemon does at start and stop: common flags, signals through libev, the service
+ * manager, and giving up privileges. Daemons stay in the foreground.
  */
 #pragma once
 
 #include <ev.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "shared/err.h"
 #include "shared/log.h"
@@ -17,14 +18,18 @@ struct daemon_options {
 	const char *run_dir;   /* --run-dir; default /run/tandem */
 	const char *state_dir; /* --state-dir; default /var/lib/tandem */
 	const char *user;      /* --user; default NULL: stay who we are */
+	bool log_level_given;  /* --log-level was there: it wins over the file */
 	bool check;	       /* --check: validate and exit */
 };
 
-/* Parses the flags of both daemons (and the -h/--version output, given `about` and the `features` line);
- * returns -1 to go on, else the exit code: 0 after --help or --version, 2 on a wrong flag, with words
- * and the nearest flag on stderr. Opens the log. */
-int daemon_parse(struct daemon_options *o, int argc, char **argv, const char *program, const char *about,
-	const char *features);
+/* Parses the flags of both daemons (and the -h/--version output, given `about` and the `features`
+ * line); returns -1 to go on, else the exit code: 0 after --help or --version, 2 on a wrong flag,
+ * with words and the nearest flag on stderr. Opens the log. */
+int daemon_parse(struct daemon_options *o, int argc, char **argv, const char *program,
+	const char *about, const char *features);
+
+/* What the file's log.level says takes effect, unless the flag was given. */
+void daemon_log_level(const struct daemon_options *o, struct span level);
 
 struct daemon_signals { /* embed; all are called on the loop */
 	struct ev_loop *loop;
@@ -37,7 +42,8 @@ struct daemon_signals { /* embed; all are called on the loop */
 /* Also ignores SIGPIPE. */
 void daemon_signals_start(struct daemon_signals *s);
 
-/* sd_notify, a no-op outside systemd: READY=1, RELOADING=1 (with MONOTONIC_USEC), STOPPING=1, STATUS=... */
+/* sd_notify, a no-op outside systemd: READY=1, RELOADING=1 (with MONOTONIC_USEC), STOPPING=1,
+ * STATUS=... */
 void daemon_ready(void);
 void daemon_reloading(void);
 void daemon_stopping(void);
@@ -46,9 +52,10 @@ void daemon_status(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 double daemon_watchdog_interval(void);
 void daemon_watchdog_beat(void);
 
-/* Becomes `user` (its uid, gid, groups), keeps only the named capabilities (as permitted, effective and
- * ambient), sets no_new_privs. Nothing when user is NULL. */
-int daemon_drop_privileges(const char *user, const int *capabilities, unsigned count, struct err *err);
+/* Becomes `user` (its uid, gid, groups), keeps only the named capabilities (as permitted, effective
+ * and ambient), sets no_new_privs. Nothing when user is NULL. */
+int daemon_drop_privileges(
+	const char *user, const int *capabilities, unsigned count, struct err *err);
 /* Creates dir (mode) with its missing parents if needed. */
 int daemon_make_dir(const char *dir, unsigned mode, struct err *err);
 /* RLIMIT_NOFILE to its hard limit; returns the number of files now allowed. */

@@ -1,6 +1,6 @@
 /*
- * What went wrong, in words for a person. Fallible functions return -1 and fill one; the caller that
- * decides what to do about it logs it, once.
+ * What went wrong, in words for a person. Fallible functions return -1 and fill one; the caller
+ * that decides what to do about it logs it, once.
  */
 #pragma once
 

@@ -49,6 +49,6 @@ static inline void list_remove(struct list *e)
 
 #define list_item(ptr, type, member) container_of(ptr, type, member)
 #define list_each(it, head) for (struct list *it = (head)->next; it != (head); it = it->next)
-#define list_each_safe(it, head) \
+#define list_each_safe(it, head)                                                  \
 	for (struct list *it = (head)->next, *it##_next = it->next; it != (head); \
 		it = it##_next, it##_next = it->next)

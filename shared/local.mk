@@ -6,8 +6,12 @@ shared_libcore_a_SOURCES = \
 	shared/banned.h \
 	shared/buf.c shared/buf.h \
 	shared/conf.c shared/conf.h \
+	shared/conf_build.h \
+	shared/conf_check.c \
 	shared/conf_report.c \
+	shared/conf_rules.c \
 	shared/conf_schema.c shared/conf_schema.h \
+	shared/conf_type.c \
 	shared/err.c shared/err.h \
 	shared/list.h \
 	shared/map.c shared/map.h \
@@ -15,12 +19,16 @@ shared_libcore_a_SOURCES = \
 	shared/span.c shared/span.h \
 	shared/units.c shared/units.h
 shared_libshell_a_SOURCES = \
+	shared/conf_digest.c \
+	shared/conf_load.c \
 	shared/daemon.c shared/daemon.h \
 	shared/digest.c shared/digest.h \
 	shared/log.c shared/log.h \
 	shared/rpc.c shared/rpc.h \
 	shared/rpc_client.c \
 	shared/rpc_link.c \
+	shared/rpc_socket.c shared/rpc_socket.h \
+	shared/rpc_wire.c shared/rpc_wire.h \
 	shared/yaml.c
 shared_libshell_a_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) $(YAML_CFLAGS) $(CAP_CFLAGS) $(SYSTEMD_CFLAGS)
 CORE_LIBS = shared/libcore.a

@@ -1,6 +1,6 @@
 /*
- * Hash map from byte strings to pointers; keeps copies of its keys. Keyed hashing (SipHash-like, seeded
- * per map) so that a client who chooses keys cannot choose collisions.
+ * Hash map from byte strings to pointers; keeps copies of its keys. Keyed hashing (SipHash-like,
+ * seeded per map) so that a client who chooses keys cannot choose collisions.
  */
 #pragma once
 

@@ -41,7 +41,8 @@ static inline struct span span_from(struct span s, size_t from)
 
 static inline bool span_starts(struct span s, struct span prefix)
 {
-	return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.ptr, prefix.ptr, prefix.len) == 0);
+	return s.len >= prefix.len &&
+	       (prefix.len == 0 || memcmp(s.ptr, prefix.ptr, prefix.len) == 0);
 }
 
 /* ASCII only, whatever the locale says. */
@@ -61,3 +62,5 @@ char *span_dup(struct span s);
 int span_copy(struct span s, char *out, size_t size);
 /* Decimal digits only, whole span, no sign; -1 on anything else or overflow of max. */
 int span_to_u64(struct span s, uint64_t max, uint64_t *ret_value);
+/* Offset of the first byte that is not part of well-formed UTF-8 (RFC 3629), or s.len. */
+size_t span_utf8(struct span s);

@@ -24,6 +24,8 @@ int rate_parse(struct span text, struct rate *ret_rate, struct err *err);
 int percent_parse(struct span text, double *ret_pct, struct err *err);
 /* The shortest exact text: 1500000000 -> "1500ms". Returns the length. */
 size_t duration_format(uint64_t ns, char *out, size_t size);
+/* Likewise: 65536 -> "64KiB", 1000 -> "1000B". */
+size_t size_format(uint64_t bytes, char *out, size_t size);
 /* RFC 3339 with milliseconds, UTC: "2026-11-22T01:02:03.004Z"; out takes 25 bytes. */
 void time_format(uint64_t realtime_ns, char out[25]);
 uint64_t monotonic_ns(void);

@@ -1,0 +1,41 @@
+/*
+ * Between the modules that make a configuration: raw tree (yaml.c), files and includes
+ * (conf_load.c), types (conf_check.c), and the rules that take several keys (conf_rules.c). Nobody
+ * else needs this.
+ */
+#pragma once
+
+#include "shared/conf_schema.h"
+
+struct conf *conf_new(void); /* NULL when out of memory; the root is an empty map */
+/* Takes text (may be NULL: the file could not be read), copies name. Returns its index or -1. */
+int conf_add_file(struct conf *c, const char *name, char *text, size_t len);
+
+/* Copies name and text. NULL when out of memory. */
+struct conf_node *conf_node_new(enum conf_kind kind, struct span name, struct span text);
+void conf_node_free(struct conf_node *n); /* with all below it */
+void conf_node_append(struct conf_node *parent, struct conf_node *child);
+/* "pool 'api'", "'health' of pool 'api'", "route 2 of listener 'http'", "the top level". */
+void conf_node_describe(const struct conf_node *n, char *out, size_t size);
+/* " (line 12)", or with the file where that is another than pos's. */
+void conf_place(
+	const struct conf *c, struct conf_pos of, struct conf_pos from, char *out, size_t size);
+
+/* Near words one at a time: start with best = near_limit(word); true for one nearer than all
+ * before. */
+size_t near_limit(struct span word);
+bool is_nearer(struct span word, struct span candidate, size_t *best);
+
+/* One scalar by its row: fills num and the like. hint gets a remedy or "". */
+int conf_type_scalar(
+	const struct conf_key *key, struct conf_node *n, struct err *err, char *hint, size_t size);
+
+/* Types c->root by the table, in place; faults go to the report. -1: out of memory. */
+int conf_check(struct conf *c, const struct conf_key *top, struct conf_report *report);
+/* What several keys say together, of the typed tree of conf_schema. -1: out of memory. */
+int conf_rules(const struct conf *c, struct conf_report *report);
+
+/* Text of file `file` of c to a raw tree. 1: the tree is not usable (reported). -1: out of memory.
+ */
+int yaml_read(
+	struct conf *c, uint32_t file, struct conf_report *report, struct conf_node **ret_root);

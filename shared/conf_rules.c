@@ -1,0 +1,337 @@
+/*
+ * Rules that take several keys: what a pair needs to be safe, addresses written twice, listeners
+ * that lead nowhere. Looks only at what conf_check() found good.
+ */
+#include <stdlib.h>
+
+#include "shared/assert.h"
+#include "shared/conf_build.h"
+#include "shared/map.h"
+
+enum { PATHS_MAX = 8, LEASE_MARGIN_MS = 15 };
+
+struct rules {
+	const struct conf *conf;
+	struct conf_report *report;
+	bool no_memory;
+};
+
+/* A child that is written and good, else NULL. */
+static const struct conf_node *good(const struct conf_node *map, const char *path)
+{
+	const struct conf_node *n = map && !map->broken ? conf_find(map, path) : NULL;
+
+	return n && n->key && !n->broken ? n : NULL;
+}
+
+static struct conf_pos name_or_value(const struct conf_node *n)
+{
+	return n->name.len ? n->name_pos : n->pos;
+}
+
+/* The first node with the same text as this, which is remembered otherwise; NULL when it is new. */
+static const struct conf_node *seen_before(
+	struct rules *r, struct map *seen, struct span text, const struct conf_node *n)
+{
+	const struct conf_node *first = map_get(seen, text);
+
+	if (!first && map_put(seen, text, (void *)(uintptr_t)n) < 0)
+		r->no_memory = true;
+	return first;
+}
+
+/* Every member of a named map has its own number at `key`. */
+static void check_own_number(struct rules *r, const struct conf_node *named, const char *key)
+{
+	const struct conf_node *owner[256] = {NULL};
+
+	conf_each (member, named) {
+		const struct conf_node *n = good(member, key);
+		char place[160];
+
+		if (!n)
+			continue;
+		ASSERT(n->num < countof(owner));
+		if (!owner[n->num]) {
+			owner[n->num] = member;
+			continue;
+		}
+		conf_place(r->conf, owner[n->num]->name_pos, n->pos, place, sizeof(place));
+		conf_error(r->report, n->pos, NULL, "%s %llu belongs to %s '%.*s' already%s", key,
+			(unsigned long long)n->num, named->key->noun, SPAN_ARG(owner[n->num]->name),
+			place);
+	}
+}
+
+/* --- failover -------------------------------------------------------------------------------- */
+
+/* Every path of `a` is one of `b` too; addresses are compared once. */
+static void check_paths(
+	struct rules *r, const struct conf_node *a, const struct conf_node *b, bool addresses)
+{
+	const struct conf_node *of_a = good(a, "paths"), *of_b = good(b, "paths");
+
+	conf_each (path, of_a) {
+		const struct conf_node *other = NULL;
+		char place[160];
+
+		conf_each (candidate, of_b)
+			if (span_eq(candidate->name, path->name))
+				other = candidate;
+		conf_place(r->conf, path->name_pos, b->name_pos, place, sizeof(place));
+		if (of_b && !other)
+			conf_error(r->report, of_b->name_pos, NULL,
+				"node '%.*s' has no path '%.*s', which node '%.*s' has%s",
+				SPAN_ARG(b->name), SPAN_ARG(path->name), SPAN_ARG(a->name), place);
+		if (!other || !addresses || path->broken || other->broken)
+			continue;
+		if (addr_eq_ip(&path->addr, &other->addr))
+			conf_error(r->report, other->pos, NULL,
+				"both nodes have the same address on path '%.*s'",
+				SPAN_ARG(path->name));
+		else if (path->addr.sa.sa_family != other->addr.sa.sa_family)
+			conf_error(r->report, other->pos, NULL,
+				"path '%.*s' is IPv4 on one node and IPv6 on the other",
+				SPAN_ARG(path->name));
+	}
+}
+
+static void check_virtual_ips(
+	struct rules *r, const struct conf_node *groups, const struct conf_node *nodes)
+{
+	struct map seen;
+
+	map_init(&seen, 4096);
+	conf_each (node, nodes)
+		conf_each (path, good(node, "paths"))
+			if (!path->broken) {
+				char text[ADDR_TEXT_MAX];
+
+				addr_format_ip(&path->addr, text);
+				seen_before(r, &seen, span_of(text), path);
+			}
+	conf_each (group, groups)
+		conf_each (ip, good(group, "virtual_ips")) {
+			const struct conf_node *first;
+			char text[ADDR_TEXT_MAX], place[160];
+			struct span alone;
+
+			if (ip->broken)
+				continue;
+			cidr_format(&ip->cidr, text);
+			alone = span_make(text, span_find(span_of(text), '/', 0));
+			first = seen_before(r, &seen, alone, ip);
+			if (!first)
+				continue;
+			conf_place(r->conf, first->pos, ip->pos, place, sizeof(place));
+			conf_error(r->report, ip->pos, NULL, "address %.*s is %s already%s",
+				SPAN_ARG(alone),
+				first->key->type == CONF_TYPE_CIDR ? "a virtual IP"
+								   : "a node's own",
+				place);
+		}
+	map_fini(&seen);
+}
+
+static void check_group_paths(
+	struct rules *r, const struct conf_node *group, const struct conf_node *paths)
+{
+	conf_each (wanted, good(group, "paths")) {
+		size_t best = near_limit(wanted->text);
+		const struct conf_node *near = NULL;
+		char hint[128];
+		bool found = span_eq(wanted->text, SPAN("all"));
+
+		conf_each (path, paths) {
+			found = found || span_eq(path->name, wanted->text);
+			if (is_nearer(wanted->text, path->name, &best))
+				near = path;
+		}
+		if (found || wanted->broken || !paths)
+			continue;
+		if (near)
+			snprintf(hint, sizeof(hint), "did you mean '%.*s'?", SPAN_ARG(near->name));
+		conf_error(r->report, wanted->pos, near ? hint : NULL,
+			"path '%.*s' is not one of the nodes'", SPAN_ARG(wanted->text));
+	}
+}
+
+struct times {
+	uint64_t heartbeat, lease, silence, probe,
+		claim_window; /* ms in the profiles, ns when read */
+};
+
+/* The profile's times with what is written beside it; false when that is faulty itself. */
+static bool read_times(const struct conf_node *failover, struct times *t)
+{
+	static const struct times profiles[] = {
+		{10, 40, 55, 10, 40}, {50, 250, 300, 50, 150}, {200, 1000, 1200, 100, 400}};
+	const struct conf_node *profile = conf_find(failover, "profile");
+	const struct conf_node *times = conf_find(failover, "times");
+	const char *const names[] = {"heartbeat", "lease", "silence", "probe", "claim_window"};
+	uint64_t *const values[] = {
+		&t->heartbeat, &t->lease, &t->silence, &t->probe, &t->claim_window};
+
+	if ((profile && profile->broken) || (times && times->broken))
+		return false;
+	*t = profiles[conf_u64(failover, "profile")];
+	for (size_t i = 0; i < countof(names); i++) {
+		const struct conf_node *n = times ? conf_find(times, names[i]) : NULL;
+
+		if (n && n->broken)
+			return false;
+		*values[i] = n ? n->num : *values[i] * NS_PER_MS;
+	}
+	return true;
+}
+
+static void check_times(struct rules *r, const struct conf_node *failover)
+{
+	const struct conf_node *at = conf_find(failover, "times");
+	struct times t;
+
+	if (!at || !read_times(failover, &t))
+		return; /* the profiles themselves are good */
+	if (t.heartbeat > t.lease / 4)
+		conf_error(r->report, name_or_value(at), NULL,
+			"heartbeat must be at most a quarter of lease (%llu ms of %llu ms)",
+			(unsigned long long)(t.heartbeat / NS_PER_MS),
+			(unsigned long long)(t.lease / NS_PER_MS));
+	if (t.lease + LEASE_MARGIN_MS * NS_PER_MS > t.silence)
+		conf_error(r->report, name_or_value(at), NULL,
+			"silence must be at least %d ms longer than lease (%llu ms and %llu ms): "
+			"else "
+			"two nodes could be active",
+			LEASE_MARGIN_MS, (unsigned long long)(t.silence / NS_PER_MS),
+			(unsigned long long)(t.lease / NS_PER_MS));
+	if (t.claim_window <= t.probe)
+		conf_error(r->report, name_or_value(at), NULL,
+			"claim_window must be longer than probe (%llu ms and %llu ms)",
+			(unsigned long long)(t.claim_window / NS_PER_MS),
+			(unsigned long long)(t.probe / NS_PER_MS));
+}
+
+static void check_failover(struct rules *r, const struct conf_node *failover)
+{
+	const struct conf_node *nodes = good(failover, "nodes"), *groups = good(failover, "groups");
+
+	if (nodes) {
+		ASSERT(nodes->count == 2);
+		check_own_number(r, nodes, "id");
+		check_paths(r, nodes->first, nodes->last, true);
+		check_paths(r, nodes->last, nodes->first, false);
+	}
+	if (groups) {
+		check_own_number(r, groups, "vrid");
+		check_virtual_ips(r, groups, nodes);
+	}
+	conf_each (group, groups) {
+		const struct conf_node *failback = good(group, "failback");
+
+		check_group_paths(r, group, nodes ? good(nodes->first, "paths") : NULL);
+		if (failback && failback->num && !conf_find(group, "prefer"))
+			conf_error(r->report, failback->pos, NULL,
+				"failback: after needs 'prefer': which node gets the group back?");
+	}
+	check_times(r, failover);
+}
+
+/* --- proxy ----------------------------------------------------------------------------------- */
+
+static void check_listeners(struct rules *r, const struct conf_node *listeners)
+{
+	struct map seen;
+
+	map_init(&seen, 65536);
+	conf_each (listener, listeners) {
+		const struct conf_node *pool = conf_find(listener, "pool");
+		const struct conf_node *routes = conf_find(listener, "routes");
+
+		if (listener->broken)
+			continue;
+		if (!pool && !routes && !conf_find(listener, "redirect"))
+			conf_error(r->report, listener->name_pos, NULL,
+				"listener '%.*s' needs 'pool' or 'routes'",
+				SPAN_ARG(listener->name));
+		if (pool && routes)
+			conf_error(r->report, pool->name_pos, "make it the last route",
+				"listener '%.*s' has both 'pool' and 'routes'",
+				SPAN_ARG(listener->name));
+		conf_each (bind, good(listener, "bind")) {
+			const struct conf_node *first;
+			char text[ADDR_TEXT_MAX], place[160];
+
+			if (bind->broken)
+				continue;
+			addr_format(&bind->addr, text);
+			first = seen_before(r, &seen, span_of(text), bind);
+			if (!first)
+				continue;
+			conf_place(r->conf, first->pos, bind->pos, place, sizeof(place));
+			conf_error(r->report, bind->pos, NULL, "%.*s is listened on already%s",
+				SPAN_ARG(bind->text), place);
+		}
+	}
+	map_fini(&seen);
+}
+
+static void check_health(struct rules *r, const struct conf_node *pool)
+{
+	static const char *const of_http[] = {"expect", "method", "host"};
+	const struct conf_node *health = good(pool, "health"), *http, *tcp;
+
+	if (!health)
+		return;
+	http = conf_find(health, "http");
+	tcp = conf_find(health, "tcp");
+	if (tcp && !tcp->broken && tcp->num == 0)
+		tcp = NULL;
+	if (!http && !tcp) {
+		if (!conf_find(health, "grpc"))
+			conf_error(r->report, health->name_pos, NULL,
+				"'health' of pool '%.*s' needs 'http: PATH' or 'tcp: true'",
+				SPAN_ARG(pool->name));
+	} else if (http && tcp) {
+		conf_error(r->report, tcp->name_pos, NULL, "a check is 'http' or 'tcp', not both");
+	}
+	for (size_t i = 0; !http && tcp && i < countof(of_http); i++) {
+		const struct conf_node *n = good(health, of_http[i]);
+
+		if (n)
+			conf_error(r->report, n->name_pos, NULL, "'%s' is for http checks only",
+				of_http[i]);
+	}
+}
+
+static void check_pools(struct rules *r, const struct conf_node *pools)
+{
+	conf_each (pool, pools) {
+		conf_each (server, good(pool, "servers")) {
+			const struct conf_node *address = good(server, "address");
+			const struct sockaddr_in6 *v6;
+
+			if (!address)
+				continue;
+			v6 = &address->addr.in6;
+			if (address->addr.sa.sa_family == AF_INET
+					? address->addr.in.sin_addr.s_addr == INADDR_ANY
+					: IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr))
+				conf_error(r->report, address->pos, NULL,
+					"'%.*s' is no server's address: write its IP address",
+					SPAN_ARG(address->text));
+		}
+		check_health(r, pool);
+	}
+}
+
+int conf_rules(const struct conf *conf, struct conf_report *report)
+{
+	struct rules r = {.conf = conf, .report = report};
+	const struct conf_node *failover = good(conf->root, "failover");
+
+	if (failover)
+		check_failover(&r, failover);
+	check_listeners(&r, good(conf->root, "listeners"));
+	check_pools(&r, good(conf->root, "pools"));
+	return r.no_memory ? -1 : 0;
+}

@@ -1,0 +1,591 @@
+/*
+ * All keys of the file, for both daemons. To add one: a row here; the checks and the man page
+ * follow.
+ */
+#include "shared/conf_schema.h"
+
+#include <stdio.h>
+
+#include "shared/assert.h"
+
+#define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
+#define KEYS(...) ((const struct conf_key[]){__VA_ARGS__, {0}})
+#define ROW(...) (&(const struct conf_key){__VA_ARGS__})
+#define LATER(key_name, what, instead)                                                 \
+	{                                                                              \
+		.name = key_name, .type = CONF_TYPE_TEXT, .later = true, .help = what, \
+		.hint = instead                                                        \
+	}
+#define LATER_FOR(key_name, what, instead, required_key)                               \
+	{                                                                              \
+		.name = key_name, .type = CONF_TYPE_TEXT, .later = true, .help = what, \
+		.hint = instead, .instead_of = required_key                            \
+	}
+#define MS NS_PER_MS
+#define S NS_PER_S
+#define HOUR (3600 * NS_PER_S)
+
+const char *conf_type_name(enum conf_type type)
+{
+	static const char *const names[] = {
+#define X(name, text) [CONF_TYPE_##name] = text,
+		CONF_TYPES(X)
+#undef X
+	};
+
+	ASSERT(type < countof(names));
+	return names[type];
+}
+
+/* The same keys at the top, where they have defaults, and narrower, where what is not written
+ * stays. */
+#define TIMEOUTS(X)                                                                     \
+	X("head", "10s", "For the whole head of a request to arrive.")                  \
+	X("body", "30s", "Between two pieces of a request's body.")                     \
+	X("idle", "60s", "A client's connection between two requests.")                 \
+	X("send", "30s", "For a client to take what is sent to it.")                    \
+	X("connect", "5s", "For a connection to a server.")                             \
+	X("first_byte", "60s", "From the end of a request to the server's first byte.") \
+	X("between_bytes", "60s", "Between two pieces of a response.")                  \
+	X("tunnel", "1h", "A tunnel (WebSocket) on which nothing moves.")               \
+	X("queue", "10s", "For a request to wait for a server.")                        \
+	X("server_idle", "4s", "A server's connection between two requests.")           \
+	X("drain", "30s", "For running requests to end after a stop or reload.")
+#define TIMEOUT(key_name, default_text, what) \
+	{.name = key_name,                    \
+		.type = CONF_TYPE_DURATION,   \
+		.fallback = default_text,     \
+		.min = 10 * MS,               \
+		.max = 168 * HOUR,            \
+		.help = what},
+#define TIMEOUT_NARROW(key_name, default_text, what) \
+	{.name = key_name,                           \
+		.type = CONF_TYPE_DURATION,          \
+		.min = 10 * MS,                      \
+		.max = 168 * HOUR,                   \
+		.help = what},
+
+static const struct conf_key timeouts[] = {TIMEOUTS(TIMEOUT){0}};
+static const struct conf_key timeouts_narrow[] = {TIMEOUTS(TIMEOUT_NARROW){0}};
+#define TIMEOUTS_ROW(where)                                                         \
+	{                                                                           \
+		.name = "timeouts", .type = CONF_TYPE_MAP, .keys = timeouts_narrow, \
+		.help = "As at the top of the file, for " where "."                 \
+	}
+
+/* --- failover -------------------------------------------------------------------------------- */
+
+static const struct conf_key node_keys[] = {
+	{.name = "id",
+		.type = CONF_TYPE_COUNT,
+		.required = true,
+		.min = 1,
+		.max = 255,
+		.help = "Number of the node on the wire; each node has its own."},
+	{.name = "paths",
+		.type = CONF_TYPE_NAMED,
+		.required = true,
+		.noun = "path",
+		.min = 1,
+		.max = 8,
+		.value = ROW(.type = CONF_TYPE_IP, .help = "The node's address on this path."),
+		.help = "Networks over which the nodes hear each other, each with this node's "
+			"address."},
+	{0}};
+
+static const struct conf_key times_keys[] = {
+	{.name = "heartbeat",
+		.type = CONF_TYPE_DURATION,
+		.min = 2 * MS,
+		.max = 10 * S,
+		.help = "Between two heartbeats; at most a quarter of lease."},
+	{.name = "lease",
+		.type = CONF_TYPE_DURATION,
+		.min = 10 * MS,
+		.max = 60 * S,
+		.help = "An active node that could send nothing for this long is not active any "
+			"more."},
+	{.name = "silence",
+		.type = CONF_TYPE_DURATION,
+		.min = 20 * MS,
+		.max = 60 * S,
+		.help = "Without a heartbeat on any path for this long the peer may be gone."},
+	{.name = "probe",
+		.type = CONF_TYPE_DURATION,
+		.min = 5 * MS,
+		.max = 10 * S,
+		.help = "For an answer when the client network is asked who has the address."},
+	{.name = "claim_window",
+		.type = CONF_TYPE_DURATION,
+		.min = 6 * MS,
+		.max = 20 * S,
+		.help = "From the beginning of the probe to the claim, at most."},
+	{0}};
+
+static const struct conf_key group_keys[] = {
+	{.name = "vrid",
+		.type = CONF_TYPE_COUNT,
+		.required = true,
+		.min = 1,
+		.max = 255,
+		.help = "Number of the group on the wire; each group has its own."},
+	{.name = "interface",
+		.type = CONF_TYPE_NAME,
+		.required = true,
+		.max = 15,
+		.help = "Network interface that carries the addresses."},
+	{.name = "virtual_ips",
+		.type = CONF_TYPE_LIST,
+		.required = true,
+		.min = 1,
+		.max = 32,
+		.value = ROW(.type = CONF_TYPE_CIDR, .help = "Address and prefix length."),
+		.help = "Addresses that move between the nodes, with their prefix length."},
+	{.name = "prefer",
+		.type = CONF_TYPE_REF,
+		.ref = "failover.nodes",
+		.noun = "node",
+		.help = "The node that starts active, and gets the group back with failback: "
+			"after."},
+	{.name = "failback",
+		.type = CONF_TYPE_DURATION,
+		.words = WORDS("manual"),
+		.prefix = "after",
+		.fallback = "manual",
+		.min = 1 * S,
+		.max = 24 * HOUR,
+		.help = "When the preferred node gets the group back: on a switchover only, or "
+			"once "
+			"it has been well for a time."},
+	{.name = "paths",
+		.type = CONF_TYPE_LIST,
+		.fallback = "all",
+		.min = 1,
+		.max = 8,
+		.value = ROW(.type = CONF_TYPE_NAME, .help = "A path's name, or all."),
+		.help = "Paths that carry this group's heartbeats."},
+	LATER("on_active", "hook", NULL), LATER("on_standby", "hook", NULL),
+	LATER("on_fault", "hook", NULL), LATER("claim_hook", "hook", NULL),
+	LATER("fence_hook", "hook", NULL), {0}};
+
+static const struct conf_key failover_keys[] = {
+	{.name = "nodes",
+		.type = CONF_TYPE_NAMED,
+		.required = true,
+		.noun = "node",
+		.min = 2,
+		.max = 2,
+		.value = ROW(.type = CONF_TYPE_MAP, .keys = node_keys, .help = "A node."),
+		.help = "The two boxes of the pair, by name."},
+	{.name = "secret_file",
+		.type = CONF_TYPE_FILE,
+		.required = true,
+		.help = "File whose content authenticates the heartbeats; the same on both nodes."},
+	{.name = "old_secret_file",
+		.type = CONF_TYPE_FILE,
+		.help = "Secret that is accepted as well, while secret_file is being changed."},
+	{.name = "port",
+		.type = CONF_TYPE_COUNT,
+		.fallback = "4242",
+		.min = 1,
+		.max = 65535,
+		.help = "UDP port of the heartbeats."},
+	{.name = "profile",
+		.type = CONF_TYPE_ENUM,
+		.words = WORDS("fast", "default", "relaxed"),
+		.fallback = "default",
+		.help = "Set of times: 80 ms, 400 ms or 1.5 s to notice a dead node."},
+	{.name = "times",
+		.type = CONF_TYPE_MAP,
+		.keys = times_keys,
+		.help = "Single times that differ from the profile's."},
+	{.name = "gateway",
+		.type = CONF_TYPE_IP,
+		.help = "Router that a node must reach to count as well."},
+	{.name = "groups",
+		.type = CONF_TYPE_NAMED,
+		.required = true,
+		.noun = "group",
+		.min = 1,
+		.max = 32,
+		.value = ROW(.type = CONF_TYPE_MAP, .keys = group_keys, .help = "A group."),
+		.help = "Sets of addresses that move together, by name."},
+	LATER("protocol", "VRRP on the wire", NULL), LATER("witness", "a third box", NULL),
+	LATER("on_active", "hook", NULL), LATER("on_standby", "hook", NULL),
+	LATER("on_fault", "hook", NULL), LATER("claim_hook", "hook", NULL),
+	LATER("fence_hook", "hook", NULL), {0}};
+
+/* --- listeners ------------------------------------------------------------------------------- */
+
+static const struct conf_key match_keys[] = {
+	{.name = "host",
+		.type = CONF_TYPE_HOST,
+		.wild = true,
+		.help = "Host that the request names: shop.example.com, or *.example.com for all "
+			"below it."},
+	{.name = "path",
+		.type = CONF_TYPE_PATH,
+		.wild = true,
+		.help = "Path of the request: /x exactly, or /x/* for all below it."},
+	{.name = "method",
+		.type = CONF_TYPE_LIST,
+		.min = 1,
+		.max = 16,
+		.value = ROW(.type = CONF_TYPE_METHOD, .help = "A method."),
+		.help = "Request methods, such as [GET, HEAD]."},
+	LATER("header", "header", NULL), LATER("cookie", "cookie", NULL),
+	LATER("query", "query", NULL), LATER("client", "client network", NULL),
+	LATER("content_type", "content type", NULL), LATER("upgrade", "upgrade", NULL), {0}};
+
+static const struct conf_key pool_name = {
+	.type = CONF_TYPE_REF, .ref = "pools", .noun = "pool", .help = "Name of a pool."};
+static const struct conf_key weighted_pools =
+	LATER(NULL, "weighted pools", "write the name of one pool");
+
+static const struct conf_key route_keys[] = {
+	{.name = "match",
+		.type = CONF_TYPE_MAP,
+		.keys = match_keys,
+		.help = "What a request must be for this route; all of it must agree, nothing "
+			"written takes all."},
+	{.name = "pool",
+		.type = CONF_TYPE_EITHER,
+		.required = true,
+		.shapes = {[CONF_SCALAR] = &pool_name, [CONF_MAP] = &weighted_pools},
+		.help = "Pool that gets the request."},
+	TIMEOUTS_ROW("this route"), LATER("limit", "rate limit", NULL),
+	LATER("cache", "cache", NULL), LATER("compress", "compression", NULL),
+	LATER_FOR("redirect", "redirect", NULL, "pool"),
+	LATER_FOR("respond", "fixed response", NULL, "pool"), LATER("rewrite", "rewrite", NULL),
+	LATER("allow", "access", NULL), LATER("deny", "access", NULL), {0}};
+
+static const struct conf_key limits_keys[] = {
+	{.name = "connections",
+		.type = CONF_TYPE_COUNT,
+		.min = 1,
+		.max = UINT32_MAX,
+		.help = "Client connections at a time; no limit when not written."},
+	LATER("connections_per_client", "limit per client address", NULL),
+	{.name = "request_head",
+		.type = CONF_TYPE_SIZE,
+		.fallback = "32KiB",
+		.min = 1024,
+		.max = 60 << 10,
+		.help = "Largest head of a request; more is answered with 431."},
+	{.name = "request_body",
+		.type = CONF_TYPE_SIZE,
+		.min = 1,
+		.max = UINT64_C(1) << 50,
+		.help = "Largest body of a request; more is answered with 413; no limit when not "
+			"written."},
+	{.name = "fields",
+		.type = CONF_TYPE_COUNT,
+		.fallback = "100",
+		.min = 1,
+		.max = 128,
+		.help = "Most header fields of a request; more are answered with 431."},
+	{0}};
+
+static const struct conf_key listener_keys[] = {
+	{.name = "bind",
+		.type = CONF_TYPE_LIST,
+		.required = true,
+		.min = 1,
+		.max = 64,
+		.value = ROW(.type = CONF_TYPE_ADDRESS, .help = "Address and port."),
+		.help = "Where to listen: \":80\" for all addresses, \"10.0.0.100:80\", "
+			"\"[::1]:80\"."},
+	{.name = "mode",
+		.type = CONF_TYPE_ENUM,
+		.words = WORDS("http"),
+		.later_words = WORDS("tcp", "tls_passthrough"),
+		.fallback = "http",
+		.help = "What is spoken here."},
+	{.name = "routes",
+		.type = CONF_TYPE_LIST,
+		.noun = "route",
+		.min = 1,
+		.value = ROW(.type = CONF_TYPE_MAP, .keys = route_keys, .noun = "route",
+			.help = "A route."),
+		.help = "Where requests go; the first route that matches wins."},
+	{.name = "pool",
+		.type = CONF_TYPE_REF,
+		.ref = "pools",
+		.noun = "pool",
+		.help = "Short for one route that takes all."},
+	{.name = "trusted_proxies",
+		.type = CONF_TYPE_LIST,
+		.max = 1024,
+		.value = ROW(.type = CONF_TYPE_CIDR, .help = "A network."),
+		.help = "Networks whose X-Forwarded fields are believed."},
+	{.name = "path",
+		.type = CONF_TYPE_ENUM,
+		.words = WORDS("normalize", "reject", "raw"),
+		.fallback = "normalize",
+		.help = "What to do with paths that can be written shorter: make them normal, "
+			"answer 400, "
+			"or pass them on as they are."},
+	{.name = "limits",
+		.type = CONF_TYPE_MAP,
+		.keys = limits_keys,
+		.help = "What a client may send."},
+	TIMEOUTS_ROW("this listener"),
+	{.name = "via",
+		.type = CONF_TYPE_NAME,
+		.words = WORDS("off"),
+		.max = 64,
+		.help = "Name in the Via field, which finds loops; not written: one made from the "
+			"configuration, the same on both boxes."},
+	LATER("tls", "TLS", NULL), LATER("h2", "HTTP/2", NULL), LATER("h2c", "HTTP/2", NULL),
+	LATER("proxy_protocol", "PROXY protocol", NULL), LATER("redirect", "redirect", NULL),
+	LATER("allow", "access", NULL), LATER("deny", "access", NULL), {0}};
+
+/* --- pools ----------------------------------------------------------------------------------- */
+
+static const struct conf_key server_keys[] = {{.name = "address",
+						      .type = CONF_TYPE_ADDRESS,
+						      .required = true,
+						      .help = "IP address and port."},
+	{.name = "weight",
+		.type = CONF_TYPE_COUNT,
+		.fallback = "1",
+		.min = 1,
+		.max = 256,
+		.help = "Share of the requests, relative to the other servers."},
+	{.name = "backup",
+		.type = CONF_TYPE_BOOL,
+		.fallback = "false",
+		.help = "Used only while no other server of the pool can be."},
+	LATER("zone", "zone", NULL), {0}};
+
+static const struct conf_key health_keys[] = {
+	{.name = "http", .type = CONF_TYPE_PATH, .help = "Path to ask for."},
+	{.name = "tcp", .type = CONF_TYPE_BOOL, .fallback = "false", .help = "Only connect."},
+	{.name = "expect",
+		.type = CONF_TYPE_LIST,
+		.fallback = "200-399",
+		.min = 1,
+		.max = 16,
+		.value = ROW(.type = CONF_TYPE_STATUS, .help = "A status, or a range."),
+		.help = "Statuses of a server that is well: 200, or [200, 300-399]."},
+	{.name = "method",
+		.type = CONF_TYPE_METHOD,
+		.fallback = "GET",
+		.help = "Method to ask with."},
+	{.name = "host",
+		.type = CONF_TYPE_HOST,
+		.help = "Host to ask for; the server's address when not written."},
+	{.name = "port",
+		.type = CONF_TYPE_COUNT,
+		.min = 1,
+		.max = 65535,
+		.help = "Port to ask at; the server's own when not written."},
+	{.name = "every",
+		.type = CONF_TYPE_DURATION,
+		.fallback = "2s",
+		.min = 50 * MS,
+		.max = HOUR,
+		.help = "Between two checks."},
+	{.name = "timeout",
+		.type = CONF_TYPE_DURATION,
+		.fallback = "1s",
+		.min = 10 * MS,
+		.max = 60 * S,
+		.help = "For one check, from connecting to the answer."},
+	{.name = "rise",
+		.type = CONF_TYPE_COUNT,
+		.fallback = "2",
+		.min = 1,
+		.max = 100,
+		.help = "Passed checks in a row that bring a server back."},
+	{.name = "fall",
+		.type = CONF_TYPE_COUNT,
+		.fallback = "3",
+		.min = 1,
+		.max = 100,
+		.help = "Failed checks in a row that take a server out."},
+	LATER("grpc", "gRPC checks", "write http or tcp"), LATER("body", "body match", NULL),
+	LATER("headers", "headers", NULL), {0}};
+
+static const struct conf_key retry_keys[] = {
+	{.name = "attempts",
+		.type = CONF_TYPE_COUNT,
+		.fallback = "3",
+		.min = 1,
+		.max = 10,
+		.help = "Tries in all for one request, the first included."},
+	{.name = "on",
+		.type = CONF_TYPE_LIST,
+		.fallback = "[connect, stale_connection]",
+		.max = 16,
+		.value = ROW(.type = CONF_TYPE_ENUM,
+			.words = WORDS("connect", "stale_connection", "reset", "first_byte", "429",
+				"500", "502", "503", "504"),
+			.help = "A failure."),
+		.help = "Failures after which another try is made: no connection; a kept "
+			"connection that was closed before any byte of the response; a connection "
+			"that was closed or reset before the response; no response in time; a "
+			"status. What was sent already is sent again only for GET, HEAD, OPTIONS, "
+			"PUT and DELETE, and while the content is still held (64 KiB, the head "
+			"included)."},
+	{.name = "retry_unsafe_methods",
+		.type = CONF_TYPE_BOOL,
+		.fallback = "false",
+		.help = "Whether reset, first_byte and statuses hold for POST, PATCH and unknown "
+			"methods too: a server may then do the same thing twice."},
+	{0}};
+
+static const struct conf_key all_down_word = {.type = CONF_TYPE_ENUM,
+	.words = WORDS("try", "503"),
+	.fallback = "try",
+	.help = "Either word."};
+static const struct conf_key all_down_pool = LATER(NULL, "another pool", "write try or 503");
+
+static const struct conf_key pool_keys[] = {
+	{.name = "balance",
+		.type = CONF_TYPE_ENUM,
+		.words = WORDS("least_requests", "round_robin"),
+		.later_words = WORDS("random", "least_time", "hash"),
+		.fallback = "least_requests",
+		.help = "How a server is chosen: the one with the fewest requests for its weight, "
+			"or each in "
+			"its turn."},
+	{.name = "servers",
+		.type = CONF_TYPE_NAMED,
+		.required = true,
+		.noun = "server",
+		.min = 1,
+		.max = 10000,
+		.value = ROW(.type = CONF_TYPE_MAP, .keys = server_keys, .short_for = "address",
+			.help = "A server, or only its address."),
+		.help = "Servers by name; \"10.0.2.31:8080\" is short for {address: "
+			"\"10.0.2.31:8080\"}."},
+	{.name = "health",
+		.type = CONF_TYPE_MAP,
+		.keys = health_keys,
+		.help = "How to find out whether a server is well; without it only its failures "
+			"count."},
+	{.name = "retry",
+		.type = CONF_TYPE_MAP,
+		.keys = retry_keys,
+		.help = "When another server is tried."},
+	{.name = "when_all_down",
+		.type = CONF_TYPE_EITHER,
+		.fallback = "try",
+		.shapes = {[CONF_SCALAR] = &all_down_word, [CONF_MAP] = &all_down_pool},
+		.help = "With no server that is well: try one all the same, or answer 503."},
+	TIMEOUTS_ROW("this pool"), LATER("protocol", "HTTP/2 to servers", NULL),
+	LATER("tls", "TLS to servers", NULL), LATER("send_proxy", "PROXY protocol", NULL),
+	LATER("passive", "passive checks", NULL), LATER("limits", "limits", NULL),
+	LATER_FOR(
+		"discover", "discovery", "write the servers' addresses under 'servers'", "servers"),
+	LATER("sticky", "sticky sessions", NULL), LATER("slow_start", "slow start", NULL), {0}};
+
+/* --- the rest -------------------------------------------------------------------------------- */
+
+static const struct conf_key log_keys[] = {{.name = "access",
+						   .type = CONF_TYPE_FILE,
+						   .words = WORDS("off", "stderr"),
+						   .fallback = "off",
+						   .help = "Where a line for each request goes."},
+	{.name = "format",
+		.type = CONF_TYPE_ENUM,
+		.words = WORDS("json", "combined"),
+		.fallback = "json",
+		.help = "Shape of those lines."},
+	{.name = "level",
+		.type = CONF_TYPE_ENUM,
+		.words = WORDS("error", "warning", "notice", "info", "debug"),
+		.fallback = "info",
+		.help = "What the daemons say on standard error; --log-level wins."},
+	LATER("debug", "", "use --debug"), {0}};
+
+static const struct conf_key top_keys[] = {{.name = "failover",
+						   .type = CONF_TYPE_MAP,
+						   .keys = failover_keys,
+						   .help = "The pair; absent on a single box."},
+	{.name = "listeners",
+		.type = CONF_TYPE_NAMED,
+		.noun = "listener",
+		.max = 1000,
+		.value = ROW(.type = CONF_TYPE_MAP, .keys = listener_keys, .help = "A listener."),
+		.help = "Where clients connect, by name."},
+	{.name = "pools",
+		.type = CONF_TYPE_NAMED,
+		.noun = "pool",
+		.max = 100000,
+		.value = ROW(.type = CONF_TYPE_MAP, .keys = pool_keys, .help = "A pool."),
+		.help = "Groups of servers that do the same, by name."},
+	{.name = "workers",
+		.type = CONF_TYPE_COUNT,
+		.words = WORDS("auto"),
+		.fallback = "auto",
+		.min = 1,
+		.max = 1024,
+		.help = "Threads of the proxy; auto: one a core."},
+	{.name = "timeouts",
+		.type = CONF_TYPE_MAP,
+		.keys = timeouts,
+		.help = "How long to wait; also narrower, in a listener, a route or a pool."},
+	{.name = "log", .type = CONF_TYPE_MAP, .keys = log_keys, .help = "What is written down."},
+	{.name = "include",
+		.type = CONF_TYPE_LIST,
+		.max = 1000,
+		.value = ROW(.type = CONF_TYPE_FILE,
+			.help = "A file, or a pattern such as conf.d/*.yaml."),
+		.help = "Further files, relative to this one; their top keys are added to this "
+			"file's."},
+	LATER("admin", "the admin address", "the sockets in the run directory answer 'status'"),
+	LATER("alerts", "alerts", NULL), LATER("resolvers", "DNS", NULL), {0}};
+
+const struct conf_key conf_schema = {.type = CONF_TYPE_MAP, .keys = top_keys, .help = "The file."};
+
+const struct conf_key *conf_key_find(const struct conf_key *map, struct span name)
+{
+	ASSERT(map->type == CONF_TYPE_MAP && map->keys);
+	for (const struct conf_key *k = map->keys; k->name; k++)
+		if (span_eq(name, span_of(k->name)))
+			return k;
+	return NULL;
+}
+
+static void format_num(const struct conf_key *key, uint64_t num, char *out, size_t size)
+{
+	if (key->type == CONF_TYPE_DURATION)
+		duration_format(num, out, size);
+	else if (key->type == CONF_TYPE_SIZE)
+		size_format(num, out, size);
+	else
+		snprintf(out, size, "%llu", (unsigned long long)num);
+}
+
+void conf_key_range(const struct conf_key *key, char *out, size_t size)
+{
+	char min[32], max[32];
+
+	ASSERT(size > 0);
+	out[0] = '\0';
+	if (key->max == 0)
+		return;
+	format_num(key, key->min, min, sizeof(min));
+	format_num(key, key->max, max, sizeof(max));
+	if (key->min == key->max)
+		snprintf(out, size, "%s", min);
+	else
+		snprintf(out, size, "%s to %s", min, max);
+}
+
+void conf_words(const char *const *words, char *out, size_t size)
+{
+	size_t at = 0;
+
+	ASSERT(size > 0);
+	out[0] = '\0';
+	for (size_t i = 0; words && words[i] && at < size; i++) {
+		const char *before = i == 0 ? "" : words[i + 1] ? ", " : " or ";
+		int n = snprintf(out + at, size - at, "%s%s", before, words[i]);
+
+		ASSERT(n > 0);
+		at += (size_t)n;
+	}
+}
