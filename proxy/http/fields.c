@@ -1,0 +1,112 @@
+/*
+ * Names: which field is this, which reason goes with this status.
+ */
+#include "proxy/http/http1.h"
+
+#include "proxy/http/field_id.h"
+#include "shared/assert.h"
+
+const char http1_names[HTTP_F_COUNT][NAME_BYTES] __attribute__((aligned(16))) = {
+#define X(name, text) [HTTP_F_##name] = text,
+	HTTP_FIELDS(X)
+#undef X
+};
+
+/* The tests hold this against HTTP_FIELDS. */
+#define AT(letter) [(letter)&31]
+const uint8_t http1_candidates[NAME_LENGTHS][32] = {
+	[2] = {AT('t') = HTTP_F_TE},
+	[3] = {AT('v') = HTTP_F_VIA},
+	[4] = {AT('h') = HTTP_F_HOST, AT('d') = HTTP_F_DATE},
+	[6] = {AT('c') = HTTP_F_COOKIE, AT('e') = HTTP_F_EXPECT},
+	[7] = {AT('r') = HTTP_F_REFERER, AT('u') = HTTP_F_UPGRADE, AT('t') = HTTP_F_TRAILER},
+	[9] = {AT('f') = HTTP_F_FORWARDED},
+	[10] = {AT('c') = HTTP_F_CONNECTION, AT('u') = HTTP_F_USER_AGENT,
+		AT('s') = HTTP_F_SET_COOKIE, AT('k') = HTTP_F_KEEP_ALIVE},
+	[11] = {AT('r') = HTTP_F_RETRY_AFTER},
+	[12] = {AT('c') = HTTP_F_CONTENT_TYPE, AT('x') = HTTP_F_X_REQUEST_ID},
+	[13] = {AT('a') = HTTP_F_AUTHORIZATION},
+	[14] = {AT('c') = HTTP_F_CONTENT_LENGTH},
+	[15] = {AT('x') = HTTP_F_X_FORWARDED_FOR},
+	[16] = {AT('p') = HTTP_F_PROXY_CONNECTION, AT('x') = HTTP_F_X_FORWARDED_HOST},
+	[17] = {AT('t') = HTTP_F_TRANSFER_ENCODING, AT('x') = HTTP_F_X_FORWARDED_PROTO},
+	[18] = {AT('p') = HTTP_F_PROXY_AUTHENTICATE},
+	[19] = {AT('p') = HTTP_F_PROXY_AUTHORIZATION},
+};
+
+enum http_field_id http_field_id(struct span name)
+{
+	return http1_field_id(name);
+}
+
+const struct http_field *http_field_find(const struct http_head *h, enum http_field_id id)
+{
+	ASSERT(id > HTTP_F_OTHER && id < HTTP_F_COUNT);
+	return h->first[id] ? &h->fields[h->first[id] - 1] : NULL;
+}
+
+const char *http_reason(uint16_t status)
+{
+	static const struct {
+		uint16_t status;
+		const char *reason;
+	} reasons[] = {
+		{100, "Continue"},
+		{101, "Switching Protocols"},
+		{103, "Early Hints"},
+		{200, "OK"},
+		{201, "Created"},
+		{202, "Accepted"},
+		{203, "Non-Authoritative Information"},
+		{204, "No Content"},
+		{205, "Reset Content"},
+		{206, "Partial Content"},
+		{300, "Multiple Choices"},
+		{301, "Moved Permanently"},
+		{302, "Found"},
+		{303, "See Other"},
+		{304, "Not Modified"},
+		{307, "Temporary Redirect"},
+		{308, "Permanent Redirect"},
+		{400, "Bad Request"},
+		{401, "Unauthorized"},
+		{402, "Payment Required"},
+		{403, "Forbidden"},
+		{404, "Not Found"},
+		{405, "Method Not Allowed"},
+		{406, "Not Acceptable"},
+		{407, "Proxy Authentication Required"},
+		{408, "Request Timeout"},
+		{409, "Conflict"},
+		{410, "Gone"},
+		{411, "Length Required"},
+		{412, "Precondition Failed"},
+		{413, "Content Too Large"},
+		{414, "URI Too Long"},
+		{415, "Unsupported Media Type"},
+		{416, "Range Not Satisfiable"},
+		{417, "Expectation Failed"},
+		{421, "Misdirected Request"},
+		{422, "Unprocessable Content"},
+		{425, "Too Early"},
+		{426, "Upgrade Required"},
+		{428, "Precondition Required"},
+		{429, "Too Many Requests"},
+		{431, "Request Header Fields Too Large"},
+		{451, "Unavailable For Legal Reasons"},
+		{500, "Internal Server Error"},
+		{501, "Not Implemented"},
+		{502, "Bad Gateway"},
+		{503, "Service Unavailable"},
+		{504, "Gateway Timeout"},
+		{505, "HTTP Version Not Supported"},
+		{507, "Insufficient Storage"},
+		{508, "Loop Detected"},
+		{511, "Network Authentication Required"},
+	};
+
+	for (size_t i = 0; i < countof(reasons); i++)
+		if (reasons[i].status == status)
+			return reasons[i].reason;
+	return "";
+}
