@@ -1,0 +1,109 @@
+/*
+ * The server with the fewest requests in flight for its weight, counted over all workers:
+ * (in flight + 1) / weight. Up to 64 servers all are looked at; above that the better of two drawn
+ * at random, which is nearly as good and costs the same for any number.
+ *
+ * Servers that tie take turns by weight. Whose turn it is comes from the shared ticket times the
+ * golden ratio: over any set of tied servers this is as even as smooth weighted round robin,
+ * without keeping a state for each server that workers would have to share.
+ */
+#include "proxy/pool/balance/balance.h"
+#include "shared/assert.h"
+
+enum { SCAN_MAX = 64 };
+
+struct load { /* a fraction */
+	uint64_t requests;
+	uint32_t weight;
+};
+
+static struct load load_of(const struct member *m)
+{
+	uint32_t in_flight = atomic_load_explicit(&m->server->in_flight, memory_order_relaxed);
+
+	return (struct load){(uint64_t)in_flight + 1, m->weight};
+}
+
+/* Below 0: a carries less than b. */
+static int compare(struct load a, struct load b)
+{
+	uint64_t x = a.requests * b.weight, y = b.requests * a.weight;
+
+	return (x > y) - (x < y);
+}
+
+static int take_turns(
+	const struct pool_view *v, const uint8_t *tied, unsigned count, uint32_t weight)
+{
+	uint64_t ticket =
+		atomic_fetch_add_explicit(&v->pool->state->ticket, 1, memory_order_relaxed);
+	uint64_t turn = (((ticket * UINT64_C(0x9e3779b97f4a7c15)) >> 32) * weight) >> 32;
+
+	ASSERT(turn < weight);
+	for (unsigned i = 0; i < count; i++) {
+		uint32_t own = v->usable[tied[i]].weight;
+
+		if (turn < own)
+			return tied[i];
+		turn -= own;
+	}
+	ASSERT(!"the weights of the tied servers do not add up");
+	return -1;
+}
+
+static int pick_of_all(const struct pool_view *v, struct tried tried)
+{
+	uint8_t tied[SCAN_MAX];
+	unsigned count = 0;
+	uint32_t weight = 0;
+	struct load least = {0, 1};
+
+	for (unsigned i = 0; i < v->count; i++) {
+		struct load load = load_of(&v->usable[i]);
+		int order = count ? compare(load, least) : -1;
+
+		if (order > 0 || was_tried(tried, v->usable[i].server))
+			continue;
+		if (order < 0) {
+			least = load;
+			count = 0;
+			weight = 0;
+		}
+		tied[count++] = (uint8_t)i;
+		weight += v->usable[i].weight;
+	}
+	if (count <= 1)
+		return count ? tied[0] : -1;
+	return take_turns(v, tied, count, weight);
+}
+
+/* The first from `at` on, round the view, that was not tried; -1 when there is none. */
+static int untried_from(const struct pool_view *v, struct tried tried, unsigned at)
+{
+	for (unsigned i = 0; i < v->count; i++) {
+		if (!was_tried(tried, v->usable[at].server))
+			return (int)at;
+		at = at + 1 == v->count ? 0 : at + 1;
+	}
+	return -1;
+}
+
+static int pick_of_two(const struct pool_view *v, struct tried tried, struct rng *rng)
+{
+	unsigned first = (unsigned)rng_below(rng, v->count);
+	/* The second is another one: a distance of 1 to count - 1. */
+	unsigned second = (first + 1 + (unsigned)rng_below(rng, v->count - 1)) % v->count;
+	int a = untried_from(v, tried, first), b;
+
+	if (a < 0)
+		return -1;
+	b = untried_from(v, tried, second);
+	return compare(load_of(&v->usable[b]), load_of(&v->usable[a])) < 0 ? b : a;
+}
+
+static int pick(const struct pool_view *v, struct tried tried, struct rng *rng)
+{
+	return v->count <= SCAN_MAX ? pick_of_all(v, tried) : pick_of_two(v, tried, rng);
+}
+
+const struct balancer balance_least_requests = {"least_requests", NULL, pick};

@@ -1,0 +1,484 @@
+#include "proxy/pool/checks.h"
+
+#include <stdlib.h>
+
+#include "proxy/pool/probe.h"
+#include "shared/assert.h"
+#include "shared/list.h"
+#include "shared/log.h"
+
+enum {
+	RUNNING_MAX = 1024,  /* probes at a time; the rest wait in line */
+	STAGGER_MAX_MS = 10, /* between the first checks of two servers */
+	POSTPONED_MS = 500,
+	GRID_MS = 16
+};
+
+struct check { /* a server as it is watched; of a pool without check only its ejections */
+	struct checks *owner;
+	struct server *server;	 /* holds a reference */
+	const struct pool *pool; /* of owner->settings */
+	struct probe probe;
+	ev_timer next;	     /* the next probe */
+	ev_timer due;	     /* the end of an ejection */
+	struct list waiting; /* in owner->waiting while there is no room for a probe */
+	bool wanted;	     /* by the snapshot that is being applied */
+};
+
+struct checks {
+	struct ev_loop *loop;
+	struct server_table *table;
+	struct checks_options options;
+	struct settings *settings; /* NULL before the first */
+	struct rng rng;
+	struct check *by_slot[SERVERS_MAX];
+	struct list waiting;
+	unsigned running;
+	bool starting;
+	bool *changed; /* by pool index: on_pool_changed is to be called */
+	ev_prepare tell;
+};
+
+static struct health_conf health_conf_of(const struct pool *p)
+{
+	return (struct health_conf){.active = p->check.kind != CHECK_NONE,
+		.rise = p->check.rise,
+		.fall = p->check.fall,
+		.every_ns = p->check.every_ns};
+}
+
+static void start_timer(struct ev_loop *loop, ev_timer *t, uint64_t after_ns)
+{
+	ev_timer_stop(loop, t);
+	ev_timer_set(t, (double)after_ns / 1e9, 0);
+	ev_timer_start(loop, t);
+}
+
+/* --- telling -----------------------------------------------------------------------------------
+ */
+
+/* After everything that this iteration brought: a pool whose servers all fell is told of once. */
+static void on_tell(struct ev_loop *loop, ev_prepare *w, int events)
+{
+	struct checks *c = w->data;
+
+	(void)events;
+	ev_prepare_stop(loop, w);
+	for (unsigned i = 0; c->settings && i < c->settings->pool_count; i++) {
+		if (!c->changed[i])
+			continue;
+		c->changed[i] = false;
+		if (c->options.on_pool_changed)
+			c->options.on_pool_changed(c->options.ctx, &c->settings->pools[i]);
+	}
+}
+
+static void mark_changed(struct checks *c, const struct pool *p)
+{
+	ASSERT(p == &c->settings->pools[p->index]);
+	c->changed[p->index] = true;
+	ev_prepare_start(c->loop, &c->tell);
+}
+
+static const struct {
+	enum log_level level;
+	const char *event, *sentence;
+} words[] = {
+	[HEALTH_UNKNOWN] = {LOG_INFO, "server.unknown", "used without a verdict"},
+	[HEALTH_UP] = {LOG_NOTICE, "server.up", "in use"},
+	[HEALTH_FAILING] = {LOG_INFO, "server.failing", "check failed; still in use"},
+	[HEALTH_DOWN] = {LOG_WARNING, "server.down", "out of use until its checks pass"},
+	[HEALTH_RISING] = {LOG_INFO, "server.rising", "check passed; not yet in use"},
+	[HEALTH_EJECTED] = {LOG_WARNING, "server.ejected", "put aside because traffic failed"},
+};
+
+static void tell(struct check *ch, enum health_state from)
+{
+	const struct checks *c = ch->owner;
+	const struct server *s = ch->server;
+	enum health_state to = s->health.state;
+
+	ASSERT((unsigned)to < countof(words));
+	log_event(words[to].level, words[to].event, words[to].sentence,
+		F_TEXT("pool", s->pool_name), F_TEXT("server", s->name),
+		F_TEXT("address", s->address_text), F_TEXT("from", health_state_name(from)),
+		F_TEXT("to", health_state_name(to)), F_TEXT("reason", s->health.reason));
+	if (c->options.on_event)
+		c->options.on_event(c->options.ctx, words[to].event,
+			json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "pool", s->pool_name, "server",
+				s->name, "address", s->address_text, "from",
+				health_state_name(from), "to", health_state_name(to), "reason",
+				s->health.reason));
+}
+
+/* --- verdicts ----------------------------------------------------------------------------------
+ */
+
+/* Can the pool spare this server? Never the last that can be used; and for failures that may be the
+ * requests' own fault, half of the pool at most. */
+static bool may_eject(const struct pool *p, const struct server *s, enum health_event_kind why)
+{
+	unsigned ejected = 0, others = 0;
+
+	for (unsigned i = 0; i < p->member_count; i++) {
+		const struct server *m = p->members[i].server;
+
+		ejected += m->health.state == HEALTH_EJECTED;
+		others += m != s && health_usable(&m->health);
+	}
+	return others > 0 && (why != HEALTH_TRAFFIC_BROKE || (ejected + 1) * 2 <= p->member_count);
+}
+
+/* What follows from a step of the machine. */
+static void settle(struct check *ch, enum health_change change, enum health_state from)
+{
+	struct server *s = ch->server;
+	uint64_t due_ns = health_due_ns(&s->health);
+	uint64_t now_ns = monotonic_ns();
+
+	if (!due_ns)
+		ev_timer_stop(ch->owner->loop, &ch->due);
+	else if (!ev_is_active(&ch->due))
+		start_timer(ch->owner->loop, &ch->due, due_ns > now_ns ? due_ns - now_ns : 0);
+	if (change == HEALTH_SAME)
+		return;
+	atomic_store(&s->usable, health_usable(&s->health));
+	atomic_store(&s->refused, s->health.refused);
+	if (change == HEALTH_TURNED)
+		mark_changed(ch->owner, ch->pool);
+	if (from != s->health.state || s->health.state == HEALTH_FAILING)
+		tell(ch, from);
+}
+
+static void feed(struct check *ch, enum health_event_kind kind, const char *reason)
+{
+	struct health_conf conf = health_conf_of(ch->pool);
+	struct health_event ev = {.kind = kind,
+		.reason = reason,
+		.now_ns = monotonic_ns(),
+		.realtime_ns = realtime_ns()};
+	enum health_state from = ch->server->health.state;
+
+	conf.may_eject = may_eject(ch->pool, ch->server, kind);
+	settle(ch, health_step(&ch->server->health, &conf, &ev), from);
+}
+
+static void on_due(struct ev_loop *loop, ev_timer *w, int events)
+{
+	struct check *ch = w->data;
+	uint64_t due_ns = health_due_ns(&ch->server->health), now_ns = monotonic_ns();
+
+	(void)events;
+	if (due_ns > now_ns) /* the loop's clock is a little ahead of ours */
+		start_timer(loop, w, due_ns - now_ns);
+	else
+		feed(ch, HEALTH_TIME_PASSED, NULL);
+}
+
+/* --- schedule ----------------------------------------------------------------------------------
+ */
+
+/* Where it makes no difference, rounded to a grid: of many checks several are then due at a time.
+ */
+static uint64_t next_delay_ns(struct check *ch)
+{
+	struct health_conf conf = health_conf_of(ch->pool);
+	uint64_t now_ns = monotonic_ns();
+	uint64_t delay_ns =
+		health_check_delay_ns(&ch->server->health, &conf, now_ns, &ch->owner->rng);
+
+	if (delay_ns >= NS_PER_S)
+		delay_ns -= (now_ns + delay_ns) % (GRID_MS * NS_PER_MS);
+	return delay_ns;
+}
+
+static void plan_next(struct check *ch)
+{
+	start_timer(ch->owner->loop, &ch->next, next_delay_ns(ch));
+}
+
+static void start_probe(struct check *ch)
+{
+	ASSERT(!probe_running(&ch->probe) && ch->pool->check.kind != CHECK_NONE);
+	ch->owner->running++;
+	probe_start(&ch->probe, &ch->pool->check, &ch->server->address);
+}
+
+/* A probe may end while it is being started and come back here: the outermost call does the work.
+ */
+static void start_waiting(struct checks *c)
+{
+	if (c->starting)
+		return;
+	c->starting = true;
+	while (c->running < RUNNING_MAX && !list_empty(&c->waiting)) {
+		struct check *ch = list_item(c->waiting.next, struct check, waiting);
+
+		list_remove(&ch->waiting);
+		start_probe(ch);
+	}
+	c->starting = false;
+}
+
+static void on_next(struct ev_loop *loop, ev_timer *w, int events)
+{
+	struct check *ch = w->data;
+
+	(void)loop;
+	(void)events;
+	ASSERT(list_empty(&ch->waiting));
+	list_append(&ch->owner->waiting, &ch->waiting);
+	start_waiting(ch->owner);
+}
+
+static void on_probed(struct probe *p, enum probe_verdict verdict, const char *reason)
+{
+	struct check *ch = container_of(p, struct check, probe);
+
+	ASSERT(ch->owner->running > 0);
+	ch->owner->running--;
+	switch (verdict) {
+	case PROBE_PASSED:
+		feed(ch, HEALTH_CHECK_PASSED, NULL);
+		break;
+	case PROBE_FAILED:
+		feed(ch, HEALTH_CHECK_FAILED, reason);
+		break;
+	case PROBE_REFUSED:
+		feed(ch, HEALTH_CHECK_REFUSED, NULL);
+		break;
+	case PROBE_POSTPONED:
+		log_event(LOG_WARNING, "check.postponed",
+			"a check could not be made; tried again soon",
+			F_TEXT("pool", ch->server->pool_name), F_TEXT("server", ch->server->name),
+			F_TEXT("reason", reason));
+		start_timer(ch->owner->loop, &ch->next, POSTPONED_MS * NS_PER_MS);
+		start_waiting(ch->owner);
+		return;
+	}
+	plan_next(ch);
+	start_waiting(ch->owner);
+}
+
+/* Things look worse than when the next probe was planned: it comes earlier, never later. */
+static void hasten(struct check *ch)
+{
+	uint64_t delay_ns;
+
+	if (!ev_is_active(&ch->next))
+		return;
+	delay_ns = next_delay_ns(ch);
+	if ((double)delay_ns / 1e9 < ev_timer_remaining(ch->owner->loop, &ch->next))
+		start_timer(ch->owner->loop, &ch->next, delay_ns);
+}
+
+/* --- workers' reports --------------------------------------------------------------------------
+ */
+
+void checks_wake(struct checks *c)
+{
+	struct server *s;
+	unsigned bits;
+
+	while ((s = server_table_take_report(c->table, &bits))) {
+		struct check *ch = c->by_slot[s->slot];
+
+		if (ch && ch->server == s) {
+			if (bits & REPORT_REFUSED)
+				feed(ch, HEALTH_TRAFFIC_REFUSED, NULL);
+			if (bits & REPORT_BROKE)
+				feed(ch, HEALTH_TRAFFIC_BROKE, NULL);
+			hasten(ch);
+		}
+		server_unref(s);
+	}
+}
+
+/* --- following the snapshot --------------------------------------------------------------------
+ */
+
+static void halt(struct check *ch)
+{
+	if (probe_running(&ch->probe)) {
+		probe_cancel(&ch->probe);
+		ch->owner->running--;
+	}
+	ev_timer_stop(ch->owner->loop, &ch->next);
+	list_remove(&ch->waiting);
+}
+
+static void check_free(struct check *ch)
+{
+	halt(ch);
+	ev_timer_stop(ch->owner->loop, &ch->due);
+	ch->owner->by_slot[ch->server->slot] = NULL;
+	server_unref(ch->server);
+	free(ch);
+}
+
+static struct check *check_new(struct checks *c, const struct pool *p, struct server *s)
+{
+	struct check *ch = calloc(1, sizeof(*ch));
+
+	if (!ch)
+		return NULL;
+	ASSERT(!c->by_slot[s->slot]);
+	ch->owner = c;
+	ch->server = server_ref(s);
+	ch->pool = p;
+	probe_init(&ch->probe, c->loop, on_probed);
+	ev_init(&ch->next, on_next);
+	ev_init(&ch->due, on_due);
+	ch->next.data = ch->due.data = ch;
+	list_init(&ch->waiting);
+	c->by_slot[s->slot] = ch;
+	return ch;
+}
+
+static bool same_check(const struct check_conf *a, const struct check_conf *b)
+{
+	if (a->kind != b->kind || !span_eq(a->path, b->path) || !span_eq(a->host, b->host) ||
+		!span_eq(a->method, b->method) || a->expect_count != b->expect_count ||
+		a->port != b->port || a->every_ns != b->every_ns || a->timeout_ns != b->timeout_ns)
+		return false;
+	for (unsigned i = 0; i < a->expect_count; i++)
+		if (a->expect[i].from != b->expect[i].from || a->expect[i].to != b->expect[i].to)
+			return false;
+	return true;
+}
+
+/* The server stays: its health with it, and, where the check is the same, its rhythm and the probe
+ * under way. */
+static bool keep(struct check *ch, const struct pool *p)
+{
+	struct health_conf conf = health_conf_of(p);
+	enum health_state from = ch->server->health.state;
+	bool same = same_check(&ch->pool->check, &p->check);
+
+	ch->pool = p;
+	ch->probe.conf = &p->check;
+	ch->wanted = true;
+	settle(ch, health_reconfigure(&ch->server->health, &conf, monotonic_ns(), realtime_ns()),
+		from);
+	if (!same)
+		halt(ch);
+	return same;
+}
+
+static void sweep(struct checks *c)
+{
+	for (unsigned i = 0; i < SERVERS_MAX; i++)
+		if (c->by_slot[i] && !c->by_slot[i]->wanted)
+			check_free(c->by_slot[i]);
+}
+
+static struct check *check_of(const struct checks *c, const struct server *s)
+{
+	struct check *ch = c->by_slot[s->slot];
+
+	return ch && ch->server == s ? ch : NULL;
+}
+
+/* Servers that are new, or whose check is: each a little after the other, the first at once. */
+struct newcomers {
+	uint64_t at_ns, step_ns;
+	unsigned count;
+};
+
+static void begin(struct check *ch, struct newcomers *n)
+{
+	if (ch->pool->check.kind == CHECK_NONE)
+		return;
+	start_timer(ch->owner->loop, &ch->next, n->at_ns);
+	n->at_ns += n->step_ns;
+}
+
+static void welcome(struct checks *c, const struct pool *p, struct server *s, struct newcomers *n)
+{
+	struct check *ch = check_of(c, s);
+
+	if (!ch) {
+		ch = check_new(c, p, s);
+		if (!ch) {
+			log_event(LOG_ERROR, "check.out_of_memory", "this server is not checked",
+				F_TEXT("pool", s->pool_name), F_TEXT("server", s->name));
+			return;
+		}
+		keep(ch, p);
+		begin(ch, n);
+	} else if (!ev_is_active(&ch->next) && !probe_running(&ch->probe) &&
+		   list_empty(&ch->waiting)) {
+		begin(ch, n);
+	}
+}
+
+void checks_apply(struct checks *c, struct settings *s)
+{
+	struct settings *old = c->settings;
+	bool *changed = calloc(s->pool_count + 1, sizeof(*changed));
+	struct newcomers n = {.step_ns = STAGGER_MAX_MS * NS_PER_MS};
+
+	if (!changed) {
+		log_event(LOG_ERROR, "check.out_of_memory", "checks go on as they were");
+		return;
+	}
+	on_tell(c->loop, &c->tell, 0); /* what the old snapshot's pools are still owed */
+	c->settings = settings_ref(s);
+	free(c->changed);
+	c->changed = changed;
+	for (unsigned i = 0; i < SERVERS_MAX; i++)
+		if (c->by_slot[i])
+			c->by_slot[i]->wanted = false;
+	for (unsigned i = 0; i < s->pool_count; i++) {
+		const struct pool *p = &s->pools[i];
+
+		for (unsigned m = 0; m < p->member_count; m++) {
+			struct check *ch = check_of(c, p->members[m].server);
+
+			if ((!ch || !keep(ch, p)) && p->check.kind != CHECK_NONE) {
+				uint64_t even_ns = p->check.every_ns / ++n.count;
+
+				n.step_ns = even_ns < n.step_ns ? even_ns : n.step_ns;
+			}
+		}
+	}
+	sweep(c);
+	for (unsigned i = 0; i < s->pool_count; i++)
+		for (unsigned m = 0; m < s->pools[i].member_count; m++)
+			welcome(c, &s->pools[i], s->pools[i].members[m].server, &n);
+	start_waiting(c);
+	settings_unref(old);
+}
+
+struct checks *checks_new(
+	struct ev_loop *loop, struct server_table *table, const struct checks_options *o)
+{
+	struct checks *c = calloc(1, sizeof(*c));
+	uint64_t seed;
+
+	if (!c)
+		return NULL;
+	c->loop = loop;
+	c->table = table;
+	c->options = *o;
+	list_init(&c->waiting);
+	random_bytes(&seed, sizeof(seed));
+	rng_seed(&c->rng, seed);
+	ev_prepare_init(&c->tell, on_tell);
+	c->tell.data = c;
+	return c;
+}
+
+void checks_free(struct checks *c)
+{
+	if (!c)
+		return;
+	for (unsigned i = 0; i < SERVERS_MAX; i++)
+		if (c->by_slot[i])
+			check_free(c->by_slot[i]);
+	ASSERT(c->running == 0 && list_empty(&c->waiting));
+	ev_prepare_stop(c->loop, &c->tell);
+	settings_unref(c->settings);
+	free(c->changed);
+	free(c);
+}

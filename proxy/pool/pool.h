@@ -1,0 +1,31 @@
+/*
+ * Choosing a server. A view is an immutable table of the servers of a pool that may be used right
+ * now, made by the main thread when health, weights or the snapshot change, and handed to the
+ * workers, so that picking takes no lock: round robin is a ticket into a precomputed smooth cycle
+ * shared by all workers, least requests scans the shared counters.
+ */
+#pragma once
+
+#include "proxy/settings/settings.h"
+#include "shared/rng.h"
+
+struct pool_view {
+	_Atomic unsigned refs;
+	const struct pool *pool; /* borrows: the view's holder keeps the snapshot */
+	bool failing_open;	 /* nothing is healthy: these are tried all the same */
+	unsigned count;		 /* usable servers; 0: answer 503 */
+	struct member *usable;	 /* borrows the snapshot's servers */
+	uint32_t cycle_len;	 /* round robin: positions in the cycle */
+	uint16_t *cycle;	 /* indices into usable, smooth and weighted */
+};
+
+struct pool_view *pool_view_new(const struct pool *p); /* NULL when out of memory */
+struct pool_view *pool_view_ref(struct pool_view *v);
+void pool_view_unref(struct pool_view *v);
+
+/* The server to use, not one of `tried`; NULL when none is left. Any worker; no lock. */
+struct server *pool_pick(const struct pool_view *v, struct server *const *tried,
+	unsigned tried_count, struct rng *rng);
+
+/* {balance, up, total, servers: {...}} as the status socket shows it. Main thread. */
+json_t *pool_status(const struct pool *p);

@@ -1,0 +1,94 @@
+/*
+ * A server of a pool as all threads and all snapshots share it: its address, its counters, its
+ * health. Kept in the server table by pool and name; a server whose address changed is a new one.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdatomic.h>
+
+#include "proxy/pool/budget.h"
+#include "proxy/pool/health.h"
+#include "shared/addr.h"
+
+/* The owner of servers and of the states that outlive snapshots. One lock: for building and freeing
+ * snapshots and for a failure that is news, never for a request that goes well. */
+struct server_table;
+
+struct server {
+	char *pool_name, *name;
+	struct addr address;
+	char address_text[ADDR_TEXT_MAX];
+	uint32_t slot; /* small number, unique among living servers: index of workers' own tables */
+	struct server_table *table;
+	unsigned refs;		      /* under the table's lock */
+	struct server *next_reported; /* under the table's lock */
+
+	/* Written by workers. */
+	_Alignas(64) _Atomic uint32_t in_flight;
+	_Atomic uint64_t requests_total;
+	_Atomic uint64_t failures_total;
+	_Atomic uint32_t consecutive_failures;
+	_Atomic unsigned
+		reports; /* bits of enum server_report_bits that the main thread has yet to see */
+
+	/* Written by the main thread, read by anyone. */
+	_Alignas(64) _Atomic bool usable; /* what views are built from */
+	_Atomic bool refused;		  /* the last failure was: nobody is there */
+	/* Main thread only. */
+	struct health health;
+};
+
+/* What the table knows of a state that outlives snapshots; in front of it. */
+struct kept_state {
+	char *name;
+	unsigned refs; /* under the table's lock */
+};
+
+/* Shared by the snapshots of a pool of one name. */
+struct pool_state {
+	struct kept_state kept;
+	_Alignas(64) _Atomic uint64_t ticket; /* of round robin */
+	_Atomic uint64_t requests_total;
+	_Atomic uint64_t retries_total;
+	_Atomic uint64_t retries_denied_total; /* allowed, but over the budget */
+	_Alignas(64) struct budget budget;     /* of retries */
+};
+
+#define SERVERS_MAX 16384
+
+struct server_table *server_table_new(void); /* NULL when out of memory */
+/* After every reference was given back. */
+void server_table_free(struct server_table *t);
+
+/* Finds it, or makes it (health unknown, which is usable), with a reference for the caller. A
+ * server of that name with another address stays with those who have it; the new one takes its
+ * name. NULL when out of memory or slots. Any thread. */
+struct server *server_get(struct server_table *t, struct span pool_name, struct span name,
+	const struct addr *address);
+struct server *server_ref(struct server *s);
+void server_unref(struct server *s);
+/* The same for what outlives a snapshot of a pool. */
+struct pool_state *pool_state_get(struct server_table *t, struct span name);
+void pool_state_unref(struct server_table *t, struct pool_state *s);
+
+/* How an attempt at a server ended, as the worker saw it. Cheap; any thread. */
+enum server_outcome {
+	SERVER_OK,	    /* a response head came */
+	SERVER_REFUSED,	    /* connect: ECONNREFUSED and its kin: nobody is there */
+	SERVER_UNREACHABLE, /* connect failed otherwise or timed out */
+	SERVER_BROKE,	    /* reset, closed early, garbage, timeout after the request was sent */
+};
+/* Counts the attempt (requests_total, failures_total, consecutive_failures). A refused one, and the
+ * fifth broken one in a row, is a health event: it wakes the main thread (through the table's wake
+ * function), which lets the health machine decide at once. */
+void server_report(struct server *s, enum server_outcome outcome);
+/* Called from any thread when a report wants the main thread's attention (an ev_async_send). */
+void server_table_on_wake(struct server_table *t, void (*wake)(void *ctx), void *ctx);
+
+/* --- for the main thread (checks.c) ------------------------------------------------------------
+ */
+enum server_report_bits { REPORT_REFUSED = 1, REPORT_BROKE = 2 };
+/* Takes one server that was reported since, with a reference for the caller, and its bits; NULL:
+ * none left. */
+struct server *server_table_take_report(struct server_table *t, unsigned *ret_bits);

@@ -1,0 +1,595 @@
+/*
+ * From the checked tree to a snapshot. The table of keys has seen to types, ranges and references;
+ * here is what concerns the proxy alone: which time holds where, and which routes can never match.
+ */
+#include "proxy/settings/settings.h"
+
+#include <sched.h>
+#include <stdlib.h>
+
+#include "proxy/settings/routes.h"
+#include "shared/assert.h"
+#include "shared/map.h"
+
+#if defined(__GNUC__) && !defined(__clang__)
+/* gcc's analyzer loses sight of what hangs off the snapshot in the loops over the tree. */
+#pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak"
+#endif
+
+struct builder {
+	struct settings *settings;
+	struct conf_report *report;
+	struct map pools; /* struct pool by name */
+	bool out_of_memory;
+};
+
+#define LINE_BYTES_MAX 8192
+#define FIELD_BYTES_MAX 16384
+
+/* --- times ----------------------------------------------------------------------------------- */
+
+/* X(key, before a route is known: in a route or pool it would come too late) */
+#define TIMEOUTS(X)             \
+	X(head, true)           \
+	X(body, false)          \
+	X(idle, true)           \
+	X(send, false)          \
+	X(connect, false)       \
+	X(first_byte, false)    \
+	X(between_bytes, false) \
+	X(tunnel, false)        \
+	X(queue, false)         \
+	X(server_idle, false)   \
+	X(drain, true)
+
+static void timeouts_top(const struct conf_node *root, struct timeouts *t)
+{
+#define X(key, early) t->key##_ns = conf_u64(root, "timeouts." #key);
+	TIMEOUTS(X)
+#undef X
+}
+
+/* What is written under `node` replaces what was inherited. where: of a route or pool, for the
+ * warning. */
+static void timeouts_narrow(
+	struct builder *b, const struct conf_node *node, const char *where, struct timeouts *t)
+{
+	const struct conf_node *found;
+
+#define X(key, early)                                                                            \
+	found = conf_find(node, "timeouts." #key);                                               \
+	if (found)                                                                               \
+		t->key##_ns = found->num;                                                        \
+	if (found && (early) && where)                                                           \
+		conf_warning(b->report, found->name_pos, NULL,                                   \
+			"timeout '" #key "' has no effect in a %s: write it in the listener or " \
+			"at the top",                                                            \
+			where);
+	TIMEOUTS(X)
+#undef X
+}
+
+/* --- pools ----------------------------------------------------------------------------------- */
+
+static void build_check(const struct conf_node *node, struct check_conf *c)
+{
+	const struct conf_node *health = conf_find(node, "health");
+	const struct conf_node *expect;
+
+	c->kind = CHECK_NONE;
+	c->rise = c->fall = 1;
+	if (!health)
+		return;
+	if (conf_find(health, "http")) {
+		c->kind = CHECK_HTTP;
+		c->path = conf_text(health, "http");
+		c->host = conf_text(health, "host");
+		c->method = conf_text(health, "method");
+	} else {
+		c->kind = CHECK_TCP;
+	}
+	expect = conf_find(health, "expect");
+	if (expect) {
+		conf_each (range, expect) {
+			ASSERT(c->expect_count < countof(c->expect));
+			c->expect[c->expect_count].from = (uint16_t)(range->num / 1000);
+			c->expect[c->expect_count++].to = (uint16_t)(range->num % 1000);
+		}
+	} else { /* a list: the table's default is text */
+		c->expect[c->expect_count].from = 200;
+		c->expect[c->expect_count++].to = 399;
+	}
+	if (conf_find(health, "port"))
+		c->port = (uint16_t)conf_u64(health, "port");
+	c->every_ns = conf_u64(health, "every");
+	c->timeout_ns = conf_u64(health, "timeout");
+	c->rise = (unsigned)conf_u64(health, "rise");
+	c->fall = (unsigned)conf_u64(health, "fall");
+}
+
+static void build_retry(const struct conf_node *node, struct retry_conf *r)
+{
+	static const char *const words[] = {
+#define X(name, text) text,
+		RETRY_WORDS(X)
+#undef X
+	};
+	const struct conf_node *on = conf_find(node, "retry.on");
+
+	r->further = 2;
+	if (conf_find(node, "retry.attempts"))
+		r->further = (unsigned)conf_u64(node, "retry.attempts") - 1;
+	if (conf_find(node, "retry.retry_unsafe_methods"))
+		r->unsafe_methods = conf_bool(node, "retry.retry_unsafe_methods");
+	r->on = on ? 0 : RETRY_ON_CONNECT | RETRY_ON_STALE;
+	conf_each (word, on)
+		for (unsigned i = 0; i < countof(words); i++)
+			if (span_eq(word->text, span_of(words[i])))
+				r->on |= 1u << i;
+}
+
+static void build_members(struct builder *b, const struct conf_node *servers, struct pool *p)
+{
+	conf_each (node, servers) {
+		const struct conf_node *address = conf_find(node, "address");
+		struct member *m = &p->members[p->member_count];
+
+		m->server = server_get(b->settings->table, p->name, node->name, &address->addr);
+		if (!m->server) {
+			conf_error(b->report, node->name_pos, NULL,
+				"no room for server '%.*s': at most %d at a time, old and new ones "
+				"together during a reload",
+				SPAN_ARG(node->name), SERVERS_MAX);
+			return;
+		}
+		p->member_count++;
+		m->weight = (uint32_t)conf_u64(node, "weight");
+		m->backup = conf_bool(node, "backup");
+	}
+}
+
+static void build_pool(struct builder *b, const struct conf_node *node, struct pool *p)
+{
+	const struct conf_node *all_down = conf_find(node, "when_all_down");
+
+	p->name = node->name;
+	p->node = node;
+	p->state = pool_state_get(b->settings->table, node->name);
+	if (!p->state)
+		b->out_of_memory = true;
+	p->balance = span_eq(conf_text(node, "balance"), SPAN("round_robin"))
+			     ? BALANCE_ROUND_ROBIN
+			     : BALANCE_LEAST_REQUESTS;
+	p->when_all_down_503 = all_down && span_eq(all_down->text, SPAN("503"));
+	p->timeouts = b->settings->timeouts;
+	timeouts_narrow(b, node, "pool", &p->timeouts);
+	build_check(node, &p->check);
+	build_retry(node, &p->retry);
+	build_members(b, conf_find(node, "servers"), p);
+}
+
+static size_t servers_of(const struct conf_node *pool)
+{
+	const struct conf_node *servers = conf_find(pool, "servers");
+
+	return servers ? servers->count : 0;
+}
+
+static void build_pools(struct builder *b, const struct conf_node *pools)
+{
+	struct settings *s = b->settings;
+	struct member *members = s->members;
+
+	conf_each (node, pools) {
+		struct pool *p = &s->pools[s->pool_count];
+
+		p->index = s->pool_count++;
+		p->members = members;
+		members += servers_of(node);
+		if (map_put(&b->pools, node->name, p) < 0)
+			b->out_of_memory = true;
+		build_pool(b, node, p);
+		if (b->out_of_memory)
+			return;
+	}
+}
+
+/* --- routes ---------------------------------------------------------------------------------- */
+
+struct route_texts { /* what one route's spec points into */
+	struct span host, path, methods[16];
+};
+
+struct route_building {
+	struct route_spec *specs;
+	struct route_texts *texts;
+	const struct conf_node **nodes;
+	char *scratch; /* for paths made normal */
+	size_t scratch_len, scratch_size;
+	unsigned count;
+};
+
+static void route_fault(struct builder *b, const struct conf_node *node, const char *what)
+{
+	conf_error(b->report, node->pos, NULL, "'%.*s' can not be matched: %s",
+		SPAN_ARG(node->text), what);
+}
+
+/* Requests are matched after their path was made normal, so the pattern is made normal too. */
+static struct span normal_path(struct builder *b, struct route_building *rb,
+	const struct conf_node *node, enum http_path_mode mode)
+{
+	struct span text = node->text, path, query;
+	bool prefix = text.len > 0 && text.ptr[text.len - 1] == '*';
+	char *out = rb->scratch + rb->scratch_len;
+	struct http_fault fault;
+
+	if (mode == HTTP_PATH_RAW)
+		return text;
+	if (http_path(span_make(text.ptr, text.len - prefix), HTTP_PATH_NORMALIZE, out,
+		    text.len + 1, &path, &query, &fault) != PARSE_DONE) {
+		route_fault(b, node, fault.why);
+		return text;
+	}
+	if (span_eq(path, span_make(text.ptr, text.len - prefix)))
+		return text;
+	ASSERT(path.len + 1 <= rb->scratch_size - rb->scratch_len);
+	memmove(out, path.ptr, path.len);
+	if (prefix)
+		out[path.len] = '*';
+	path = span_make(out, path.len + prefix);
+	rb->scratch_len += path.len;
+	return path;
+}
+
+static void build_match(struct builder *b, struct route_building *rb, const struct listener *l,
+	const struct conf_node *node)
+{
+	struct route_spec *spec = &rb->specs[rb->count];
+	struct route_texts *texts = &rb->texts[rb->count];
+	const struct conf_node *host = conf_find(node, "match.host");
+	const struct conf_node *path = conf_find(node, "match.path");
+	const char *fault = host ? route_host_fault(host->text) : NULL;
+
+	if (fault)
+		route_fault(b, host, fault);
+	fault = path ? route_path_fault(path->text) : NULL;
+	if (fault)
+		route_fault(b, path, fault);
+	if (host) {
+		texts->host = host->text;
+		spec->hosts = &texts->host;
+		spec->host_count = 1;
+	}
+	if (path && !fault) {
+		texts->path = normal_path(b, rb, path, l->path_mode);
+		spec->paths = &texts->path;
+		spec->path_count = 1;
+	}
+	spec->methods = texts->methods;
+	conf_each (method, conf_find(node, "match.method")) {
+		ASSERT(spec->method_count < countof(texts->methods));
+		texts->methods[spec->method_count++] = method->text;
+	}
+}
+
+/* One route; of the short form there is only the pool's name. */
+static void build_route(struct builder *b, struct route_building *rb, const struct listener *l,
+	const struct conf_node *node, const struct conf_node *pool)
+{
+	struct route *r = &rb->specs[rb->count].route;
+
+	r->index = rb->count;
+	r->line = node->pos.line;
+	r->pool = map_get(&b->pools, pool->text);
+	ASSERT(r->pool); /* the table checks references */
+	r->timeouts = l->timeouts;
+	timeouts_narrow(b, r->pool->node, NULL, &r->timeouts);
+	if (node != pool) {
+		timeouts_narrow(b, node, "route", &r->timeouts);
+		build_match(b, rb, l, node);
+	}
+	r->timeouts.head_ns = l->timeouts.head_ns;
+	r->timeouts.idle_ns = l->timeouts.idle_ns;
+	r->timeouts.drain_ns = l->timeouts.drain_ns;
+	rb->nodes[rb->count++] = node;
+}
+
+/* "shop.example.com/assets/x" as the file has it, or "" for a route that takes all. */
+static void describe(const struct conf_node *node, char *out, size_t size)
+{
+	const struct conf_node *host = conf_find(node, "match.host");
+	const struct conf_node *path = conf_find(node, "match.path");
+
+	snprintf(out, size, "%s%.*s%.*s", host || path ? " for " : "",
+		host ? (int)host->text.len : 0, host ? host->text.ptr : "",
+		path ? (int)path->text.len : 0, path ? path->text.ptr : "");
+}
+
+static void warn_of_shadows(
+	struct builder *b, const struct routes *r, const struct conf_node *const *nodes)
+{
+	for (unsigned i = 0; i < routes_count(r); i++) {
+		const struct route *first, *last;
+		char what[512];
+
+		ASSERT(nodes[i]);
+		if (!routes_shadowed(r, i, &first, &last))
+			continue;
+		/* One host and one path in the file: one pattern, so one route that takes it. */
+		ASSERT(first == last);
+		describe(nodes[i], what, sizeof(what));
+		conf_warning(b->report, nodes[i]->pos, NULL,
+			"route %u can never match: route %u (line %u) already takes every "
+			"request%s",
+			i + 1, first->index + 1, first->line, what);
+	}
+}
+
+static int allocate_routes(struct route_building *rb, const struct conf_node *routes, size_t count)
+{
+	conf_each (node, routes) {
+		const struct conf_node *path = conf_find(node, "match.path");
+
+		rb->scratch_size += path ? path->text.len + 2 : 0;
+	}
+	rb->specs = calloc(count + 1, sizeof(*rb->specs));
+	rb->texts = calloc(count + 1, sizeof(*rb->texts));
+	rb->nodes = calloc(count + 1, sizeof(struct conf_node *));
+	rb->scratch = malloc(rb->scratch_size + 1);
+	return rb->specs && rb->texts && rb->nodes && rb->scratch ? 0 : -1;
+}
+
+static void build_routes(struct builder *b, const struct conf_node *node, struct listener *l)
+{
+	const struct conf_node *routes = conf_find(node, "routes");
+	const struct conf_node *pool = conf_find(node, "pool");
+	struct route_building rb = {0};
+	struct routes *built = NULL;
+
+	ASSERT(!routes != !pool); /* the table's rules see to that */
+	if (routes && routes->count > ROUTES_MAX) {
+		conf_error(b->report, routes->name_pos, NULL, "a listener has at most %d routes",
+			ROUTES_MAX);
+		return;
+	}
+	if (allocate_routes(&rb, routes, routes ? routes->count : 1) < 0)
+		b->out_of_memory = true;
+	else if (pool)
+		build_route(b, &rb, l, pool, pool);
+	else
+		conf_each (route, routes)
+			build_route(b, &rb, l, route, conf_find(route, "pool"));
+	if (!b->out_of_memory && conf_report_errors(b->report) == 0) {
+		built = routes_new(rb.specs, rb.count);
+		b->out_of_memory = !built;
+	}
+	if (built)
+		warn_of_shadows(b, built, rb.nodes);
+	l->routes = built;
+	free(rb.specs);
+	free(rb.texts);
+	free(rb.nodes);
+	free(rb.scratch);
+}
+
+/* --- listeners -------------------------------------------------------------------------------- */
+
+static void build_limits(const struct conf_node *node, struct listener *l)
+{
+	uint64_t head_bytes = conf_u64(node, "limits.request_head");
+
+	l->limits.head_bytes = (uint32_t)head_bytes;
+	l->limits.line_bytes = head_bytes < LINE_BYTES_MAX ? (uint32_t)head_bytes : LINE_BYTES_MAX;
+	l->limits.field_bytes =
+		head_bytes < FIELD_BYTES_MAX ? (uint32_t)head_bytes : FIELD_BYTES_MAX;
+	l->limits.fields = (uint16_t)conf_u64(node, "limits.fields");
+	if (conf_find(node, "limits.request_body"))
+		l->body_max_bytes = conf_u64(node, "limits.request_body");
+	if (conf_find(node, "limits.connections"))
+		l->connections_max = (uint32_t)conf_u64(node, "limits.connections");
+}
+
+static enum http_path_mode path_mode_of(struct span word)
+{
+	if (span_eq(word, SPAN("raw")))
+		return HTTP_PATH_RAW;
+	return span_eq(word, SPAN("reject")) ? HTTP_PATH_REJECT : HTTP_PATH_NORMALIZE;
+}
+
+static void build_networks(struct builder *b, const struct conf_node *list, struct listener *l)
+{
+	struct cidr *trusted = calloc(list ? list->count + 1 : 1, sizeof(*trusted));
+
+	l->trusted = trusted;
+	if (!trusted) {
+		b->out_of_memory = true;
+		return;
+	}
+	conf_each (node, list)
+		trusted[l->trusted_count++] = node->cidr;
+}
+
+static void build_listener(struct builder *b, const struct conf_node *node, struct listener *l)
+{
+	const struct conf_node *binds = conf_find(node, "bind");
+
+	l->name = node->name;
+	l->node = node;
+	l->state = listener_state_get(b->settings->table, node->name);
+	l->binds = calloc(binds ? binds->count + 1 : 1, sizeof(*l->binds));
+	if (!l->state || !l->binds) {
+		b->out_of_memory = true;
+		return;
+	}
+	conf_each (bind, binds)
+		l->binds[l->bind_count++] = bind->addr;
+	l->timeouts = b->settings->timeouts;
+	timeouts_narrow(b, node, NULL, &l->timeouts);
+	build_limits(node, l);
+	l->path_mode = path_mode_of(conf_text(node, "path"));
+	l->via = conf_find(node, "via") ? conf_text(node, "via")
+					: span_make(b->settings->via, sizeof(b->settings->via));
+	if (span_eq(l->via, SPAN("off")))
+		l->via = (struct span){0};
+	build_networks(b, conf_find(node, "trusted_proxies"), l);
+	build_routes(b, node, l);
+}
+
+static void build_listeners(struct builder *b, const struct conf_node *listeners)
+{
+	struct settings *s = b->settings;
+
+	conf_each (node, listeners) {
+		build_listener(b, node, &s->listeners[s->listener_count++]);
+		if (b->out_of_memory)
+			return;
+	}
+}
+
+/* --- the whole ----------------------------------------------------------------------------------
+ */
+
+/* The cores that this process may run on. */
+static unsigned core_count(void)
+{
+	cpu_set_t set;
+	int count;
+
+	if (sched_getaffinity(0, sizeof(set), &set) < 0)
+		return 1;
+	count = CPU_COUNT(&set);
+	return count > 0 ? (unsigned)count : 1;
+}
+
+static void build_log(struct builder *b, const struct conf_node *root)
+{
+	struct settings *s = b->settings;
+	struct span access = conf_text(root, "log.access");
+
+	s->access_format = span_eq(conf_text(root, "log.format"), SPAN("combined"))
+				   ? ACCESS_COMBINED
+				   : ACCESS_JSON;
+	if (span_eq(access, SPAN("off")))
+		return;
+	s->access_log = span_dup(access);
+	if (!s->access_log)
+		b->out_of_memory = true;
+}
+
+static void build_hash(struct settings *s)
+{
+	uint8_t digest[32];
+
+	conf_digest(s->conf, digest);
+	for (unsigned i = 0; i < sizeof(digest); i++)
+		snprintf(s->hash + 2 * i, 3, "%02x", digest[i]);
+}
+
+/* Everything but conf. */
+static void dismantle(struct settings *s)
+{
+	for (unsigned i = 0; i < s->listener_count; i++) {
+		struct listener *l = &s->listeners[i];
+
+		free(l->binds);
+		free((void *)(uintptr_t)l->trusted); /* const to those who read */
+		routes_free((struct routes *)(uintptr_t)l->routes);
+		listener_state_unref(s->table, l->state);
+	}
+	for (unsigned i = 0; i < s->pool_count; i++) {
+		struct pool *p = &s->pools[i];
+
+		for (unsigned m = 0; m < p->member_count; m++)
+			server_unref(p->members[m].server);
+		pool_state_unref(s->table, p->state);
+	}
+	free(s->listeners);
+	free(s->pools);
+	free(s->members);
+	free((void *)(uintptr_t)s->access_log);
+	free(s);
+}
+
+/* The arrays, to the size that they will have. */
+static int allocate(struct settings *s)
+{
+	const struct conf_node *pools = conf_find(s->conf->root, "pools");
+	const struct conf_node *listeners = conf_find(s->conf->root, "listeners");
+	size_t members = 0;
+
+	conf_each (pool, pools)
+		members += servers_of(pool);
+	s->members = calloc(members + 1, sizeof(*s->members));
+	s->pools = calloc(pools ? pools->count + 1 : 1, sizeof(*s->pools));
+	s->listeners = calloc(listeners ? listeners->count + 1 : 1, sizeof(*s->listeners));
+	return s->members && s->pools && s->listeners ? 0 : -1;
+}
+
+struct settings *settings_build(struct conf *conf, struct conf_report *report,
+	struct server_table *table, uint64_t generation, struct err *err)
+{
+	struct builder b = {.report = report};
+	struct settings *s;
+	uint64_t workers;
+
+	if (conf_report_errors(report) > 0)
+		return NULL;
+	s = calloc(1, sizeof(*s));
+	if (!s) {
+		err_set(err, "out of memory");
+		return NULL;
+	}
+	atomic_init(&s->refs, 1);
+	s->generation = generation;
+	s->conf = conf;
+	s->table = table;
+	b.settings = s;
+	map_init(&b.pools,
+		conf_find(conf->root, "pools") ? conf_find(conf->root, "pools")->count : 0);
+	workers = conf_u64(conf->root, "workers");
+	s->workers = workers ? (unsigned)workers : core_count(); /* auto */
+	timeouts_top(conf->root, &s->timeouts);
+	build_log(&b, conf->root);
+	if (allocate(s) < 0)
+		b.out_of_memory = true;
+	if (!b.out_of_memory)
+		build_pools(&b, conf_find(conf->root, "pools"));
+	if (!b.out_of_memory && conf_report_errors(report) == 0)
+		build_listeners(&b, conf_find(conf->root, "listeners"));
+	map_fini(&b.pools);
+	if (b.out_of_memory || conf_report_errors(report) > 0) {
+		if (b.out_of_memory)
+			err_set(err, "out of memory");
+		dismantle(s);
+		return NULL;
+	}
+	build_hash(s);
+	memcpy(s->via, "tandem-", 7);
+	memcpy(s->via + 7, s->hash, sizeof(s->via) - 7);
+	return s;
+}
+
+struct settings *settings_ref(struct settings *s)
+{
+	unsigned before = atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+
+	ASSERT(before > 0);
+	return s;
+}
+
+void settings_unref(struct settings *s)
+{
+	struct conf *conf;
+	unsigned before;
+
+	if (!s)
+		return;
+	before = atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel);
+	ASSERT(before > 0);
+	if (before > 1)
+		return;
+	conf = s->conf;
+	dismantle(s);
+	conf_free(conf);
+}

@@ -1,0 +1,160 @@
+/*
+ * The proxy's part of the configuration as one immutable snapshot, shared by all threads and
+ * counted by reference. A reload builds a new one next to the running one and swaps it in, all or
+ * nothing.
+ *
+ * Built and freed on the main thread (the last unref by a worker hands it back to be freed there:
+ * the owner's business). Everything that outlives a snapshot (a server's counters and health) hangs
+ * off struct server in the server table (pool/server.h), which snapshots refer to.
+ */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "proxy/http/http1.h"
+#include "proxy/pool/server.h"
+#include "shared/addr.h"
+#include "shared/conf.h"
+
+struct timeouts { /* ns */
+	uint64_t head_ns, body_ns, idle_ns, send_ns, connect_ns, first_byte_ns, between_bytes_ns,
+		tunnel_ns, queue_ns, server_idle_ns, drain_ns;
+};
+
+enum balance { BALANCE_LEAST_REQUESTS, BALANCE_ROUND_ROBIN };
+
+struct member {		       /* a server as this snapshot has it in a pool */
+	struct server *server; /* holds a reference */
+	uint32_t weight;       /* 1-256 */
+	bool backup;
+};
+
+struct check_conf {
+	enum { CHECK_NONE, CHECK_HTTP, CHECK_TCP } kind;
+	struct span path, host, method;
+	struct {
+		uint16_t from, to;
+	} expect[16];
+	unsigned expect_count;
+	uint16_t port; /* 0: the server's own */
+	uint64_t every_ns, timeout_ns;
+	unsigned rise, fall;
+};
+
+/* Failures after which another try is made, as in the file. */
+/* clang-format off */
+#define RETRY_WORDS(X) \
+	X(CONNECT, "connect") X(STALE, "stale_connection") X(RESET, "reset") \
+	X(FIRST_BYTE, "first_byte") X(429, "429") X(500, "500") X(502, "502") X(503, "503") \
+	X(504, "504")
+/* clang-format on */
+enum retry_word {
+#define X(name, text) RETRY_WORD_##name,
+	RETRY_WORDS(X)
+#undef X
+};
+enum retry_on { /* the same as bits */
+#define X(name, text) RETRY_ON_##name = 1 << RETRY_WORD_##name,
+	RETRY_WORDS(X)
+#undef X
+};
+#define RETRY_ON_STATUSES (RETRY_ON_429 | RETRY_ON_500 | RETRY_ON_502 | RETRY_ON_503 | RETRY_ON_504)
+
+struct retry_conf {
+	unsigned further;    /* tries after the first, at most */
+	unsigned on;	     /* bits of enum retry_on */
+	bool unsafe_methods; /* POST and its like may be done twice */
+};
+
+struct pool {
+	struct span name;
+	const struct conf_node *node; /* what it was built from */
+	unsigned index;		      /* in settings.pools */
+	enum balance balance;
+	struct member *members;
+	unsigned member_count;
+	struct check_conf check;
+	struct timeouts timeouts;
+	struct retry_conf retry;
+	bool when_all_down_503;	  /* else the traffic is tried all the same */
+	struct pool_state *state; /* shared by snapshots: ticket and totals; holds a reference */
+};
+
+struct route {
+	unsigned index; /* in the listener's order; first match wins */
+	const struct pool *pool;
+	struct timeouts timeouts;
+	uint32_t line; /* in the file, for explain and warnings */
+};
+
+struct routes; /* indexed by host and path; route.c */
+/* host: as in Host, without port, any case; path: normalised. NULL: no route (404). No allocation;
+ * costs about the same for 10 routes and 10,000. */
+const struct route *routes_find(const struct routes *r, struct span host, struct span path,
+	enum http_method method, struct span method_text);
+
+struct listener {
+	struct span name;
+	const struct conf_node *node; /* what it was built from */
+	struct addr *binds;
+	unsigned bind_count;
+	const struct routes *routes;
+	struct timeouts timeouts;
+	struct http_limits limits;
+	uint64_t body_max_bytes;  /* 0: no limit */
+	uint32_t connections_max; /* 0: no limit */
+	enum http_path_mode path_mode;
+	struct span via; /* empty: off */
+	const struct cidr *trusted;
+	unsigned trusted_count;
+	struct listener_state *state; /* shared by snapshots: counters; holds a reference */
+};
+
+/* Counters of a listener, kept over reloads. */
+struct listener_state {
+	struct kept_state kept;
+	_Alignas(64) _Atomic uint64_t requests_total;
+	_Atomic uint64_t connections_total;
+	_Atomic int64_t connections; /* open now */
+};
+
+/* Finds it by name or makes it, with a reference for the caller; NULL when out of memory.
+ * (server.c) */
+struct listener_state *listener_state_get(struct server_table *t, struct span name);
+void listener_state_unref(struct server_table *t, struct listener_state *s);
+
+enum access_format { ACCESS_JSON, ACCESS_COMBINED };
+
+struct settings {
+	_Atomic unsigned refs;
+	uint64_t generation; /* from 1, one more each reload */
+	char hash[65];	     /* SHA-256 of the meaning, hex */
+	char via[15]; /* "tandem-" and the hash's beginning: a pair's own, so that two tiers are
+			 told apart */
+	struct conf *conf; /* what the spans point into */
+	struct server_table *table;
+	unsigned workers;
+	struct timeouts timeouts;
+	struct listener *listeners;
+	unsigned listener_count;
+	struct pool *pools;
+	unsigned pool_count;
+	struct member *members; /* of all pools: what their members point into */
+	const char *access_log; /* NULL: off; "stderr"; or a file */
+	enum access_format access_format;
+};
+
+/*
+ * Builds a snapshot from a checked tree and reports what only the proxy can know (unreachable
+ * routes are warnings). Takes conf when it succeeds. NULL when the report has errors or memory is
+ * out (err then). Servers and states are found again by name in `table`, or made.
+ */
+struct settings *settings_build(struct conf *conf, struct conf_report *report,
+	struct server_table *table, uint64_t generation, struct err *err);
+struct settings *settings_ref(struct settings *s);
+/* Any thread; frees at the last (server and state references are given back under the table's
+ * lock). */
+void settings_unref(struct settings *s);
+/* What changes from old to new, in words, a line each: "pool api: server a3 added". Returns the
+ * number of lines; lines are owned by the caller (free each and the array). */
+size_t settings_diff(const struct settings *old, const struct settings *new, char ***ret_lines);
