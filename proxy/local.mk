@@ -1,1 +1,54 @@
-# Build of proxy/.
+# proxy/: the reverse proxy. libproxy-core is pure (links without libev, OpenSSL, libnl); libproxy does I/O.
+noinst_LIBRARIES += proxy/libproxy-core.a proxy/libproxy.a
+sbin_PROGRAMS += proxy/tandem-proxy
+proxy_libproxy_core_a_SOURCES = \
+	proxy/exchange/retry.c proxy/exchange/retry.h \
+	proxy/http/field_id.h \
+	proxy/http/fields.c \
+	proxy/http/h1_body.c \
+	proxy/http/h1_internal.h \
+	proxy/http/h1_meaning.c \
+	proxy/http/h1_parse.c \
+	proxy/http/h1_write.c \
+	proxy/http/http1.h \
+	proxy/http/path.c \
+	proxy/http/scan.c proxy/http/scan.h \
+	proxy/http/stamp.c \
+	proxy/http/upgrade.c \
+	proxy/net/wheel.c proxy/net/wheel.h \
+	proxy/pool/balance/balance.h \
+	proxy/pool/balance/least_requests.c \
+	proxy/pool/balance/round_robin.c \
+	proxy/pool/budget.c proxy/pool/budget.h \
+	proxy/pool/health.c proxy/pool/health.h \
+	proxy/settings/routes.c proxy/settings/routes.h \
+	proxy/settings/routes_build.c proxy/settings/routes_index.h
+proxy_libproxy_a_SOURCES = \
+	proxy/exchange/answer.c \
+	proxy/exchange/attempt.c \
+	proxy/exchange/client.c proxy/exchange/client.h \
+	proxy/exchange/exchange.c proxy/exchange/exchange.h \
+	proxy/exchange/identity.c \
+	proxy/exchange/request.c \
+	proxy/exchange/response.c \
+	proxy/exchange/tunnel.c proxy/exchange/tunnel.h \
+	proxy/exchange/upstream.c proxy/exchange/upstream.h \
+	proxy/failover_link.c proxy/failover_link.h \
+	proxy/net/acceptor.c proxy/net/acceptor.h \
+	proxy/net/conn.c proxy/net/conn.h \
+	proxy/net/iobuf.c proxy/net/iobuf.h \
+	proxy/observe/access_log.c proxy/observe/access_log.h \
+	proxy/pool/checks.c proxy/pool/checks.h \
+	proxy/pool/pool.c proxy/pool/pool.h \
+	proxy/pool/probe.c proxy/pool/probe.h \
+	proxy/pool/server.c proxy/pool/server.h \
+	proxy/proxy.c proxy/proxy.h \
+	proxy/settings/diff.c \
+	proxy/settings/settings.c proxy/settings/settings.h \
+	proxy/status.c proxy/status.h \
+	proxy/worker.c proxy/worker.h
+proxy_libproxy_a_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+proxy_tandem_proxy_SOURCES = proxy/main.c
+proxy_tandem_proxy_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+proxy_tandem_proxy_LDADD = $(PROXY_LIBS)
+PROXY_LIBS = proxy/libproxy.a proxy/libproxy-core.a $(SHELL_LIBS)

@@ -1,0 +1,296 @@
+#include "proxy/exchange/client.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "proxy/exchange/tunnel.h"
+#include "proxy/worker.h"
+
+static struct client *client_of(struct conn *c)
+{
+	return container_of(c, struct client, conn);
+}
+
+static void client_close(struct client *c)
+{
+	bool answering =
+		conn_blocked(&c->conn) || (c->exchange && !exchange_reading_head(c->exchange));
+
+	if (c->conn.closing)
+		return;
+	if (c->exchange)
+		exchange_client_gone(c->exchange);
+	c->exchange = NULL;
+	if (answering) /* what got through must not look complete */
+		conn_abort(&c->conn);
+	else
+		conn_close(&c->conn);
+}
+
+/* --- reading heads
+ * --------------------------------------------------------------------------------- */
+
+static void wait_for_request(struct client *c)
+{
+	const struct listener *l = c->acceptor->listener;
+
+	if (c->conn.in && c->conn.in->start == c->conn.in->end)
+		conn_drop_in(&c->conn);
+	if (c->conn.eof) {
+		client_close(c);
+		return;
+	}
+	if (!conn_blocked(&c->conn))
+		conn_deadline(&c->conn, c->acceptor->worker->stopping ? CLIENT_GOODBYE_NS
+					: c->acceptor->draining	      ? l->timeouts.drain_ns
+								      : l->timeouts.idle_ns);
+	conn_resume(&c->conn);
+}
+
+/* Starts what is complete in the buffer. A loop, not a recursion: answers of our own end at once.
+ */
+static void client_run(struct client *c)
+{
+	c->running = true;
+	while (!c->conn.closing && c->state == CLIENT_OPEN && !conn_blocked(&c->conn) &&
+		c->conn.in && c->conn.in->end > c->conn.in->start &&
+		(!c->exchange || exchange_reading_head(c->exchange))) {
+		if (!c->exchange) {
+			c->exchange = exchange_new(c);
+			if (!c->exchange) {
+				client_close(c);
+				break;
+			}
+		}
+		if (exchange_read_head(c->exchange))
+			continue;
+		if (c->conn.eof)
+			client_close(c); /* half a head, and no more to come */
+		else
+			conn_resume(&c->conn);
+		break;
+	}
+	c->running = false;
+	if (!c->conn.closing && c->state == CLIENT_OPEN && !c->exchange)
+		wait_for_request(c);
+}
+
+/* Room in the buffer for the next read; false when there can be none now. */
+static bool make_room(struct client *c)
+{
+	struct iobuf *b = c->conn.in;
+
+	if (!b || iobuf_room(b))
+		return true;
+	if (c->exchange && !exchange_reading_head(c->exchange))
+		return exchange_make_room(c->exchange);
+	return iobuf_make_room(&c->conn.worker->iobufs, &c->conn.in);
+}
+
+static void on_eof(struct client *c)
+{
+	conn_pause(&c->conn);
+	if (c->exchange && !exchange_reading_head(c->exchange)) {
+		exchange_client_eof(c->exchange);
+		return;
+	}
+	/* An answer on its way, and the requests behind it, come first: on_writable goes on. */
+	if (!conn_blocked(&c->conn))
+		client_close(c);
+}
+
+static void read_and_discard(struct client *c)
+{
+	bool full;
+	enum io_rc rc;
+
+	if (c->conn.in)
+		c->conn.in->start = c->conn.in->end = 0;
+	rc = conn_read(&c->conn, IOBUF_SMALL_BYTES, &full);
+	if (rc == IO_AGAIN)
+		return;
+	if (rc == IO_OK) {
+		c->discarded += c->conn.in->end;
+		if (c->discarded <= CLIENT_LINGER_BYTES)
+			return;
+	}
+	client_close(c);
+}
+
+static void on_readable(struct conn *conn)
+{
+	struct client *c = client_of(conn);
+	bool full;
+
+	if (c->state == CLIENT_LINGERING) {
+		read_and_discard(c);
+		return;
+	}
+	if (c->state == CLIENT_FLUSHING || !make_room(c)) {
+		conn_pause(conn);
+		return;
+	}
+	switch (conn_read(conn, IOBUF_SMALL_BYTES, &full)) {
+	case IO_AGAIN:
+		return;
+	case IO_EOF:
+		on_eof(c);
+		return;
+	case IO_ERROR:
+		client_close(c);
+		return;
+	case IO_OK:
+		break;
+	}
+	if (c->exchange && !exchange_reading_head(c->exchange))
+		exchange_request_bytes(c->exchange);
+	else
+		client_run(c);
+}
+
+/* --- endings
+ * ------------------------------------------------------------------------------------------ */
+
+static void start_lingering(struct client *c)
+{
+	if (!c->linger || shutdown(c->conn.fd, SHUT_WR) < 0) {
+		client_close(c);
+		return;
+	}
+	c->state = CLIENT_LINGERING;
+	conn_deadline(&c->conn, CLIENT_LINGER_NS);
+	conn_resume(&c->conn);
+	if (c->conn.eof)
+		client_close(c);
+}
+
+static void say_goodbye(struct client *c, bool linger)
+{
+	c->linger = linger;
+	if (conn_blocked(&c->conn)) {
+		c->state = CLIENT_FLUSHING; /* the send deadline runs */
+		return;
+	}
+	start_lingering(c);
+}
+
+void client_exchange_done(struct client *c, bool keep, bool linger)
+{
+	c->exchange = NULL;
+	if (!keep) {
+		say_goodbye(c, linger);
+		return;
+	}
+	if (!c->running)
+		client_run(c);
+}
+
+void client_exchange_cut(struct client *c)
+{
+	c->exchange = NULL;
+	conn_abort(&c->conn);
+}
+
+static void on_writable(struct conn *conn)
+{
+	struct client *c = client_of(conn);
+
+	if (c->state == CLIENT_FLUSHING) {
+		start_lingering(c);
+		return;
+	}
+	if (c->exchange && !exchange_reading_head(c->exchange)) {
+		conn_deadline(conn, 0);
+		exchange_client_drained(c->exchange);
+		return;
+	}
+	conn_deadline(conn, c->acceptor->listener->timeouts.head_ns);
+	client_run(c);
+}
+
+static void on_write_error(struct conn *conn)
+{
+	client_close(client_of(conn));
+}
+
+static void on_deadline(struct conn *conn)
+{
+	struct client *c = client_of(conn);
+
+	if (c->exchange && c->state == CLIENT_OPEN && !conn_blocked(conn)) {
+		exchange_client_timeout(c->exchange);
+		return;
+	}
+	/* Idle for long enough, lingered for long enough, or reads nothing of what we send. */
+	client_close(c);
+}
+
+void client_free(struct conn *conn)
+{
+	struct client *c = client_of(conn);
+	struct acceptor *a = c->acceptor;
+	struct worker *w = conn->worker;
+
+	ASSERT(!c->exchange && a->client_count > 0);
+	list_remove(&c->link);
+	a->client_count--;
+	atomic_fetch_sub_explicit(&a->listener->state->connections, 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&w->clients, 1, memory_order_relaxed);
+	free(c);
+	acceptor_free_if_done(a);
+	worker_check_finished(w);
+}
+
+static const struct conn_handler handler = {
+	.on_readable = on_readable,
+	.on_writable = on_writable,
+	.on_write_error = on_write_error,
+	.on_deadline = on_deadline,
+	.free = client_free,
+};
+
+void client_new(struct acceptor *a, int fd, const struct addr *peer)
+{
+	struct client *c = malloc(sizeof(*c));
+
+	if (!c) {
+		close(fd);
+		return;
+	}
+	conn_init(&c->conn, a->worker, &handler, fd);
+	c->conn.send_ns = a->listener->timeouts.send_ns;
+	c->acceptor = a;
+	c->exchange = NULL;
+	c->addr = *peer;
+	c->state = CLIENT_OPEN;
+	c->discarded = 0;
+	c->running = c->linger = false;
+	list_append(&a->clients, &c->link);
+	a->client_count++;
+	atomic_fetch_add_explicit(&a->listener->state->connections, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&a->listener->state->connections_total, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&a->worker->clients, 1, memory_order_relaxed);
+	conn_deadline(&c->conn, a->listener->timeouts.head_ns);
+	conn_start(&c->conn);
+}
+
+void client_start_draining(struct acceptor *a)
+{
+	list_each_safe (it, &a->clients) {
+		struct client *c = list_item(it, struct client, link);
+
+		if (c->conn.closing || c->state != CLIENT_OPEN)
+			continue;
+		if (!c->exchange)
+			wait_for_request(c);
+		else if (c->exchange->tunnel)
+			tunnel_drain(c->exchange);
+	}
+}
+
+void client_close_all(struct acceptor *a)
+{
+	list_each_safe (it, &a->clients)
+		client_close(list_item(it, struct client, link));
+}

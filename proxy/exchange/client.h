@@ -1,0 +1,40 @@
+/*
+ * A client's connection speaking HTTP/1: reads heads, starts one exchange after the other
+ * (pipelined requests wait in the buffer), and says goodbye in order.
+ */
+#pragma once
+
+#include "proxy/net/acceptor.h"
+#include "proxy/net/conn.h"
+
+struct exchange;
+
+struct client {
+	struct conn conn;
+	struct list link; /* acceptor.clients */
+	struct acceptor *acceptor;
+	struct exchange *exchange; /* the one being read, or answered; NULL: idle */
+	struct addr addr;
+	enum { CLIENT_OPEN, CLIENT_FLUSHING, CLIENT_LINGERING } state;
+	uint32_t discarded; /* while lingering */
+	bool running;	    /* client_run is on the stack */
+	bool linger;	    /* after flushing: linger, do not just close */
+};
+
+#define CLIENT_LINGER_BYTES (64 * 1024)
+#define CLIENT_LINGER_NS (2 * NS_PER_S)
+/* A stop does not wait longer than this for a connection on which nothing happens. */
+#define CLIENT_GOODBYE_NS (1 * NS_PER_S)
+
+/* Takes fd. Out of memory: closes it. */
+void client_new(struct acceptor *a, int fd, const struct addr *peer);
+/* For the handler that a tunnel gives the connection. */
+void client_free(struct conn *conn);
+/* The exchange is over (it is the exchange that calls). keep: the connection goes on; linger: close
+ * so that an answer given before the request's end is not destroyed by a reset (RFC 9112 9.6). */
+void client_exchange_done(struct client *c, bool keep, bool linger);
+/* The answer cannot be completed: the client must see that it is cut. */
+void client_exchange_cut(struct client *c);
+/* Its listener goes: idle connections are given a moment, busy ones finish. */
+void client_start_draining(struct acceptor *a);
+void client_close_all(struct acceptor *a);

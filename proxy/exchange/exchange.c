@@ -1,0 +1,320 @@
+#include "proxy/exchange/exchange.h"
+
+#include "proxy/exchange/tunnel.h"
+#include "proxy/worker.h"
+
+const char *exchange_end_text(enum exchange_end end)
+{
+	static const char *const texts[] = {
+#define X(name, text) text,
+		EXCHANGE_ENDS(X)
+#undef X
+	};
+	ASSERT((unsigned)end < countof(texts));
+	return texts[end];
+}
+
+/* --- memory
+ * ----------------------------------------------------------------------------------------- */
+
+struct exchange *exchange_new(struct client *c)
+{
+	struct worker *w = c->conn.worker;
+	struct exchange *x;
+
+	if (!list_empty(&w->free_exchanges)) {
+		x = list_item(w->free_exchanges.next, struct exchange, link);
+		list_remove(&x->link);
+		w->free_exchange_count--;
+	} else {
+		x = malloc(sizeof(*x));
+		if (!x)
+			return NULL;
+	}
+	/* All but the large rooms at the end, which are written before they are read. */
+	memset(x, 0, offsetof(struct exchange, target_room));
+	list_init(&x->link);
+	x->worker = w;
+	x->client = c;
+	x->snapshot = snapshot_ref(c->acceptor->snapshot);
+	x->listener = c->acceptor->listener;
+	x->timeouts = &x->listener->timeouts;
+	x->started_ns = w->now_ns;
+	http_head_init(&x->request);
+	atomic_fetch_add_explicit(&w->exchanges_live, 1, memory_order_relaxed);
+	return x;
+}
+
+void exchange_reap(struct exchange *x)
+{
+	struct worker *w = x->worker;
+
+	list_remove(&x->link);
+	if (w->free_exchange_count >= EXCHANGE_KEEP) {
+		free(x);
+		return;
+	}
+	list_push(&w->free_exchanges, &x->link);
+	w->free_exchange_count++;
+}
+
+void exchange_free_all(struct worker *w)
+{
+	list_each_safe (it, &w->free_exchanges)
+		free(list_item(it, struct exchange, link));
+	list_init(&w->free_exchanges);
+}
+
+/* Everything that the exchange holds goes back; the memory itself after the loop iteration. */
+static void end(struct exchange *x)
+{
+	ASSERT(!x->over);
+	x->over = true;
+	if (x->server)
+		exchange_release_server(x, false);
+	if (x->head_done) { /* a connection that never sent a request is not one */
+		atomic_fetch_add_explicit(
+			&x->listener->state->requests_total, 1, memory_order_relaxed);
+		if (x->route)
+			atomic_fetch_add_explicit(
+				&x->route->pool->state->requests_total, 1, memory_order_relaxed);
+		if (x->worker->access)
+			access_log_exchange(x->worker->access, x);
+	}
+	if (x->tunnel)
+		tunnel_fini(x);
+	snapshot_unref(x->snapshot);
+	atomic_fetch_sub_explicit(&x->worker->exchanges_live, 1, memory_order_relaxed);
+	list_append(&x->worker->reap_exchanges, &x->link);
+}
+
+/* --- content, the same both ways --- */
+
+void exchange_stage_content(struct stage *s, enum http_framing framing, struct span data)
+{
+	size_t room;
+
+	if (framing != HTTP_CHUNKED || !data.len) {
+		stage_span(s, data);
+		return;
+	}
+	stage_wrote(s, http1_write_chunk_head(stage_scratch(s, &room), data.len));
+	stage_span(s, data);
+	memcpy(stage_scratch(s, &room), "\r\n", 2);
+	stage_wrote(s, 2);
+}
+
+int exchange_stage_end(struct stage *s, enum http_framing framing, struct span trailers)
+{
+	size_t room, n;
+	char *out = stage_scratch(s, &room);
+
+	if (framing != HTTP_CHUNKED)
+		return 0;
+	n = http1_write_last_chunk(out, room, trailers);
+	if (!n)
+		return -1;
+	stage_wrote(s, n);
+	return 0;
+}
+
+/* --- endings
+ * ------------------------------------------------------------------------------------------ */
+
+bool exchange_next_in_hand(const struct exchange *x)
+{
+	const struct iobuf *in = x->client->conn.in;
+
+	return x->request_done && in && x->body_at < in->end;
+}
+
+void exchange_finish(struct exchange *x)
+{
+	struct client *c = x->client;
+	bool whole = x->request_done, next = exchange_next_in_hand(x);
+	bool keep = x->keep_client && whole && (!c->conn.eof || next);
+
+	/* What follows the request in the buffer is the next one's. */
+	if (c->conn.in && whole)
+		c->conn.in->start = x->body_at;
+	if (whole && !conn_blocked(&c->conn))
+		conn_deadline(&c->conn, 0);
+	end(x);
+	client_exchange_done(c, keep, !whole || next);
+}
+
+void exchange_cut(struct exchange *x, enum exchange_end why)
+{
+	struct client *c = x->client;
+
+	x->end = why;
+	end(x);
+	client_exchange_cut(c);
+}
+
+void exchange_client_gone(struct exchange *x)
+{
+	if (x->head_done) {
+		x->end = END_CLIENT_GONE;
+		if (!x->status)
+			x->status = 499;
+	}
+	if (x->tunnel) /* the server must not take what it got for all there was */
+		conn_abort(&x->upstream->conn);
+	end(x);
+}
+
+void exchange_client_eof(struct exchange *x)
+{
+	/* A half-close after the whole request is a client that waits for its answer. Whether it is
+	 * whole shows once the server has taken what is in hand. */
+	if (x->request_done || x->upstream->conn.connecting || conn_blocked(&x->upstream->conn))
+		return;
+	if (!x->response_started)
+		x->status = 400;
+	exchange_cut(x, END_CLIENT_GONE);
+}
+
+void exchange_client_timeout(struct exchange *x)
+{
+	struct client *c = x->client;
+
+	if (!x->head_done) {
+		if (!c->conn.in || c->conn.in->start == c->conn.in->end) {
+			exchange_cut(x, END_CLIENT_TIMEOUT);
+			return;
+		}
+		x->head_done = true;
+		exchange_answer(x, 408, END_CLIENT_TIMEOUT);
+		return;
+	}
+	if (!x->waits_for_body)
+		return;
+	if (x->response_started)
+		exchange_cut(x, END_CLIENT_TIMEOUT);
+	else
+		exchange_answer(x, 408, END_CLIENT_TIMEOUT);
+}
+
+/* --- the head
+ * ----------------------------------------------------------------------------------------- */
+
+void exchange_reject(struct exchange *x, const struct http_fault *fault)
+{
+	x->head_done = true;
+	exchange_answer(x, fault->status, END_CLIENT_BAD);
+}
+
+static struct span without_port(struct span authority)
+{
+	size_t at = authority.len;
+
+	if (at && authority.ptr[0] == '[') { /* [::1]:80 */
+		size_t close = span_find(authority, ']', 0);
+
+		return close < authority.len ? span_make(authority.ptr, close + 1) : authority;
+	}
+	while (at > 0 && authority.ptr[at - 1] >= '0' && authority.ptr[at - 1] <= '9')
+		at--;
+	if (at > 0 && authority.ptr[at - 1] == ':')
+		return span_make(authority.ptr, at - 1);
+	return authority;
+}
+
+/* What the request asks that we refuse whoever serves it; 0: nothing. */
+static uint16_t refusal(struct exchange *x, enum exchange_end *ret_end)
+{
+	const struct http_head *h = &x->request;
+
+	*ret_end = END_REFUSED;
+	if (h->method == HTTP_TRACE || h->method == HTTP_CONNECT)
+		return 405;
+	if (x->listener->body_max_bytes && h->framing == HTTP_LENGTH &&
+		h->length > x->listener->body_max_bytes)
+		return 413;
+	if (exchange_seen_in_via(x))
+		return 508;
+	*ret_end = END_NO_ROUTE;
+	x->route = routes_find(x->listener->routes, without_port(h->authority), x->path, h->method,
+		h->method_text);
+	return x->route ? 0 : 404;
+}
+
+/* Content is read behind the head. One that leaves little room there, or none, moves to the front
+ * or into a large buffer, and is read again where it lies now. */
+static void settle(struct exchange *x)
+{
+	struct iobuf **in = &x->client->conn.in;
+	struct http_head *h = &x->request;
+	bool small = h->framing == HTTP_LENGTH && h->length < HTTP1_TRAILERS_MAX;
+	uint64_t wanted = h->head_bytes + (small ? h->length : HTTP1_TRAILERS_MAX);
+	bool moved = false;
+	struct http_fault fault;
+	enum parse_rc rc;
+
+	while ((*in)->size - (*in)->start < wanted && iobuf_make_room(&x->worker->iobufs, in))
+		moved = true;
+	if (!moved)
+		return;
+	http_head_init(h);
+	rc = http1_parse_request(h, iobuf_span(*in), &x->listener->limits, &fault);
+	ASSERT(rc == PARSE_DONE);
+}
+
+static void begin(struct exchange *x)
+{
+	struct client *c = x->client;
+	struct http_head *h = &x->request;
+	struct http_fault fault;
+	enum exchange_end why;
+	uint16_t status;
+
+	if (h->framing != HTTP_NO_BODY)
+		settle(x);
+	x->head_done = true;
+	x->keep_client = h->keep_alive;
+	x->body_at = c->conn.in->start + h->head_bytes;
+	x->rewindable = true;
+	http1_body_init(&x->request_body, h->framing, h->length);
+	x->request_done = h->framing == HTTP_NO_BODY;
+	conn_deadline(&c->conn, 0);
+	http_request_id(x->request_id, worker_wall_ns(x->worker) / NS_PER_MS,
+		rng_u64(&x->worker->rng), rng_u64(&x->worker->rng));
+	exchange_find_client(x);
+	if (h->method != HTTP_CONNECT &&
+		http_path(h->target, x->listener->path_mode, x->target_room, sizeof(x->target_room),
+			&x->path, &x->query, &fault) != PARSE_DONE) {
+		exchange_answer(x, fault.status, END_CLIENT_BAD);
+		return;
+	}
+	status = refusal(x, &why);
+	if (status) {
+		exchange_answer(x, status, why);
+		return;
+	}
+	x->timeouts = &x->route->timeouts;
+	budget_count_request(&x->route->pool->state->budget, x->worker->now_ns);
+	exchange_choose(x);
+}
+
+bool exchange_read_head(struct exchange *x)
+{
+	struct client *c = x->client;
+	struct http_fault fault;
+	bool first = x->request.scanned == 0 && x->request.at == 0;
+
+	switch (http1_parse_request(
+		&x->request, iobuf_span(c->conn.in), &x->listener->limits, &fault)) {
+	case PARSE_MORE:
+		if (first)
+			conn_deadline(&c->conn, x->timeouts->head_ns);
+		return false;
+	case PARSE_BAD:
+		exchange_reject(x, &fault);
+		return true;
+	case PARSE_DONE:
+		begin(x);
+		return true;
+	}
+	return false;
+}

@@ -1,0 +1,164 @@
+/*
+ * One request's life: head read, routed, given a server and a connection to it, content both ways
+ * with back-pressure, and the end of it. exchange.c begins and ends it, identity.c finds out whose
+ * it is, attempt.c chooses a server and, where retry.c allows it, another; request.c carries the
+ * request to the server, response.c the answer to the client, answer.c the answers of our own;
+ * client.c and upstream.c own the two connections.
+ *
+ * An exchange belongs to a worker's thread. Functions named exchange_client_* and exchange_server_*
+ * are what the two connections call; after any of them the exchange may be over and must not be
+ * touched.
+ */
+#pragma once
+
+#include "proxy/exchange/client.h"
+#include "proxy/exchange/retry.h"
+#include "proxy/exchange/upstream.h"
+#include "proxy/http/http1.h"
+#include "proxy/settings/settings.h"
+
+#define EXCHANGE_TRIED_MAX 10 /* as many tries as retry.attempts can ask for */
+#define EXCHANGE_KEEP 256     /* finished ones kept for reuse, a worker */
+
+/* How an exchange ended, for the log: who and why. */
+#define EXCHANGE_ENDS(X)                                 \
+	X(OK, "ok")                                      \
+	X(CLIENT_BAD, "client malformed")                \
+	X(CLIENT_GONE, "client gone")                    \
+	X(CLIENT_TIMEOUT, "client timeout")              \
+	X(NO_ROUTE, "proxy no-route")                    \
+	X(REFUSED, "proxy refused")                      \
+	X(NO_SERVER, "pool no-server")                   \
+	X(CONNECT_FAILED, "server connect")              \
+	X(CONNECT_TIMEOUT, "server timeout:connect")     \
+	X(SERVER_BAD, "server malformed")                \
+	X(SERVER_CUT, "server cut")                      \
+	X(SERVER_TIMEOUT_HEAD, "server timeout:headers") \
+	X(SERVER_TIMEOUT_BODY, "server timeout:content") \
+	X(TUNNEL_IDLE, "tunnel timeout:idle")            \
+	X(TUNNEL_HALF, "tunnel timeout:half-closed")     \
+	X(DRAINED, "proxy drained")                      \
+	X(PROXY_FULL, "proxy memory")
+enum exchange_end {
+#define X(name, text) END_##name,
+	EXCHANGE_ENDS(X)
+#undef X
+};
+const char *exchange_end_text(enum exchange_end end);
+
+struct exchange {
+	struct list link; /* worker's free list or reap list */
+	struct worker *worker;
+	struct client *client;	      /* NULL once the client has gone or been told everything */
+	struct server_conn *upstream; /* NULL: none now */
+	struct tunnel *tunnel;	      /* NULL: none, and then nothing of it costs anything */
+	struct snapshot *snapshot;    /* holds a reference */
+	const struct listener *listener;
+	const struct route *route; /* NULL until routed */
+	const struct timeouts *timeouts;
+	struct server *server; /* the one in use: counted in its in_flight */
+	struct server *tried[EXCHANGE_TRIED_MAX];
+	uint8_t tried_count, retries;
+
+	bool head_done;	   /* the request's head is read */
+	bool request_done; /* its content is complete, and staged for the server */
+	bool head_sent;	   /* bytes of this request have left for the server in use */
+	bool deaf;	   /* the server takes no more of the request; its answer may still come */
+	bool rewindable;   /* the content so far is in the client's buffer, to be sent again */
+	bool heard;	   /* bytes of an answer have come from the server in use */
+	bool reused;	   /* this server connection served others before */
+	bool fresh_only;   /* a reused one went stale under us: now only a new one */
+	bool waits_for_body;   /* the client's deadline is the content's */
+	bool response_started; /* a final head is on its way to the client */
+	bool response_done;
+	bool response_head_done;
+	bool keep_client;
+	bool bulk;	     /* reads come full: use large buffers */
+	uint8_t out_framing; /* enum http_framing towards the client */
+	uint16_t status;
+	enum exchange_end end;
+	bool over;
+
+	uint32_t body_at; /* offset in the client's buffer of content not yet passed on */
+	struct http1_body request_body, response_body;
+	struct span path, query;
+
+	uint64_t started_ns, chosen_ns, connected_ns, first_byte_ns;
+	uint64_t bytes_in, bytes_out; /* content */
+	char request_id[36];
+	char client_ip[ADDR_TEXT_MAX]; /* whose request it is: for the log */
+	char peer_ip[ADDR_TEXT_MAX];   /* who sent it to us: the same, or a trusted proxy */
+	uint8_t client_ip_len, peer_ip_len;
+	bool peer_trusted;
+	char target_room[8192]; /* a normalised target, when it differs */
+
+	struct http_head request, response;
+};
+
+/* --- for the client's connection
+ * ------------------------------------------------------------------ */
+struct exchange *exchange_new(struct client *c); /* reading a head; NULL when out of memory */
+static inline bool exchange_reading_head(const struct exchange *x)
+{
+	return !x->head_done;
+}
+/* Parses what the client's buffer holds. False: more bytes are needed. True: the head is done (or
+ * bad), the exchange took over and may even be over. */
+bool exchange_read_head(struct exchange *x);
+void exchange_request_bytes(
+	struct exchange *x); /* more of the content (or of what follows it) came */
+bool exchange_make_room(struct exchange *x);
+void exchange_client_drained(struct exchange *x);
+void exchange_client_eof(struct exchange *x);
+void exchange_client_gone(struct exchange *x);
+void exchange_client_timeout(struct exchange *x);
+
+/* --- for the server's connection
+ * ------------------------------------------------------------------ */
+void exchange_server_connected(struct exchange *x);
+void exchange_server_connect_failed(struct exchange *x, int error); /* ETIMEDOUT: our deadline */
+void exchange_server_readable(struct exchange *x);
+void exchange_server_drained(struct exchange *x);
+void exchange_server_deaf(struct exchange *x); /* pending bytes could not be written */
+void exchange_server_timeout(struct exchange *x);
+
+/* --- between the files of this room
+ * --------------------------------------------------------------- */
+/* Whose request this is: the peer, or behind trusted proxies the first untrusted address from the
+ * right of X-Forwarded-For. */
+void exchange_find_client(struct exchange *x);
+/* Our own pseudonym in a Via that came in: the request has been here before. */
+bool exchange_seen_in_via(const struct exchange *x);
+/* Chooses a server and goes to it; answers 502 or 503 when there is none. */
+void exchange_choose(struct exchange *x);
+/* Sends the head and what there is of the content. */
+void exchange_send_request(struct exchange *x);
+/* Passes on the content that is in hand, as far as the server takes it. -1: the exchange is over.
+ */
+int exchange_pump_request(struct exchange *x);
+/* Tries again after a failure before the response started, or gives this answer. */
+void exchange_failed(
+	struct exchange *x, enum retry_failure what, uint16_t status, enum exchange_end end);
+/* The response whose head is read is worth another try: returns the server for exchange_retry(),
+ * which first lets go of this one. NULL: it is the answer. */
+struct server *exchange_find_better(struct exchange *x);
+void exchange_retry(struct exchange *x, struct server *s, bool reusable);
+/* A run of content, and its end, framed for the next hop. The stage has room (stage_has_room) and
+ * borrows data until the flush. -1: the trailers do not fit. */
+void exchange_stage_content(struct stage *s, enum http_framing framing, struct span data);
+int exchange_stage_end(struct stage *s, enum http_framing framing, struct span trailers);
+/* Lets go of the server and its connection; reusable: back among the idle ones. */
+void exchange_release_server(struct exchange *x, bool reusable);
+/* An answer of our own, then the end. Only before a response started. */
+void exchange_answer(struct exchange *x, uint16_t status, enum exchange_end end);
+/* The response is broken off: the client is cut, never given what looks complete. */
+void exchange_cut(struct exchange *x, enum exchange_end end);
+/* The client's buffer holds something of the request that follows this one. */
+bool exchange_next_in_hand(const struct exchange *x);
+/* The response is complete: log, release, go on with the client. */
+void exchange_finish(struct exchange *x);
+void exchange_reject(struct exchange *x, const struct http_fault *fault);
+
+/* Memory: called by the worker after a loop iteration, and at its end. */
+void exchange_reap(struct exchange *x);
+void exchange_free_all(struct worker *w);

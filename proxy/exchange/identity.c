@@ -1,0 +1,81 @@
+/*
+ * Whose request it is, and whether it has been here before: what the proxies in front of us say of
+ * themselves, as far as they are trusted.
+ */
+#include "proxy/exchange/exchange.h"
+
+static bool trusts(const struct listener *l, const struct addr *a)
+{
+	for (unsigned i = 0; i < l->trusted_count; i++)
+		if (cidr_contains(&l->trusted[i], a))
+			return true;
+	return false;
+}
+
+/* Goes from the right through a list of addresses while they are trusted; false: stops here. */
+static bool look_behind(const struct listener *l, struct span list, struct addr *found)
+{
+	size_t end_at = list.len;
+
+	while (end_at > 0 && trusts(l, found)) {
+		size_t from = end_at;
+
+		while (from > 0 && list.ptr[from - 1] != ',')
+			from--;
+		if (addr_parse_ip(
+			    span_trim(span_make(list.ptr + from, end_at - from)), found, NULL) < 0)
+			return false; /* what cannot be read is nobody's */
+		end_at = from > 0 ? from - 1 : 0;
+	}
+	return trusts(l, found);
+}
+
+void exchange_find_client(struct exchange *x)
+{
+	struct addr found = x->client->addr;
+	unsigned left = x->request.field_count;
+
+	x->peer_ip_len = (uint8_t)addr_format_ip(&found, x->peer_ip);
+	x->peer_trusted = trusts(x->listener, &found);
+	if (!x->peer_trusted) {
+		memcpy(x->client_ip, x->peer_ip, x->peer_ip_len);
+		x->client_ip_len = x->peer_ip_len;
+		return;
+	}
+	while (left-- > 0) { /* the last line first: a proxy may append one of its own */
+		const struct http_field *f = &x->request.fields[left];
+
+		if (f->id == HTTP_F_X_FORWARDED_FOR && !look_behind(x->listener, f->value, &found))
+			break;
+	}
+	x->client_ip_len = (uint8_t)addr_format_ip(&found, x->client_ip);
+}
+
+bool exchange_seen_in_via(const struct exchange *x)
+{
+	struct span via = x->listener->via;
+
+	if (!via.len || !x->request.first[HTTP_F_VIA])
+		return false;
+	for (unsigned i = x->request.first[HTTP_F_VIA] - 1u; i < x->request.field_count; i++) {
+		const struct http_field *f = &x->request.fields[i];
+
+		if (f->id != HTTP_F_VIA)
+			continue;
+		for (size_t at = 0; at < f->value.len;) {
+			size_t comma = span_find(f->value, ',', at);
+			struct span one = span_trim(span_make(f->value.ptr + at, comma - at));
+			size_t space = span_find(one, ' ', 0);
+
+			if (space < one.len) {
+				struct span by = span_trim(span_from(one, space));
+
+				by.len = span_find(by, ' ', 0); /* a comment may follow */
+				if (span_ieq(by, via))
+					return true;
+			}
+			at = comma + 1;
+		}
+	}
+	return false;
+}

@@ -1,0 +1,314 @@
+/*
+ * The way of a response: its head is written anew for the client, its content passed on as it
+ * comes. What has no length towards a 1.1 client is sent in chunks, so that the connection lives on
+ * and an end can be told from a cut; a 1.0 client gets it until the close. A response that stops
+ * short is never made to look complete.
+ */
+#include "proxy/exchange/exchange.h"
+
+#include <errno.h>
+
+#include "proxy/exchange/tunnel.h"
+#include "proxy/worker.h"
+
+/* A server's head may be a little longer than what we take from clients. */
+static const struct http_limits response_limits = {
+	.line_bytes = 8192, .head_bytes = 40 * 1024, .field_bytes = 16 * 1024, .fields = 100};
+
+static void complete(struct exchange *x)
+{
+	struct iobuf *in = x->upstream->conn.in;
+	bool clean = !in || in->start == in->end;
+
+	exchange_release_server(x, clean && x->response.keep_alive && x->request_done && !x->deaf &&
+					   x->response.framing != HTTP_UNTIL_CLOSE);
+	exchange_finish(x);
+}
+
+static int stage_content(struct exchange *x)
+{
+	struct iobuf *in = x->upstream->conn.in;
+	struct http_fault fault;
+	struct span data;
+	size_t used;
+	enum parse_rc rc = http1_body_next(&x->response_body, iobuf_span(in), &used, &data, &fault);
+
+	if (rc == PARSE_BAD)
+		return -1;
+	in->start += (uint32_t)used;
+	x->bytes_out += data.len;
+	exchange_stage_content(&x->worker->stage, (enum http_framing)x->out_framing, data);
+	x->response_done = rc == PARSE_DONE;
+	return used > 0;
+}
+
+static void cut_by_server(struct exchange *x, enum exchange_end why)
+{
+	stage_reset(&x->worker->stage);
+	server_report(x->server, SERVER_BROKE);
+	exchange_cut(x, why);
+}
+
+/* What is in hand goes to the client, as far as it takes it. */
+static void pump(struct exchange *x)
+{
+	struct stage *s = &x->worker->stage;
+	struct conn *to = &x->client->conn, *from = &x->upstream->conn;
+	int went = 1;
+
+	while (went > 0 && !x->response_done && from->in && from->in->start < from->in->end) {
+		went = stage_content(x);
+		if (went < 0) {
+			conn_flush(to, s); /* what was good of it */
+			cut_by_server(x, END_SERVER_BAD);
+			return;
+		}
+		if (!stage_has_room(s) && !x->response_done) {
+			if (conn_flush(to, s) < 0) {
+				exchange_cut(x, END_CLIENT_GONE);
+				return;
+			}
+			if (conn_blocked(to))
+				break;
+		}
+	}
+	if (x->response_done && exchange_stage_end(s, (enum http_framing)x->out_framing,
+					x->response_body.trailers) < 0) {
+		cut_by_server(x, END_SERVER_BAD);
+		return;
+	}
+	if (conn_flush(to, s) < 0) {
+		exchange_cut(x, END_CLIENT_GONE);
+		return;
+	}
+	if (x->response_done) {
+		complete(x);
+		return;
+	}
+	if (from->in && from->in->start == from->in->end)
+		conn_drop_in(from);
+	/* While the client does not read, its own send deadline runs, not the server's. */
+	if (!conn_blocked(from))
+		conn_deadline(from, conn_blocked(to) ? 0 : x->timeouts->between_bytes_ns);
+}
+
+/* --- the head
+ * ------------------------------------------------------------------------------------------ */
+
+static enum http_framing framing_out(const struct exchange *x)
+{
+	enum http_framing f = x->response.framing;
+
+	if (f != HTTP_CHUNKED && f != HTTP_UNTIL_CLOSE)
+		return f;
+	return x->request.minor == 0 ? HTTP_UNTIL_CLOSE : HTTP_CHUNKED;
+}
+
+static int stage_head(struct exchange *x)
+{
+	struct stage *s = &x->worker->stage;
+	size_t room, n;
+	char *out = stage_scratch(s, &room);
+	const struct http1_response_out o = {
+		.framing = x->out_framing,
+		.length = x->response.length,
+		.has_length = x->response.has_length,
+		.keep_alive = x->keep_client,
+		.client_minor = x->request.minor,
+		.upgrade = x->response.status == 101,
+		.via = x->listener->via,
+		.date = worker_date(x->worker),
+	};
+
+	n = http1_write_response(out, room, &x->response, &o);
+	if (!n)
+		return -1;
+	stage_wrote(s, n);
+	return 0;
+}
+
+static void server_malformed(struct exchange *x)
+{
+	server_report(x->server, SERVER_BROKE);
+	exchange_answer(x, 502, END_SERVER_BAD);
+}
+
+/* The connection can serve others once this response, of which only the head is read, is passed
+ * over: all of it is in hand, and nothing else. */
+static bool pass_over(struct exchange *x)
+{
+	const struct http_head *h = &x->response;
+	struct iobuf *in = x->upstream->conn.in;
+	uint64_t content = h->framing == HTTP_LENGTH ? h->length : 0;
+
+	if (!h->keep_alive || !x->request_done || x->deaf || conn_blocked(&x->upstream->conn) ||
+		(h->framing != HTTP_LENGTH && h->framing != HTTP_NO_BODY) ||
+		in->end - in->start != content)
+		return false;
+	in->start = in->end;
+	return true;
+}
+
+static void begin(struct exchange *x)
+{
+	struct http_head *h = &x->response;
+	struct server *better;
+
+	server_report(x->server, SERVER_OK);
+	better = exchange_find_better(x);
+	if (better) {
+		exchange_retry(x, better, pass_over(x));
+		return;
+	}
+	x->first_byte_ns = x->worker->now_ns;
+	x->status = h->status;
+	x->response_head_done = true;
+	http1_body_init(&x->response_body, h->framing, h->length);
+	x->out_framing = framing_out(x);
+	if (!x->request_done || x->client->acceptor->draining || x->out_framing == HTTP_UNTIL_CLOSE)
+		x->keep_client = false;
+	x->response_done =
+		h->framing == HTTP_NO_BODY || (h->framing == HTTP_LENGTH && h->length == 0);
+	if (stage_head(x) < 0) {
+		server_malformed(x);
+		return;
+	}
+	x->response_started = true;
+	pump(x);
+}
+
+/* 1xx: 100 is ours to say and was said; 101 only where an upgrade was forwarded; the others pass to
+ * a client that knows them (RFC 9110 15.2). -1: the exchange is over, or a tunnel. */
+static int interim(struct exchange *x)
+{
+	struct conn *to = &x->client->conn;
+	bool switches = x->response.status == 101;
+
+	if (switches && !tunnel_agreed(x)) {
+		server_malformed(x);
+		return -1;
+	}
+	if (x->response.status != 100 && x->request.minor > 0 && (switches || !conn_blocked(to))) {
+		x->out_framing = HTTP_NO_BODY;
+		if (stage_head(x) < 0) {
+			server_malformed(x);
+			return -1;
+		}
+		if (conn_flush(to, &x->worker->stage) < 0) {
+			exchange_cut(x, END_CLIENT_GONE);
+			return -1;
+		}
+	}
+	if (switches)
+		tunnel_start(x);
+	return switches ? -1 : 0;
+}
+
+static void read_head(struct exchange *x)
+{
+	struct iobuf *in = x->upstream->conn.in;
+	struct http_fault fault;
+
+	for (;;) {
+		switch (http1_parse_response(&x->response, iobuf_span(in), &response_limits,
+			x->request.method, &fault)) {
+		case PARSE_BAD:
+			server_malformed(x);
+			return;
+		case PARSE_MORE:
+			return;
+		case PARSE_DONE:
+			break;
+		}
+		in->start += x->response.head_bytes;
+		if (x->response.status >= 200) {
+			begin(x);
+			return;
+		}
+		if (interim(x) < 0)
+			return;
+		http_head_init(&x->response);
+		if (in->start == in->end) {
+			in->start = in->end = 0;
+			return;
+		}
+	}
+}
+
+/* --- events
+ * --------------------------------------------------------------------------------------------- */
+
+static void on_eof(struct exchange *x)
+{
+	struct conn *from = &x->upstream->conn;
+
+	conn_pause(from);
+	if (!x->response_head_done) {
+		if (x->reused && !x->heard) {
+			exchange_failed(x, RETRY_WENT_STALE, 502, END_SERVER_CUT);
+			return;
+		}
+		server_report(x->server, SERVER_BROKE);
+		exchange_failed(x, RETRY_BROKE, 502, END_SERVER_CUT);
+		return;
+	}
+	if (http1_body_eof(&x->response_body) != PARSE_DONE) {
+		cut_by_server(x, END_SERVER_CUT);
+		return;
+	}
+	x->response_done = true;
+	pump(x);
+}
+
+static void on_error(struct exchange *x)
+{
+	if (!x->response_head_done) {
+		on_eof(x); /* a reset before any answer: the same */
+		return;
+	}
+	cut_by_server(x, END_SERVER_CUT);
+}
+
+void exchange_server_readable(struct exchange *x)
+{
+	struct conn *from = &x->upstream->conn;
+	bool full;
+
+	if (x->response_head_done && conn_blocked(&x->client->conn)) {
+		conn_pause(from);
+		return;
+	}
+	/* Part of a head or of a trailer section may fill the buffer. */
+	if (from->in && !iobuf_room(from->in) && !iobuf_make_room(&x->worker->iobufs, &from->in)) {
+		on_error(x);
+		return;
+	}
+	switch (conn_read(from, x->bulk ? IOBUF_LARGE_BYTES : IOBUF_SMALL_BYTES, &full)) {
+	case IO_AGAIN:
+		return;
+	case IO_EOF:
+		on_eof(x);
+		return;
+	case IO_ERROR:
+		on_error(x);
+		return;
+	case IO_OK:
+		break;
+	}
+	x->bulk |= full;
+	x->heard = true;
+	if (x->response_head_done)
+		pump(x);
+	else
+		read_head(x);
+}
+
+void exchange_client_drained(struct exchange *x)
+{
+	if (x->waits_for_body)
+		conn_deadline(&x->client->conn, x->timeouts->body_ns);
+	if (!x->response_head_done || !x->upstream)
+		return;
+	conn_resume(&x->upstream->conn);
+	pump(x);
+}

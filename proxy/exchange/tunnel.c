@@ -1,0 +1,250 @@
+/*
+ * A tunnel's two directions are alike. Bytes are read only when the other side has taken all that
+ * came before, so that one read is the most that is ever held, and an idle tunnel holds no buffer.
+ *
+ * Each connection's deadline is moved when bytes are written to it; the later of the two is the
+ * tunnel's. A side's end is passed on behind its bytes. A side that broke is still read to its end,
+ * since its last words may be waiting; then the other is reset as well.
+ */
+#include "proxy/exchange/tunnel.h"
+
+#include <sys/socket.h>
+
+#include "proxy/worker.h"
+
+struct tunnel {
+	ev_timer last_call; /* runs once a side has ended, or the listener has gone */
+	enum exchange_end last_call_end;
+	const struct conn *broken; /* nothing can be written to it any more; NULL: none */
+	unsigned ends_passed;
+	char head[]; /* the request's, which the log quotes: the buffer it came in is not kept */
+};
+
+static struct conn *other_side(const struct exchange *x, const struct conn *c)
+{
+	return c == &x->client->conn ? &x->upstream->conn : &x->client->conn;
+}
+
+static void cut(struct exchange *x, enum exchange_end why)
+{
+	conn_abort(&x->upstream->conn);
+	exchange_cut(x, why);
+}
+
+static void cut_by(struct exchange *x, const struct conn *who)
+{
+	cut(x, who == &x->client->conn ? END_CLIENT_GONE : END_SERVER_CUT);
+}
+
+static void on_last_call(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	struct exchange *x = timer->data;
+
+	(void)loop;
+	(void)events;
+	cut(x, x->tunnel->last_call_end);
+}
+
+/* The tunnel ends within this time, if it does not by itself. */
+static void call_last(struct exchange *x, uint64_t within_ns, enum exchange_end why)
+{
+	struct tunnel *t = x->tunnel;
+	struct ev_loop *loop = x->worker->loop;
+	double within_s = (double)within_ns / 1e9;
+
+	if (ev_is_active(&t->last_call) && ev_timer_remaining(loop, &t->last_call) <= within_s)
+		return;
+	t->last_call.repeat = within_s;
+	ev_timer_again(loop, &t->last_call);
+	t->last_call_end = why;
+}
+
+void tunnel_drain(struct exchange *x)
+{
+	if (!x->worker->stopping) /* else the stop's own limit holds */
+		call_last(x, x->listener->timeouts.drain_ns, END_DRAINED);
+}
+
+void tunnel_fini(struct exchange *x)
+{
+	ev_timer_stop(x->worker->loop, &x->tunnel->last_call);
+	free(x->tunnel);
+	x->tunnel = NULL;
+}
+
+static const struct conn_handler client_side, server_side;
+static void pump(struct exchange *x, struct conn *from);
+
+/* What is in hand for it goes nowhere; what it said before it broke is passed on. */
+static void broke(struct exchange *x, struct conn *c)
+{
+	struct conn *from = other_side(x, c);
+
+	if (x->tunnel->broken) {
+		cut_by(x, x->tunnel->broken);
+		return;
+	}
+	x->tunnel->broken = c;
+	conn_drop_in(from);
+	conn_pause(from);
+	pump(x, c);
+}
+
+/* -1: that is all for now. */
+static int pass_bytes_on(struct exchange *x, struct conn *from, struct conn *to)
+{
+	struct stage *s = &x->worker->stage;
+	struct span bytes = iobuf_span(from->in);
+
+	*(from == &x->client->conn ? &x->bytes_in : &x->bytes_out) += bytes.len;
+	stage_span(s, bytes);
+	if (conn_flush(to, s) < 0) {
+		broke(x, to);
+		return -1;
+	}
+	conn_drop_in(from);
+	conn_deadline(to, x->timeouts->tunnel_ns);
+	return conn_blocked(to) ? -1 : 0;
+}
+
+static void pass_end_on(struct exchange *x, struct conn *from, struct conn *to)
+{
+	conn_pause(from);
+	if (x->tunnel->broken)
+		cut_by(x, x->tunnel->broken);
+	else if (shutdown(to->fd, SHUT_WR) < 0)
+		broke(x, to);
+	else if (++x->tunnel->ends_passed == 2)
+		exchange_finish(x);
+	else
+		call_last(x, TUNNEL_HALF_CLOSED_NS, END_TUNNEL_HALF);
+}
+
+/* Passes on what is in hand from this side, then its end if it came; else there may be more. */
+static void pump(struct exchange *x, struct conn *from)
+{
+	struct conn *to = other_side(x, from);
+
+	if (conn_blocked(to)) /* on_writable comes back to it */
+		return;
+	if (from->in && pass_bytes_on(x, from, to) < 0)
+		return;
+	if (from->eof)
+		pass_end_on(x, from, to);
+	else
+		conn_resume(from);
+}
+
+static struct exchange *exchange_of(struct conn *c)
+{
+	if (c->handler == &client_side)
+		return container_of(c, struct client, conn)->exchange;
+	return container_of(c, struct server_conn, conn)->exchange;
+}
+
+static void on_readable(struct conn *c)
+{
+	struct exchange *x = exchange_of(c);
+	struct conn *to = other_side(x, c);
+	enum io_rc rc;
+	bool full;
+
+	if (conn_blocked(to) || x->tunnel->broken == to) {
+		conn_pause(c);
+		return;
+	}
+	ASSERT(!c->in);
+	rc = conn_read(c, x->bulk ? IOBUF_LARGE_BYTES : IOBUF_SMALL_BYTES, &full);
+	if (rc != IO_OK)
+		conn_drop_in(c);
+	if (rc == IO_AGAIN)
+		return;
+	if (rc == IO_ERROR) {
+		x->tunnel->broken = c;
+		c->eof = true;
+	}
+	x->bulk |= full;
+	pump(x, c);
+}
+
+static void on_writable(struct conn *c)
+{
+	struct exchange *x = exchange_of(c);
+
+	conn_deadline(c, x->timeouts->tunnel_ns);
+	pump(x, other_side(x, c));
+}
+
+static void on_write_error(struct conn *c)
+{
+	broke(exchange_of(c), c);
+}
+
+static void on_deadline(struct conn *c)
+{
+	struct exchange *x = exchange_of(c);
+
+	if (other_side(x, c)->timer.deadline_ns <= x->worker->now_ns)
+		cut(x, END_TUNNEL_IDLE);
+}
+
+#define HANDLER(free_function)                                                \
+	{                                                                     \
+		.on_readable = on_readable, .on_writable = on_writable,       \
+		.on_write_error = on_write_error, .on_deadline = on_deadline, \
+		.free = (free_function)                                       \
+	}
+static const struct conn_handler client_side = HANDLER(client_free);
+static const struct conn_handler server_side = HANDLER(server_conn_free);
+
+/* The request's head moves out of the client's buffer, whose rest belongs to the tunnel. */
+static int take_head(struct exchange *x)
+{
+	struct iobuf *in = x->client->conn.in;
+	uint32_t bytes = x->request.head_bytes;
+	struct tunnel *t = calloc(1, sizeof(*t) + bytes);
+	struct http_fault fault;
+	enum parse_rc rc;
+
+	if (!t)
+		return -1;
+	ev_timer_init(&t->last_call, on_last_call, 0, 0);
+	t->last_call.data = x;
+	memcpy(t->head, in->data + in->start, bytes);
+	http_head_init(&x->request);
+	rc = http1_parse_request(
+		&x->request, span_make(t->head, bytes), &x->listener->limits, &fault);
+	ASSERT(rc == PARSE_DONE);
+	x->path = x->query = span_make(NULL, 0);
+	in->start = x->body_at;
+	x->tunnel = t;
+	return 0;
+}
+
+static void take_conn(struct exchange *x, struct conn *c, const struct conn_handler *handler)
+{
+	c->handler = handler;
+	c->send_ns = x->timeouts->tunnel_ns;
+	conn_deadline(c, x->timeouts->tunnel_ns);
+}
+
+void tunnel_start(struct exchange *x)
+{
+	ASSERT(x->request_done && !x->tunnel);
+	x->status = x->response.status;
+	x->first_byte_ns = x->worker->now_ns;
+	x->response_started = x->response_head_done = true;
+	x->keep_client = false;
+	server_report(x->server, SERVER_OK);
+	if (take_head(x) < 0) {
+		exchange_cut(x, END_PROXY_FULL);
+		return;
+	}
+	take_conn(x, &x->client->conn, &client_side);
+	take_conn(x, &x->upstream->conn, &server_side);
+	if (x->client->acceptor->draining)
+		tunnel_drain(x);
+	pump(x, &x->client->conn);
+	if (!x->over)
+		pump(x, &x->upstream->conn);
+}

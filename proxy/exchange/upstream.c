@@ -1,0 +1,208 @@
+#include "proxy/exchange/upstream.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "proxy/exchange/exchange.h"
+#include "proxy/worker.h"
+#include "shared/log.h"
+
+static struct server_conn *server_conn_of(struct conn *c)
+{
+	return container_of(c, struct server_conn, conn);
+}
+
+static void close_idle(struct server_conn *sc)
+{
+	struct upstream *u = &sc->conn.worker->upstreams[sc->server->slot];
+
+	list_remove(&sc->link);
+	ASSERT(u->idle_count > 0);
+	u->idle_count--;
+	conn_close(&sc->conn);
+}
+
+static void on_readable(struct conn *conn)
+{
+	struct server_conn *sc = server_conn_of(conn);
+
+	if (sc->exchange)
+		exchange_server_readable(sc->exchange);
+	else
+		close_idle(sc); /* closed by the server, or bytes that nobody asked for */
+}
+
+static void on_writable(struct conn *conn)
+{
+	struct server_conn *sc = server_conn_of(conn);
+	int error = 0;
+	socklen_t len = sizeof(error);
+
+	if (!sc->exchange)
+		return;
+	if (!conn->connecting) {
+		exchange_server_drained(sc->exchange);
+		return;
+	}
+	conn->connecting = false;
+	if (getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+		error = errno;
+	if (error) {
+		exchange_server_connect_failed(sc->exchange, error);
+		return;
+	}
+	conn_deadline(conn, 0);
+	conn_start(conn);
+	exchange_server_connected(sc->exchange);
+}
+
+static void on_write_error(struct conn *conn)
+{
+	struct server_conn *sc = server_conn_of(conn);
+
+	if (sc->exchange)
+		exchange_server_deaf(sc->exchange);
+	else
+		close_idle(sc);
+}
+
+static void on_deadline(struct conn *conn)
+{
+	struct server_conn *sc = server_conn_of(conn);
+
+	if (!sc->exchange)
+		close_idle(sc);
+	else if (conn->connecting)
+		exchange_server_connect_failed(sc->exchange, ETIMEDOUT);
+	else
+		exchange_server_timeout(sc->exchange);
+}
+
+void server_conn_free(struct conn *conn)
+{
+	struct server_conn *sc = server_conn_of(conn);
+
+	ASSERT(!sc->exchange);
+	atomic_fetch_sub_explicit(&conn->worker->server_conns, 1, memory_order_relaxed);
+	free(sc);
+}
+
+static const struct conn_handler handler = {
+	.on_readable = on_readable,
+	.on_writable = on_writable,
+	.on_write_error = on_write_error,
+	.on_deadline = on_deadline,
+	.free = server_conn_free,
+};
+
+struct server_conn *upstream_take(struct worker *w, struct server *s, struct exchange *x)
+{
+	struct upstream *u = &w->upstreams[s->slot];
+	struct server_conn *sc;
+
+	/* An exchange of an older snapshot may ask for a server whose slot another has now. */
+	if (u->server != s || list_empty(&u->idle))
+		return NULL;
+	sc = list_item(u->idle.next, struct server_conn, link);
+	list_remove(&sc->link);
+	u->idle_count--;
+	sc->exchange = x;
+	return sc;
+}
+
+static int open_socket(struct server *s)
+{
+	static const int on = 1;
+	int fd = socket(
+		s->address.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+	int error;
+
+	if (fd < 0)
+		return -1;
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (connect(fd, &s->address.sa, addr_len(&s->address)) == 0 || errno == EINPROGRESS)
+		return fd;
+	error = errno;
+	close(fd);
+	errno = error;
+	return -1;
+}
+
+struct server_conn *upstream_connect(
+	struct worker *w, struct server *s, struct exchange *x, uint64_t timeout_ns)
+{
+	struct server_conn *sc = malloc(sizeof(*sc));
+	int fd, error;
+
+	if (!sc)
+		return NULL;
+	fd = open_socket(s);
+	if (fd < 0) {
+		error = errno;
+		free(sc);
+		if (error == EMFILE || error == ENFILE || error == EADDRNOTAVAIL)
+			log_event(LOG_ERROR, "server.unconnectable",
+				"cannot make a connection to a server",
+				F_TEXT("reason", strerror(error)),
+				F_TEXT("address", s->address_text));
+		errno = error;
+		return NULL;
+	}
+	conn_init(&sc->conn, w, &handler, fd);
+	list_init(&sc->link);
+	sc->server = s;
+	sc->exchange = x;
+	atomic_fetch_add_explicit(&w->server_conns, 1, memory_order_relaxed);
+	conn_deadline(&sc->conn, timeout_ns);
+	conn_start_connecting(&sc->conn);
+	return sc;
+}
+
+void upstream_release(struct server_conn *sc, uint64_t idle_ns)
+{
+	struct worker *w = sc->conn.worker;
+	struct upstream *u = &w->upstreams[sc->server->slot];
+
+	sc->exchange = NULL;
+	if (u->server != sc->server || u->idle_count >= UPSTREAM_IDLE_MAX || w->stopping ||
+		conn_blocked(&sc->conn) || sc->conn.eof) {
+		conn_close(&sc->conn);
+		return;
+	}
+	conn_drop_in(&sc->conn);
+	conn_resume(&sc->conn);
+	conn_deadline(&sc->conn, idle_ns);
+	list_push(&u->idle, &sc->link);
+	u->idle_count++;
+}
+
+void upstream_discard(struct server_conn *sc)
+{
+	sc->exchange = NULL;
+	conn_close(&sc->conn);
+}
+
+static void close_all_idle(struct upstream *u)
+{
+	while (!list_empty(&u->idle))
+		close_idle(list_item(u->idle.next, struct server_conn, link));
+}
+
+void upstream_close_strangers(struct worker *w)
+{
+	for (unsigned i = 0; i < w->upstream_count; i++) {
+		struct upstream *u = &w->upstreams[i];
+
+		if (!list_empty(&u->idle) &&
+			list_item(u->idle.next, struct server_conn, link)->server != u->server)
+			close_all_idle(u);
+	}
+}
+
+void upstream_close_all(struct worker *w)
+{
+	for (unsigned i = 0; i < w->upstream_count; i++)
+		close_all_idle(&w->upstreams[i]);
+}

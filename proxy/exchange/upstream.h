@@ -1,0 +1,34 @@
+/*
+ * Connections to servers, HTTP/1: connecting, idle ones kept by server, taken freshest first. An
+ * idle connection keeps its read watcher, so that a server's close is seen at once.
+ */
+#pragma once
+
+#include "proxy/net/conn.h"
+#include "proxy/pool/server.h"
+
+struct exchange;
+
+struct server_conn {
+	struct conn conn;
+	struct list link; /* upstream.idle while idle */
+	struct server *server;
+	struct exchange *exchange; /* NULL: idle */
+};
+
+#define UPSTREAM_IDLE_MAX 64 /* a server, a worker */
+
+/* An idle connection to this server, or NULL. The exchange has it from now on. */
+struct server_conn *upstream_take(struct worker *w, struct server *s, struct exchange *x);
+/* Starts connecting. NULL: failed at once, errno says why. exchange_server_connected or
+ * _connect_failed follows, never from inside this call. */
+struct server_conn *upstream_connect(
+	struct worker *w, struct server *s, struct exchange *x, uint64_t timeout_ns);
+/* Back to idle, or closed when there are enough, the server has left, or the worker stops. */
+void upstream_release(struct server_conn *sc, uint64_t idle_ns);
+void upstream_discard(struct server_conn *sc);
+/* For the handler that a tunnel gives the connection. */
+void server_conn_free(struct conn *conn);
+/* Closes the idle connections to servers that the current snapshot does not have. */
+void upstream_close_strangers(struct worker *w);
+void upstream_close_all(struct worker *w);

@@ -1,0 +1,208 @@
+#include "proxy/net/acceptor.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "proxy/exchange/client.h"
+#include "proxy/worker.h"
+#include "shared/log.h"
+
+/* ":80" means every address; a kernel without IPv6 has only half of them. */
+static void fall_back_to_v4(struct addr *a)
+{
+	uint16_t port = addr_port(a);
+
+	*a = (struct addr){.in = {.sin_family = AF_INET}};
+	addr_set_port(a, port);
+}
+
+static void set_options(int fd, const struct addr *a)
+{
+	static const int on = 1, off = 0;
+
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &on, sizeof(on));  /* holds for IPv6 sockets too */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* accepted sockets inherit it */
+	if (a->sa.sa_family == AF_INET6) {
+		bool any = IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr);
+
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, any ? &off : &on, sizeof(on));
+	}
+}
+
+int acceptor_open(const struct addr *bind_to, int *ret_fd, struct err *err)
+{
+	static const int type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
+	struct addr a = *bind_to;
+	char text[ADDR_TEXT_MAX];
+	int fd = socket(a.sa.sa_family, type, IPPROTO_TCP);
+
+	addr_format(bind_to, text);
+	if (fd < 0 && errno == EAFNOSUPPORT && IN6_IS_ADDR_UNSPECIFIED(&a.in6.sin6_addr)) {
+		fall_back_to_v4(&a);
+		fd = socket(AF_INET, type, IPPROTO_TCP);
+	}
+	if (fd < 0)
+		return err_set_errno(err, "cannot listen on %s", text);
+	set_options(fd, &a);
+	if (bind(fd, &a.sa, addr_len(&a)) < 0 || listen(fd, 4096) < 0) {
+		err_set_errno(err, "cannot listen on %s", text);
+		close(fd);
+		return -1;
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+static void pause_accepting(struct acceptor *a, const char *why)
+{
+	uint64_t now_ns = a->worker->now_ns;
+
+	if (!a->told_ns || now_ns - a->told_ns >= ACCEPT_TELL_NS) {
+		log_event(LOG_WARNING, "listener.paused", "cannot accept for now",
+			F_SPAN("listener", a->listener->name), F_TEXT("reason", why));
+		a->told_ns = now_ns;
+	}
+	ev_io_stop(a->worker->loop, &a->io);
+	ev_timer_set(&a->pause, ACCEPT_PAUSE_S, 0);
+	ev_timer_start(a->worker->loop, &a->pause);
+}
+
+/* Why no more clients may come in now; NULL: they may. */
+static const char *limit_reached(const struct acceptor *a)
+{
+	uint32_t max = a->listener->connections_max;
+
+	if (max &&
+		atomic_load_explicit(&a->listener->state->connections, memory_order_relaxed) >= max)
+		return "the listener's limit of connections is reached";
+	if (atomic_load_explicit(&a->worker->clients, memory_order_relaxed) >=
+		a->worker->clients_max)
+		return "half of the files that we may open are clients: raise LimitNOFILE";
+	return NULL;
+}
+
+/* Accepts up to max connections; false when there are no more. */
+static bool accept_some(struct acceptor *a, unsigned max)
+{
+	while (max--) {
+		struct addr peer;
+		socklen_t len = sizeof(peer);
+		const char *why;
+		int fd;
+
+		why = limit_reached(a);
+		if (why) {
+			pause_accepting(a, why);
+			return false;
+		}
+		fd = accept4(a->fd, &peer.sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0) {
+			addr_unmap(&peer);
+			client_new(a, fd, &peer);
+			continue;
+		}
+		if (errno == EAGAIN)
+			return false;
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+			pause_accepting(a, strerror(errno));
+			return false;
+		}
+		/* The rest (ECONNABORTED, EINTR, a network error of that connection): the next one.
+		 */
+	}
+	return true;
+}
+
+static void on_connection(struct ev_loop *loop, ev_io *io, int events)
+{
+	(void)loop;
+	(void)events;
+	accept_some(io->data, ACCEPT_BATCH);
+}
+
+static void on_pause_over(struct ev_loop *loop, ev_timer *t, int events)
+{
+	struct acceptor *a = t->data;
+
+	(void)events;
+	if (a->fd >= 0)
+		ev_io_start(loop, &a->io);
+}
+
+static void format_fixed(struct acceptor *a)
+{
+	int n = snprintf(a->fixed, sizeof(a->fixed),
+		"X-Forwarded-Proto: http\r\nX-Forwarded-Port: %u\r\n", addr_port(&a->bind));
+
+	ASSERT(n > 0 && (size_t)n < sizeof(a->fixed));
+	a->fixed_len = (unsigned)n;
+}
+
+struct acceptor *acceptor_new(struct worker *w, struct snapshot *snap, const struct listener *l,
+	const struct addr *bind_to, int fd)
+{
+	struct acceptor *a = calloc(1, sizeof(*a));
+
+	if (!a) {
+		close(fd);
+		return NULL;
+	}
+	a->worker = w;
+	a->snapshot = snapshot_ref(snap);
+	a->listener = l;
+	a->bind = *bind_to;
+	a->fd = fd;
+	list_init(&a->clients);
+	format_fixed(a);
+	ev_io_init(&a->io, on_connection, fd, EV_READ);
+	ev_timer_init(&a->pause, on_pause_over, ACCEPT_PAUSE_S, 0);
+	a->io.data = a->pause.data = a;
+	ev_io_start(w->loop, &a->io);
+	list_append(&w->acceptors, &a->link);
+	return a;
+}
+
+void acceptor_move(struct acceptor *a, struct snapshot *snap, const struct listener *l)
+{
+	struct snapshot *old = a->snapshot;
+
+	if (l->state != a->listener->state) { /* it got another name: its clients move along */
+		atomic_fetch_sub_explicit(
+			&a->listener->state->connections, a->client_count, memory_order_relaxed);
+		atomic_fetch_add_explicit(
+			&l->state->connections, a->client_count, memory_order_relaxed);
+	}
+	a->snapshot = snapshot_ref(snap);
+	a->listener = l;
+	snapshot_unref(old);
+}
+
+void acceptor_drain(struct acceptor *a)
+{
+	if (a->draining)
+		return;
+	while (accept_some(a, ACCEPT_BATCH))
+		;
+	ev_io_stop(a->worker->loop, &a->io);
+	ev_timer_stop(a->worker->loop, &a->pause);
+	close(a->fd);
+	a->fd = -1;
+	a->draining = true;
+	list_remove(&a->link);
+	list_append(&a->worker->leaving, &a->link);
+	client_start_draining(a);
+	acceptor_free_if_done(a);
+}
+
+void acceptor_free_if_done(struct acceptor *a)
+{
+	if (!a->draining || a->client_count)
+		return;
+	list_remove(&a->link);
+	snapshot_unref(a->snapshot);
+	free(a);
+}

@@ -1,0 +1,54 @@
+/*
+ * Listening sockets. The main thread opens one a worker for each bind (SO_REUSEPORT), before a
+ * snapshot is handed out, so that a bind that fails fails the reload. A worker owns its own from
+ * then on: a listener that stays over a reload keeps its sockets, never re-bound (that would reset
+ * clients who wait in the queue).
+ */
+#pragma once
+
+#include <ev.h>
+#include <stdbool.h>
+
+#include "shared/addr.h"
+#include "shared/list.h"
+
+struct worker;
+struct snapshot;
+struct listener;
+
+struct acceptor {
+	struct list link; /* worker.acceptors, or worker.leaving */
+	struct worker *worker;
+	struct snapshot *snapshot; /* the last one that has this listener; holds a reference */
+	const struct listener *listener; /* in that snapshot */
+	struct addr bind;
+	int fd; /* -1 once it listens no more */
+	ev_io io;
+	ev_timer pause;	  /* no files left: accepting rests */
+	uint64_t told_ns; /* when that was last logged */
+	struct list clients;
+	unsigned client_count;
+	bool draining; /* answers say Connection: close */
+	/* "X-Forwarded-Proto: http\r\nX-Forwarded-Port: 80\r\n" */
+	char fixed[64];
+	unsigned fixed_len;
+};
+
+#define ACCEPT_BATCH 32
+#define ACCEPT_PAUSE_S 0.1
+#define ACCEPT_TELL_NS (10 * NS_PER_S) /* a pause is logged once in so long */
+
+/* A bound, listening, non-blocking socket for `bind`. SO_REUSEPORT, IP_FREEBIND (a virtual IP need
+ * not be here yet); ":80" is dual stack. */
+int acceptor_open(const struct addr *bind, int *ret_fd, struct err *err);
+
+/* Worker side. Takes fd; keeps a reference to snap. NULL when out of memory (fd is closed). */
+struct acceptor *acceptor_new(struct worker *w, struct snapshot *snap, const struct listener *l,
+	const struct addr *bind, int fd);
+/* The same listener in a new snapshot. */
+void acceptor_move(struct acceptor *a, struct snapshot *snap, const struct listener *l);
+/* Takes what waits in the queue, listens no more, and says goodbye to its clients as they come by.
+ */
+void acceptor_drain(struct acceptor *a);
+/* Once it drains and its last client is gone; else nothing. */
+void acceptor_free_if_done(struct acceptor *a);

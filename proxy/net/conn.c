@@ -1,0 +1,254 @@
+#include "proxy/net/conn.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "proxy/worker.h"
+
+static void on_read_event(struct ev_loop *loop, ev_io *io, int events)
+{
+	struct conn *c = io->data;
+
+	(void)loop;
+	(void)events;
+	c->handler->on_readable(c);
+}
+
+static void out_drop(struct conn *c)
+{
+	if (c->out) {
+		buf_fini(c->out);
+		free(c->out);
+		c->out = NULL;
+	}
+}
+
+/* Writes pending bytes; 0 when all are gone or the kernel takes no more, -1 on error. */
+static int out_write(struct conn *c)
+{
+	while (c->out->len) {
+		struct span s = buf_span(c->out);
+		ssize_t n = send(c->fd, s.ptr, s.len, MSG_NOSIGNAL);
+
+		if (n < 0)
+			return errno == EAGAIN || errno == EINTR ? 0 : -1;
+		buf_consume(c->out, (size_t)n);
+		conn_deadline(c, c->send_ns);
+		if ((size_t)n < s.len)
+			return 0;
+	}
+	out_drop(c);
+	return 0;
+}
+
+static void on_write_event(struct ev_loop *loop, ev_io *io, int events)
+{
+	struct conn *c = io->data;
+
+	(void)events;
+	if (!c->connecting && c->out) {
+		if (out_write(c) < 0) {
+			out_drop(c);
+			ev_io_stop(loop, &c->wr);
+			c->handler->on_write_error(c);
+			return;
+		}
+		if (c->out)
+			return;
+	}
+	ev_io_stop(loop, &c->wr);
+	c->handler->on_writable(c);
+}
+
+void conn_init(struct conn *c, struct worker *w, const struct conn_handler *h, int fd)
+{
+	c->handler = h;
+	c->worker = w;
+	c->fd = fd;
+	c->in = NULL;
+	c->out = NULL;
+	c->connecting = c->closing = c->eof = false;
+	list_init(&c->reap_link);
+	wheel_timer_init(&c->timer);
+	ev_io_init(&c->rd, on_read_event, fd, EV_READ);
+	ev_io_init(&c->wr, on_write_event, fd, EV_WRITE);
+	c->rd.data = c->wr.data = c;
+}
+
+void conn_start(struct conn *c)
+{
+	ev_io_start(c->worker->loop, &c->rd);
+}
+
+void conn_start_connecting(struct conn *c)
+{
+	c->connecting = true;
+	ev_io_start(c->worker->loop, &c->wr);
+}
+
+enum io_rc conn_read(struct conn *c, uint32_t size, bool *ret_full)
+{
+	ssize_t n;
+	uint32_t room;
+
+	*ret_full = false;
+	if (!c->in) {
+		c->in = iobuf_get(&c->worker->iobufs, size);
+		if (!c->in) {
+			errno = ENOMEM;
+			return IO_ERROR;
+		}
+	}
+	room = iobuf_room(c->in);
+	ASSERT(room > 0);
+	do
+		n = recv(c->fd, c->in->data + c->in->end, room, 0);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EAGAIN ? IO_AGAIN : IO_ERROR;
+	if (n == 0) {
+		c->eof = true;
+		return IO_EOF;
+	}
+	c->in->end += (uint32_t)n;
+	*ret_full = (uint32_t)n == room;
+	return IO_OK;
+}
+
+void conn_drop_in(struct conn *c)
+{
+	iobuf_put(&c->worker->iobufs, c->in);
+	c->in = NULL;
+}
+
+char *stage_scratch(struct stage *s, size_t *ret_room)
+{
+	*ret_room = STAGE_SCRATCH_BYTES - s->used;
+	return s->scratch + s->used;
+}
+
+void stage_span(struct stage *s, struct span data)
+{
+	struct iovec *last = s->count ? &s->iov[s->count - 1] : NULL;
+
+	if (!data.len)
+		return;
+	s->bytes += data.len;
+	if (last && (char *)last->iov_base + last->iov_len == data.ptr) {
+		last->iov_len += data.len; /* runs that touch are one */
+		return;
+	}
+	ASSERT(s->count < STAGE_IOV);
+	s->iov[s->count++] = (struct iovec){(void *)(uintptr_t)data.ptr, data.len};
+}
+
+void stage_wrote(struct stage *s, size_t bytes)
+{
+	ASSERT(bytes <= STAGE_SCRATCH_BYTES - s->used);
+	stage_span(s, span_make(s->scratch + s->used, bytes));
+	s->used += bytes;
+}
+
+void stage_reset(struct stage *s)
+{
+	s->count = 0;
+	s->bytes = s->used = 0;
+}
+
+/* Keeps what the kernel did not take: everything staged but its first `done` bytes. */
+static int keep_rest(struct conn *c, struct stage *s, size_t done)
+{
+	if (!c->out) {
+		c->out = malloc(sizeof(*c->out));
+		if (!c->out)
+			return -1;
+		buf_init(c->out, CONN_OUT_MAX);
+	}
+	for (unsigned i = 0; i < s->count; i++) {
+		size_t skip = done < s->iov[i].iov_len ? done : s->iov[i].iov_len;
+
+		done -= skip;
+		if (buf_append(c->out, span_make((char *)s->iov[i].iov_base + skip,
+					       s->iov[i].iov_len - skip)) < 0) {
+			errno = ENOBUFS;
+			return -1;
+		}
+	}
+	if (!ev_is_active(&c->wr)) {
+		ev_io_start(c->worker->loop, &c->wr);
+		conn_deadline(c, c->send_ns);
+	}
+	return 0;
+}
+
+int conn_flush(struct conn *c, struct stage *s)
+{
+	ssize_t n = 0;
+	int rc = 0;
+
+	if (s->bytes == 0) {
+		stage_reset(s);
+		return 0;
+	}
+	if (!c->out) {
+		if (s->count == 1) {
+			n = send(c->fd, s->iov[0].iov_base, s->iov[0].iov_len, MSG_NOSIGNAL);
+		} else {
+			struct msghdr m = {.msg_iov = s->iov, .msg_iovlen = s->count};
+
+			n = sendmsg(c->fd, &m, MSG_NOSIGNAL);
+		}
+		if (n < 0) {
+			if (errno != EAGAIN && errno != EINTR) {
+				stage_reset(s);
+				return -1;
+			}
+			n = 0;
+		}
+	}
+	if ((size_t)n < s->bytes)
+		rc = keep_rest(c, s, (size_t)n);
+	stage_reset(s);
+	return rc;
+}
+
+void conn_deadline(struct conn *c, uint64_t after_ns)
+{
+	worker_set_deadline(c->worker, &c->timer, after_ns);
+}
+
+void conn_pause(struct conn *c)
+{
+	ev_io_stop(c->worker->loop, &c->rd);
+}
+
+void conn_resume_slow(struct conn *c)
+{
+	if (!c->eof && !c->closing)
+		ev_io_start(c->worker->loop, &c->rd);
+}
+
+void conn_close(struct conn *c)
+{
+	if (c->closing)
+		return;
+	c->closing = true;
+	ev_io_stop(c->worker->loop, &c->rd);
+	ev_io_stop(c->worker->loop, &c->wr);
+	wheel_remove(&c->worker->wheel, &c->timer);
+	out_drop(c);
+	conn_drop_in(c);
+	close(c->fd);
+	c->fd = -1;
+	list_append(&c->worker->reap, &c->reap_link);
+}
+
+void conn_abort(struct conn *c)
+{
+	static const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+
+	if (!c->closing)
+		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	conn_close(c);
+}

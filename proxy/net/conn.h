@@ -1,0 +1,105 @@
+/*
+ * A connection as bytes: a socket (later TLS over it), its watchers, one deadline, the buffer being
+ * read into and what could not be written yet. Client and server sides embed one and give it a
+ * handler.
+ *
+ * The read watcher stays on from start to end; a handler that is called but wants nothing more says
+ * conn_pause(), and conn_resume() later. Writing is done at once; only what the kernel does not
+ * take is copied to `out`, and only then does a write watcher start. A worker's thread owns it all.
+ *
+ * conn_close() never frees: the memory goes after the loop iteration (worker.c).
+ */
+#pragma once
+
+#include <ev.h>
+#include <stdbool.h>
+#include <sys/uio.h>
+
+#include "proxy/net/iobuf.h"
+#include "proxy/net/wheel.h"
+#include "shared/buf.h"
+
+struct worker;
+struct conn;
+
+struct conn_handler {
+	void (*on_readable)(struct conn *c);
+	/* Everything pending has been written, or a connect has come to its end. */
+	void (*on_writable)(struct conn *c);
+	void (*on_write_error)(struct conn *c); /* of pending bytes */
+	void (*on_deadline)(struct conn *c);
+	void (*free)(struct conn *c); /* gives the embedding object back */
+};
+
+struct conn {
+	const struct conn_handler *handler;
+	struct worker *worker;
+	ev_io rd, wr;
+	struct wheel_timer timer;
+	struct iobuf *in; /* NULL when nothing is in hand */
+	struct buf *out;  /* NULL when nothing is pending */
+	struct list reap_link;
+	uint64_t send_ns; /* pending bytes that make no progress for so long: on_deadline */
+	int fd;
+	bool connecting; /* wr watches for the connect */
+	bool closing;
+	bool eof;
+};
+
+/* Bytes that `out` may hold: a head and one stage of content. Producers stop while it holds any. */
+#define CONN_OUT_MAX (256 * 1024)
+
+/* What goes out next, gathered for one writev. One a worker, filled and flushed within one
+ * callback; spans borrow until the flush. */
+#define STAGE_IOV 64
+#define STAGE_SCRATCH_BYTES (80 * 1024)
+struct stage {
+	struct iovec iov[STAGE_IOV];
+	unsigned count;
+	size_t bytes;
+	size_t used; /* of scratch */
+	char scratch[STAGE_SCRATCH_BYTES];
+};
+
+void conn_init(struct conn *c, struct worker *w, const struct conn_handler *h, int fd);
+void conn_start(struct conn *c); /* starts reading */
+void conn_start_connecting(struct conn *c);
+
+enum io_rc { IO_OK, IO_AGAIN, IO_EOF, IO_ERROR };
+/* Reads once into c->in (gets one of `size` if there is none; there must be room). *ret_full says
+ * that more is likely to wait. errno is kept on IO_ERROR. */
+enum io_rc conn_read(struct conn *c, uint32_t size, bool *ret_full);
+/* The buffer back to its pool. */
+void conn_drop_in(struct conn *c);
+
+static inline bool conn_blocked(const struct conn *c)
+{
+	return c->out != NULL;
+}
+
+/* Stage: room for at least this many bytes of scratch; NULL when there is not (never for a fresh
+ * stage and a head within limits). Follow with stage_wrote. */
+char *stage_scratch(struct stage *s, size_t *ret_room);
+void stage_wrote(struct stage *s, size_t bytes);
+void stage_span(struct stage *s, struct span data);
+void stage_reset(struct stage *s);			 /* forgets what is staged */
+static inline bool stage_has_room(const struct stage *s) /* for a chunk: head, data, end */
+{
+	return s->count + 4 <= STAGE_IOV && s->used + 64 <= STAGE_SCRATCH_BYTES;
+}
+/* Writes what is staged (after what is pending). -1: the connection is broken (errno). */
+int conn_flush(struct conn *c, struct stage *s);
+
+void conn_deadline(struct conn *c, uint64_t after_ns); /* from now; 0: none */
+void conn_pause(struct conn *c);
+static inline void conn_resume(struct conn *c);
+void conn_resume_slow(struct conn *c);
+void conn_close(struct conn *c);
+/* The same with a reset instead of a FIN: the other side must not take what it got for complete. */
+void conn_abort(struct conn *c);
+
+static inline void conn_resume(struct conn *c)
+{
+	if (!ev_is_active(&c->rd))
+		conn_resume_slow(c);
+}

@@ -1,0 +1,618 @@
+#include "proxy/proxy.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "proxy/observe/access_log.h"
+#include "shared/log.h"
+
+#define YIELD_S 0.5		   /* the longest wait for the agent to give the address away */
+#define ALIVE_NS (100 * NS_PER_MS) /* a loop that has not turned for so long gives no beat */
+
+/* --- views and snapshots
+ * --------------------------------------------------------------------------- */
+
+static void views_free(struct pool_view **views, unsigned count)
+{
+	for (unsigned i = 0; views && i < count; i++)
+		pool_view_unref(views[i]);
+	free(views);
+}
+
+static struct pool_view **views_new(const struct settings *s)
+{
+	struct pool_view **views = calloc(s->pool_count + 1, sizeof(*views));
+
+	for (unsigned i = 0; views && i < s->pool_count; i++) {
+		views[i] = pool_view_new(&s->pools[i]);
+		if (!views[i]) {
+			views_free(views, i);
+			return NULL;
+		}
+	}
+	return views;
+}
+
+static bool has_bind(const struct settings *s, const struct addr *a)
+{
+	for (unsigned i = 0; s && i < s->listener_count; i++)
+		for (unsigned j = 0; j < s->listeners[i].bind_count; j++)
+			if (addr_eq(&s->listeners[i].binds[j], a))
+				return true;
+	return false;
+}
+
+/* Sockets for the binds of `s` that the running snapshot does not have: those of worker w are at
+ * [w * count, w * count + count). */
+struct sockets {
+	struct worker_socket *all;
+	unsigned count; /* a worker */
+};
+
+static void sockets_close(struct sockets *k, unsigned opened)
+{
+	for (unsigned i = 0; i < opened; i++)
+		close(k->all[i].fd);
+	free(k->all);
+	*k = (struct sockets){0};
+}
+
+static int sockets_open(struct sockets *k, const struct settings *s, const struct settings *running,
+	unsigned workers, struct err *err)
+{
+	const struct addr **binds;
+	unsigned total = 0, opened = 0;
+
+	k->count = 0;
+	for (unsigned i = 0; i < s->listener_count; i++)
+		total += s->listeners[i].bind_count;
+	binds = calloc(total + 1, sizeof(struct addr *));
+	k->all = calloc((size_t)total * workers + 1, sizeof(*k->all));
+	if (!binds || !k->all) {
+		free(binds);
+		free(k->all);
+		*k = (struct sockets){0};
+		err_set(err, "out of memory");
+		return -1;
+	}
+	for (unsigned i = 0; i < s->listener_count; i++)
+		for (unsigned j = 0; j < s->listeners[i].bind_count; j++)
+			if (!has_bind(running, &s->listeners[i].binds[j]))
+				binds[k->count++] = &s->listeners[i].binds[j];
+	for (; opened < workers * k->count; opened++) {
+		k->all[opened].bind = *binds[opened % k->count];
+		if (acceptor_open(&k->all[opened].bind, &k->all[opened].fd, err) < 0) {
+			sockets_close(k, opened);
+			free(binds);
+			return -1;
+		}
+	}
+	free(binds);
+	return 0;
+}
+
+/* Hands `s` (and what was made for it) to everyone. After this point nothing can fail but memory.
+ */
+static void apply(struct proxy *p, struct settings *s, struct pool_view **views, struct sockets *k)
+{
+	struct settings *old = p->settings;
+
+	views_free(p->views, old ? old->pool_count : 0);
+	p->settings = s;
+	p->views = views;
+	for (unsigned i = 0; i < p->worker_count; i++)
+		if (worker_post_apply(
+			    p->workers[i], s, views, k->all + (size_t)i * k->count, k->count) < 0)
+			log_event(LOG_ERROR, "reload.partial",
+				"out of memory: a worker keeps its old configuration",
+				F_INT("worker", i));
+	free(k->all);
+	checks_apply(p->checks, s);
+	daemon_log_level(p->options, conf_text(s->conf->root, "log.level"));
+	if (old)
+		settings_unref(old);
+}
+
+/* Everything that can fail, before anything changes. */
+static int prepare(struct proxy *p, struct settings *s, struct pool_view ***ret_views,
+	struct sockets *k, struct err *err)
+{
+	struct pool_view **views = NULL;
+
+	if (s->access_log && access_log_check(s->access_log, err) < 0)
+		return -1;
+	views = views_new(s);
+	if (!views) {
+		err_set(err, "out of memory");
+		return -1;
+	}
+	if (sockets_open(k, s, p->settings, p->worker_count, err) < 0) {
+		views_free(views, s->pool_count);
+		return -1;
+	}
+	*ret_views = views;
+	return 0;
+}
+
+static void on_pool_changed(void *ctx, const struct pool *pool)
+{
+	struct proxy *p = ctx;
+	struct pool_view *v = pool_view_new(pool);
+
+	ASSERT(pool->index < p->settings->pool_count);
+	if (!v) {
+		log_event(LOG_ERROR, "pool.stale",
+			"out of memory: the workers keep the old view of this pool",
+			F_SPAN("pool", pool->name));
+		return;
+	}
+	pool_view_unref(p->views[pool->index]);
+	p->views[pool->index] = v;
+	for (unsigned i = 0; i < p->worker_count; i++)
+		worker_post_view(p->workers[i], p->settings->generation, pool->index, v);
+}
+
+static void on_event(void *ctx, const char *event, json_t *fields)
+{
+	struct proxy *p = ctx;
+
+	rpc_publish(p->rpc, event, fields);
+}
+
+/* --- reload
+ * ------------------------------------------------------------------------------------------ */
+
+static json_t *report_lines(const struct conf_report *r, const struct conf *conf)
+{
+	json_t *lines = json_array();
+	size_t total = conf_report_errors(r) + conf_report_warnings(r);
+
+	for (size_t i = 0; i < total; i++) {
+		char *line = conf_report_line(r, conf, i);
+
+		if (!line)
+			break;
+		if (strstr(line, "error: "))
+			json_array_append_new(lines, json_string(line));
+		free(line);
+	}
+	return lines;
+}
+
+static void note_reload(struct proxy *p, bool ok, json_t *errors)
+{
+	json_decref(p->last_reload.errors);
+	p->last_reload.ok = ok;
+	p->last_reload.errors = errors;
+	time_format(realtime_ns(), p->last_reload.at);
+}
+
+static json_t *changes_json(const struct settings *old, const struct settings *new)
+{
+	char **lines = NULL;
+	size_t count = settings_diff(old, new, &lines);
+	json_t *all = json_array();
+
+	for (size_t i = 0; i < count; i++) {
+		json_array_append_new(all, json_string(lines[i]));
+		free(lines[i]);
+	}
+	free(lines);
+	return all;
+}
+
+/* The running snapshot goes on: said in the log, in status, to who follows events, and to the
+ * caller. */
+static int refuse_reload(struct proxy *p, json_t *errors, struct err *err)
+{
+	log_event(LOG_ERROR, "reload.refused", "keeping the running configuration",
+		F_INT("generation", p->settings->generation), F_TEXT("reason", err->text));
+	rpc_publish(p->rpc, "reload.refused",
+		json_pack("{s:s,s:O}", "reason", err->text, "errors", errors));
+	note_reload(p, false, errors);
+	return err_prefix(err, "keeping the running configuration");
+}
+
+/* The first error in words, and how many more there are. */
+static void describe_errors(const json_t *errors, struct err *err)
+{
+	const char *first = json_string_value(json_array_get(errors, 0));
+	size_t more = json_array_size(errors) - 1;
+
+	if (more)
+		err_set(err, "%s (and %zu more)", first, more);
+	else
+		err_set(err, "%s", first);
+}
+
+/* NULL: refused, and told. */
+static struct settings *load_again(struct proxy *p, struct err *err)
+{
+	struct conf_report *report = conf_report_new();
+	struct conf *conf = report ? conf_load(p->options->config, report) : NULL;
+	struct settings *s = NULL;
+	json_t *errors;
+
+	err_set(err, "out of memory");
+	if (conf) {
+		s = settings_build(conf, report, p->table, p->generation + 1, err);
+		conf_report_print(report, conf, stderr);
+	}
+	if (!s) {
+		errors = conf ? report_lines(report, conf) : json_array();
+		if (json_array_size(errors) > 0)
+			describe_errors(errors, err);
+		else
+			json_array_append_new(errors, json_string(err->text));
+		refuse_reload(p, errors, err);
+		conf_free(conf);
+	}
+	conf_report_free(report);
+	return s;
+}
+
+int proxy_reload(struct proxy *p, json_t **ret_changes, struct err *err)
+{
+	struct settings *s = load_again(p, err);
+	struct pool_view **views = NULL;
+	struct sockets k = {0};
+	json_t *changes;
+
+	if (!s)
+		return -1;
+	if (prepare(p, s, &views, &k, err) < 0) {
+		settings_unref(s);
+		return refuse_reload(p, json_pack("[s]", err->text), err);
+	}
+	changes = changes_json(p->settings, s);
+	if (s->workers != p->worker_count)
+		json_array_append_new(
+			changes, json_string("workers: takes effect at the next start"));
+	p->generation++;
+	apply(p, s, views, &k);
+	note_reload(p, true, json_array());
+	log_event(LOG_NOTICE, "reload.done", "the new configuration runs",
+		F_INT("generation", s->generation), F_INT("changes", json_array_size(changes)));
+	rpc_publish(p->rpc, "reload.done",
+		json_pack(
+			"{s:I,s:O}", "generation", (json_int_t)s->generation, "changes", changes));
+	if (ret_changes)
+		*ret_changes = json_incref(changes);
+	json_decref(changes);
+	return 0;
+}
+
+/* --- beats
+ * --------------------------------------------------------------------------------------------- */
+
+/* Asks every worker's loop for a sign, and says when all last gave one. */
+static uint64_t last_alive_ns(struct proxy *p)
+{
+	for (unsigned i = 0; i < p->worker_count; i++)
+		if (atomic_load_explicit(&p->workers[i]->echo, memory_order_relaxed) != p->ping)
+			return p->alive_ns;
+	p->alive_ns = monotonic_ns();
+	p->ping++;
+	for (unsigned i = 0; i < p->worker_count; i++)
+		worker_post_ping(p->workers[i], p->ping);
+	return p->alive_ns;
+}
+
+static bool link_alive(void *ctx)
+{
+	uint64_t alive_ns = last_alive_ns(ctx); /* before the clock is read: it may be now */
+
+	return monotonic_ns() - alive_ns < ALIVE_NS;
+}
+
+static uint64_t link_connections(void *ctx)
+{
+	struct proxy *p = ctx;
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < p->worker_count; i++)
+		n += atomic_load_explicit(&p->workers[i]->clients, memory_order_relaxed);
+	return n;
+}
+
+static void begin_drain(struct proxy *p, uint64_t limit_ns)
+{
+	ev_timer_stop(p->loop, &p->yield);
+	for (unsigned i = 0; i < p->worker_count; i++)
+		worker_post_stop(p->workers[i], limit_ns);
+}
+
+static void on_role(void *ctx, enum failover_role from, enum failover_role to)
+{
+	struct proxy *p = ctx;
+
+	log_event(LOG_NOTICE, "role.changed", "the agent says who we are",
+		F_TEXT("from", failover_role_name(from)), F_TEXT("to", failover_role_name(to)));
+	rpc_publish(p->rpc, "role.changed",
+		json_pack("{s:s,s:s}", "from", failover_role_name(from), "to",
+			failover_role_name(to)));
+	if (p->stopping && from == FAILOVER_ACTIVE && ev_is_active(&p->yield))
+		begin_drain(p, p->settings->timeouts.drain_ns);
+}
+
+static void on_watchdog(struct ev_loop *loop, ev_timer *t, int events)
+{
+	struct proxy *p = t->data;
+	uint64_t alive_ns = last_alive_ns(p);
+
+	(void)loop;
+	(void)events;
+	if (monotonic_ns() - alive_ns < (uint64_t)(2.5 * t->repeat * 1e9))
+		daemon_watchdog_beat();
+}
+
+static uint64_t requests_total(const struct proxy *p)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < p->settings->listener_count; i++)
+		n += atomic_load_explicit(
+			&p->settings->listeners[i].state->requests_total, memory_order_relaxed);
+	return n;
+}
+
+static void on_second(struct ev_loop *loop, ev_timer *t, int events)
+{
+	struct proxy *p = t->data;
+	uint64_t now = requests_total(p);
+
+	(void)loop;
+	(void)events;
+	/* A listener that a reload removed takes its count along: then a second is not told. */
+	p->requests_per_second = now > p->requests_before ? now - p->requests_before : 0;
+	p->requests_before = now;
+}
+
+/* --- start
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static void on_worker_finished(void *ctx) /* a worker's thread */
+{
+	struct proxy *p = ctx;
+
+	ev_async_send(p->loop, &p->worker_done);
+}
+
+static void on_worker_done(struct ev_loop *loop, ev_async *a, int events)
+{
+	struct proxy *p = a->data;
+
+	(void)events;
+	for (unsigned i = 0; i < p->worker_count; i++)
+		if (!atomic_load(&p->workers[i]->finished))
+			return;
+	ev_break(loop, EVBREAK_ALL);
+}
+
+static void on_yield_over(struct ev_loop *loop, ev_timer *t, int events)
+{
+	struct proxy *p = t->data;
+
+	(void)loop;
+	(void)events;
+	begin_drain(p, p->settings->timeouts.drain_ns);
+}
+
+static void on_stop(void *ctx)
+{
+	struct proxy *p = ctx;
+	bool active = p->link && failover_link_role(p->link) == FAILOVER_ACTIVE;
+
+	if (p->stopping) { /* asked twice: at once */
+		begin_drain(p, 0);
+		return;
+	}
+	p->stopping = true;
+	daemon_stopping();
+	log_event(LOG_NOTICE, "proxy.draining", "no new connections; what runs may finish",
+		F_INT("limit_ms", p->settings->timeouts.drain_ns / NS_PER_MS),
+		F_INT("connections", link_connections(p)));
+	if (p->link)
+		failover_link_stopping(p->link);
+	/* While the address is still here new clients come here: accept until it has moved. */
+	if (active)
+		ev_timer_start(p->loop, &p->yield);
+	else
+		begin_drain(p, p->settings->timeouts.drain_ns);
+}
+
+static void on_reload(void *ctx)
+{
+	struct proxy *p = ctx;
+	struct err err;
+
+	if (p->stopping)
+		return;
+	daemon_reloading();
+	proxy_reload(p, NULL, &err);
+	daemon_ready();
+}
+
+static void health_wake(void *ctx) /* any thread */
+{
+	struct proxy *p = ctx;
+
+	ev_async_send(p->loop, &p->health_wake);
+}
+
+static void on_health_wake(struct ev_loop *loop, ev_async *a, int events)
+{
+	struct proxy *p = a->data;
+
+	(void)loop;
+	(void)events;
+	checks_wake(p->checks);
+}
+
+static struct settings *load_or_print(struct proxy *p, struct err *err)
+{
+	struct conf_report *report = conf_report_new();
+	struct conf *conf = report ? conf_load(p->options->config, report) : NULL;
+	struct settings *s = NULL;
+
+	if (conf)
+		s = settings_build(conf, report, p->table, 1, err);
+	else
+		err_set(err, "out of memory");
+	if (report) {
+		conf_report_print(report, conf, stderr);
+		p->config_refused = conf_report_errors(report) > 0;
+		if (p->config_refused)
+			err_set(err, "%s has errors", p->options->config);
+	}
+	if (!s)
+		conf_free(conf);
+	conf_report_free(report);
+	return s;
+}
+
+static int open_rpc(struct proxy *p, struct err *err)
+{
+	char path[256];
+	int n = snprintf(path, sizeof(path), "%s/proxy.sock", p->options->run_dir);
+	const struct rpc_server_options o = {
+		.path = path, .group = "tandem", .methods = proxy_methods, .ctx = p};
+
+	if (n < 0 || (size_t)n >= sizeof(path))
+		return err_set(err, "--run-dir is too long: %s", p->options->run_dir);
+	if (daemon_make_dir(p->options->run_dir, 0750, err) < 0)
+		return -1;
+	p->rpc = rpc_server_new(p->loop, &o, err);
+	return p->rpc ? 0 : -1;
+}
+
+/* Clients may not take all files: each may need one more for a server. The rest is for ourselves.
+ */
+static uint64_t clients_a_worker(uint64_t files, unsigned workers)
+{
+	uint64_t own = files / 8 < 256 ? files / 8 : 256;
+	uint64_t share = (files - own) / 2 / workers;
+
+	return share ? share : 1;
+}
+
+static int start_workers(struct proxy *p, struct err *err)
+{
+	uint64_t clients_max = clients_a_worker(p->files, p->worker_count);
+
+	p->workers = calloc(p->worker_count, sizeof(struct worker *));
+	if (!p->workers)
+		return err_set(err, "out of memory");
+	for (unsigned i = 0; i < p->worker_count; i++) {
+		p->workers[i] = worker_new(i, on_worker_finished, p, err);
+		if (!p->workers[i])
+			return -1;
+		p->workers[i]->clients_max = clients_max;
+	}
+	return 0;
+}
+
+static void start_watchers(struct proxy *p)
+{
+	double watchdog = daemon_watchdog_interval();
+
+	ev_async_init(&p->worker_done, on_worker_done);
+	ev_async_init(&p->health_wake, on_health_wake);
+	ev_timer_init(&p->yield, on_yield_over, YIELD_S, 0);
+	ev_timer_init(&p->second, on_second, 1, 1);
+	ev_timer_init(&p->watchdog, on_watchdog, watchdog, watchdog);
+	p->worker_done.data = p->health_wake.data = p->second.data = p->watchdog.data =
+		p->yield.data = p;
+	ev_async_start(p->loop, &p->worker_done);
+	ev_async_start(p->loop, &p->health_wake);
+	ev_timer_start(p->loop, &p->second);
+	if (watchdog > 0)
+		ev_timer_start(p->loop, &p->watchdog);
+	server_table_on_wake(p->table, health_wake, p);
+	p->signals = (struct daemon_signals){
+		.loop = p->loop, .ctx = p, .on_stop = on_stop, .on_reload = on_reload};
+	daemon_signals_start(&p->signals);
+}
+
+static int start_link(struct proxy *p, struct err *err)
+{
+	const struct failover_link_options o = {
+		.ctx = p, .alive = link_alive, .connections = link_connections, .on_role = on_role};
+
+	if (!conf_find(p->settings->conf->root, "failover"))
+		return 0;
+	p->link = failover_link_new(p->loop, p->options->run_dir, &o, err);
+	return p->link ? 0 : -1;
+}
+
+int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err)
+{
+	static const int capabilities[] = {CAP_NET_BIND_SERVICE};
+	const struct checks_options check_options = {
+		.ctx = p, .on_pool_changed = on_pool_changed, .on_event = on_event};
+	struct pool_view **views = NULL;
+	struct settings *s;
+	struct sockets k = {0};
+
+	*p = (struct proxy){
+		.options = o, .loop = ev_default_loop(EVFLAG_AUTO | EVFLAG_NOENV), .generation = 1};
+	p->table = server_table_new();
+	if (!p->loop || !p->table)
+		return err_set(err, "out of memory");
+	p->files = daemon_raise_files();
+	s = load_or_print(p, err);
+	if (!s)
+		return -1;
+	p->worker_count = s->workers;
+	p->alive_ns = monotonic_ns();
+	p->checks = checks_new(p->loop, p->table, &check_options);
+	if (!p->checks || start_workers(p, err) < 0 || prepare(p, s, &views, &k, err) < 0) {
+		settings_unref(s);
+		return p->checks ? -1 : err_set(err, "out of memory");
+	}
+	if (daemon_drop_privileges(o->user, capabilities, countof(capabilities), err) < 0 ||
+		open_rpc(p, err) < 0) {
+		views_free(views, s->pool_count);
+		sockets_close(&k, k.count * p->worker_count);
+		settings_unref(s);
+		return -1;
+	}
+	start_watchers(p);
+	apply(p, s, views, &k);
+	for (unsigned i = 0; i < p->worker_count; i++)
+		if (worker_start(p->workers[i], err) < 0)
+			return -1;
+	return start_link(p, err);
+}
+
+int proxy_run(struct proxy *p)
+{
+	daemon_ready();
+	log_event(LOG_NOTICE, "proxy.started", "serving", F_INT("workers", p->worker_count),
+		F_INT("listeners", p->settings->listener_count),
+		F_INT("pools", p->settings->pool_count), F_TEXT("config", p->options->config));
+	ev_run(p->loop, 0);
+	for (unsigned i = 0; i < p->worker_count; i++)
+		worker_join(p->workers[i]);
+	log_event(LOG_NOTICE, "proxy.stopped", "drained");
+	return 0;
+}
+
+void proxy_fini(struct proxy *p)
+{
+	failover_link_free(p->link);
+	checks_free(p->checks);
+	rpc_server_free(p->rpc);
+	for (unsigned i = 0; p->workers && i < p->worker_count; i++)
+		worker_free(p->workers[i]);
+	free(p->workers);
+	if (p->settings) {
+		views_free(p->views, p->settings->pool_count);
+		settings_unref(p->settings);
+	}
+	json_decref(p->last_reload.errors);
+	server_table_free(p->table);
+}

@@ -1,0 +1,59 @@
+/*
+ * The main thread: owns the workers, the running snapshot, the checks, the sockets towards people
+ * and the agent. It answers no requests itself.
+ */
+#pragma once
+
+#include <ev.h>
+
+#include "proxy/failover_link.h"
+#include "proxy/pool/checks.h"
+#include "proxy/worker.h"
+#include "shared/daemon.h"
+#include "shared/rpc.h"
+
+struct reload_result {
+	bool ok;
+	char at[25];	/* RFC 3339; empty: never */
+	json_t *errors; /* lines */
+};
+
+struct proxy {
+	const struct daemon_options *options;
+	struct ev_loop *loop;
+	struct server_table *table;
+	struct settings *settings; /* the running snapshot */
+	struct pool_view **views;  /* of that snapshot, by pool index */
+	struct checks *checks;
+	struct rpc_server *rpc;
+	struct failover_link *link; /* NULL: a single box */
+	struct worker **workers;
+	unsigned worker_count;
+	struct daemon_signals signals;
+	ev_async worker_done, health_wake;
+	ev_timer second, watchdog, yield;
+	uint64_t files; /* that we may have open */
+	struct reload_result last_reload;
+	uint64_t generation; /* the last one given out */
+	uint64_t ping;	     /* the number that workers were last asked to echo */
+	uint64_t alive_ns;   /* when all loops last did */
+	uint64_t requests_before, requests_per_second;
+	bool stopping;
+	bool config_refused; /* at start */
+};
+
+/* Starts everything that the configuration asks for; -1 with err. */
+int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err);
+/* Runs until it has been told to stop and everything has drained. Returns the exit code. */
+int proxy_run(struct proxy *p);
+void proxy_fini(struct proxy *p);
+
+/*
+ * Loads the file again and swaps it in, all or nothing: sockets are opened, the access log is
+ * tried, then every worker gets the new snapshot. On failure the running one goes on, and the
+ * report is on stderr. *ret_changes (may be NULL): what changed, an array of lines (owned).
+ */
+int proxy_reload(struct proxy *p, json_t **ret_changes, struct err *err);
+
+/* The methods of proxy.sock (status.c). */
+extern const struct rpc_method proxy_methods[];

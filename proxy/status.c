@@ -1,0 +1,155 @@
+#include "config.h"
+
+#include "proxy/status.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+static json_t *config_status(const struct proxy *p)
+{
+	const struct reload_result *r = &p->last_reload;
+
+	return json_pack("{s:I,s:s,s:{s:b,s:s?,s:O?}}", "generation",
+		(json_int_t)p->settings->generation, "hash", p->settings->hash, "last_reload", "ok",
+		r->ok || !r->at[0], "at", r->at[0] ? r->at : NULL, "errors", r->errors);
+}
+
+static json_t *listener_status(const struct listener *l)
+{
+	json_t *binds = json_array();
+	char text[ADDR_TEXT_MAX];
+
+	for (unsigned i = 0; i < l->bind_count; i++) {
+		addr_format(&l->binds[i], text);
+		json_array_append_new(binds, json_string(text));
+	}
+	return json_pack("{s:o,s:I,s:I,s:I}", "bind", binds, "connections",
+		(json_int_t)atomic_load(&l->state->connections), "connections_total",
+		(json_int_t)atomic_load(&l->state->connections_total), "requests_total",
+		(json_int_t)atomic_load(&l->state->requests_total));
+}
+
+json_t *proxy_status(struct proxy *p)
+{
+	const struct settings *s = p->settings;
+	json_t *listeners = json_object(), *pools = json_object(), *root;
+	uint64_t connections = 0, server_connections = 0, requests = 0;
+
+	for (unsigned i = 0; i < p->worker_count; i++) {
+		connections += atomic_load(&p->workers[i]->clients);
+		server_connections += atomic_load(&p->workers[i]->server_conns);
+	}
+	for (unsigned i = 0; i < s->listener_count; i++) {
+		requests += atomic_load(&s->listeners[i].state->requests_total);
+		json_object_setn_new(listeners, s->listeners[i].name.ptr, s->listeners[i].name.len,
+			listener_status(&s->listeners[i]));
+	}
+	for (unsigned i = 0; i < s->pool_count; i++)
+		json_object_setn_new(pools, s->pools[i].name.ptr, s->pools[i].name.len,
+			pool_status(&s->pools[i]));
+	root = json_pack("{s:s,s:s,s:s,s:b,s:o,s:i,s:I,s:I,s:I,s:I,s:o,s:o}", "node",
+		p->options->node ? p->options->node : "", "version", PACKAGE_VERSION, "role",
+		p->link ? failover_role_name(failover_link_role(p->link)) : "single", "draining",
+		p->stopping, "config", config_status(p), "workers", (int)p->worker_count,
+		"connections", (json_int_t)connections, "server_connections",
+		(json_int_t)server_connections, "requests_total", (json_int_t)requests,
+		"requests_per_second", (json_int_t)p->requests_per_second, "listeners", listeners,
+		"pools", pools);
+	return root;
+}
+
+static int method_status(void *ctx, const struct rpc_caller *who, const json_t *params,
+	json_t **ret_result, struct err *err)
+{
+	(void)who;
+	(void)params;
+	*ret_result = proxy_status(ctx);
+	return *ret_result ? 0 : err_set(err, "out of memory");
+}
+
+static int method_reload(void *ctx, const struct rpc_caller *who, const json_t *params,
+	json_t **ret_result, struct err *err)
+{
+	struct proxy *p = ctx;
+	json_t *changes = NULL;
+
+	(void)who;
+	(void)params;
+	if (p->stopping)
+		return err_set(err, "tandem-proxy is stopping");
+	if (proxy_reload(p, &changes, err) < 0)
+		return -1;
+	*ret_result = json_pack("{s:b,s:I,s:o}", "ok", 1, "generation",
+		(json_int_t)p->settings->generation, "changes", changes);
+	return 0;
+}
+
+static json_t *lines_of(const struct conf_report *r, const struct conf *conf, const char *kind)
+{
+	json_t *all = json_array();
+	size_t total = conf_report_errors(r) + conf_report_warnings(r);
+
+	for (size_t i = 0; i < total; i++) {
+		char *line = conf_report_line(r, conf, i);
+
+		if (line && strstr(line, kind))
+			json_array_append_new(all, json_string(line));
+		free(line);
+	}
+	return all;
+}
+
+static json_t *check_file(const char *file, struct err *err)
+{
+	struct conf_report *report = conf_report_new();
+	struct server_table *table = server_table_new(); /* a check leaves nothing behind */
+	struct conf *conf = report && table ? conf_load(file, report) : NULL;
+	struct settings *s = conf ? settings_build(conf, report, table, 1, err) : NULL;
+	char *text = NULL;
+	size_t len = 0;
+	FILE *f = conf ? open_memstream(&text, &len) : NULL;
+	json_t *result = NULL;
+
+	if (f) {
+		conf_report_print(report, conf, f);
+		fclose(f);
+		result = json_pack("{s:b,s:o,s:o,s:s}", "ok", s != NULL, "errors",
+			lines_of(report, conf, ": error: "), "warnings",
+			lines_of(report, conf, ": warning: "), "text", text);
+	}
+	if (!result)
+		err_set(err, "out of memory");
+	free(text);
+	if (s)
+		settings_unref(s);
+	else
+		conf_free(conf);
+	server_table_free(table);
+	conf_report_free(report);
+	return result;
+}
+
+static int method_check(void *ctx, const struct rpc_caller *who, const json_t *params,
+	json_t **ret_result, struct err *err)
+{
+	struct proxy *p = ctx;
+	const char *file = json_string_value(json_object_get(params, "file"));
+	struct stat st;
+
+	(void)who;
+	if (params && json_object_get(params, "file") && !file)
+		return err_set(err,
+			"'file' must be a path, such as {\"file\": \"/etc/tandem/tandem.yaml\"}");
+	/* A pipe without a writer would hold up the beats. */
+	if (file && stat(file, &st) == 0 && !S_ISREG(st.st_mode))
+		return err_set(err, "%s is not a regular file", file);
+	*ret_result = check_file(file ? file : p->options->config, err);
+	return *ret_result ? 0 : -1;
+}
+
+const struct rpc_method proxy_methods[] = {
+	{"status", method_status},
+	{"check", method_check},
+	{"reload", method_reload},
+	{NULL, NULL},
+};

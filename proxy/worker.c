@@ -1,0 +1,458 @@
+#include "proxy/worker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "proxy/exchange/client.h"
+#include "proxy/exchange/exchange.h"
+#include "proxy/exchange/upstream.h"
+#include "shared/log.h"
+
+/* --- snapshots ----------------------------------------------------------------------------------
+ */
+
+struct snapshot *snapshot_ref(struct snapshot *s)
+{
+	s->refs++;
+	return s;
+}
+
+void snapshot_unref(struct snapshot *s)
+{
+	if (!s)
+		return;
+	ASSERT(s->refs > 0);
+	if (--s->refs)
+		return;
+	for (unsigned i = 0; i < s->settings->pool_count; i++)
+		pool_view_unref(s->views[i]);
+	settings_unref(s->settings);
+	free(s);
+}
+
+/* --- the inbox ----------------------------------------------------------------------------------
+ */
+
+struct post {
+	struct list link;
+	void (*run)(struct worker *w, struct post *p);
+	/* of apply */
+	struct snapshot *snapshot;
+	struct worker_socket *sockets;
+	unsigned socket_count;
+	/* of view */
+	uint64_t generation;
+	unsigned pool_index;
+	struct pool_view *view;
+	/* of stop, ping */
+	uint64_t number;
+};
+
+static int post(struct worker *w, struct post *p)
+{
+	pthread_mutex_lock(&w->inbox_lock);
+	list_append(&w->inbox, &p->link);
+	pthread_mutex_unlock(&w->inbox_lock);
+	ev_async_send(w->loop, &w->wake);
+	return 0;
+}
+
+static struct post *post_new(void (*run)(struct worker *, struct post *))
+{
+	struct post *p = calloc(1, sizeof(*p));
+
+	if (p)
+		p->run = run;
+	return p;
+}
+
+static void on_wake(struct ev_loop *loop, ev_async *a, int events)
+{
+	struct worker *w = a->data;
+	struct list todo;
+
+	(void)loop;
+	(void)events;
+	list_init(&todo);
+	pthread_mutex_lock(&w->inbox_lock);
+	while (!list_empty(&w->inbox)) {
+		struct list *e = w->inbox.next;
+
+		list_remove(e);
+		list_append(&todo, e);
+	}
+	pthread_mutex_unlock(&w->inbox_lock);
+	while (!list_empty(&todo)) {
+		struct post *p = list_item(todo.next, struct post, link);
+
+		list_remove(&p->link);
+		p->run(w, p);
+		free(p);
+	}
+}
+
+/* --- applying a snapshot ------------------------------------------------------------------------
+ */
+
+static const struct listener *listener_of(const struct settings *s, const struct addr *bind_to)
+{
+	for (unsigned i = 0; i < s->listener_count; i++)
+		for (unsigned j = 0; j < s->listeners[i].bind_count; j++)
+			if (addr_eq(&s->listeners[i].binds[j], bind_to))
+				return &s->listeners[i];
+	return NULL;
+}
+
+static void apply_servers(struct worker *w, const struct settings *s)
+{
+	for (unsigned i = 0; i < w->upstream_count; i++)
+		w->upstreams[i].server = NULL;
+	for (unsigned i = 0; i < s->pool_count; i++)
+		for (unsigned j = 0; j < s->pools[i].member_count; j++) {
+			struct server *server = s->pools[i].members[j].server;
+
+			while (w->upstream_count <= server->slot)
+				list_init(&w->upstreams[w->upstream_count++].idle);
+			w->upstreams[server->slot].server = server;
+		}
+	upstream_close_strangers(w);
+}
+
+static void run_apply(struct worker *w, struct post *p)
+{
+	struct snapshot *old = w->snapshot;
+	const struct settings *s = p->snapshot->settings;
+
+	w->snapshot = p->snapshot;
+	list_each_safe (it, &w->acceptors) {
+		struct acceptor *a = list_item(it, struct acceptor, link);
+		const struct listener *l = listener_of(s, &a->bind);
+
+		if (l)
+			acceptor_move(a, w->snapshot, l);
+		else
+			acceptor_drain(a);
+	}
+	for (unsigned i = 0; i < p->socket_count; i++) {
+		const struct listener *l = listener_of(s, &p->sockets[i].bind);
+
+		ASSERT(l);
+		if (!acceptor_new(w, w->snapshot, l, &p->sockets[i].bind, p->sockets[i].fd))
+			log_event(LOG_ERROR, "listener.lost",
+				"out of memory: this worker does not listen",
+				F_SPAN("listener", l->name));
+	}
+	free(p->sockets);
+	apply_servers(w, s);
+	access_log_apply(w, &w->access, s);
+	snapshot_unref(old);
+}
+
+int worker_post_apply(struct worker *w, struct settings *s, struct pool_view *const *views,
+	const struct worker_socket *sockets, unsigned socket_count)
+{
+	struct post *p = post_new(run_apply);
+	struct snapshot *snap = malloc(sizeof(*snap) + s->pool_count * sizeof(snap->views[0]));
+	struct worker_socket *copy = malloc((socket_count + 1) * sizeof(*copy));
+
+	if (!p || !snap || !copy) {
+		free(p);
+		free(snap);
+		free(copy);
+		return -1;
+	}
+	snap->refs = 1;
+	snap->settings = settings_ref(s);
+	for (unsigned i = 0; i < s->pool_count; i++)
+		snap->views[i] = pool_view_ref(views[i]);
+	for (unsigned i = 0; i < socket_count; i++)
+		copy[i] = sockets[i];
+	p->snapshot = snap;
+	p->sockets = copy;
+	p->socket_count = socket_count;
+	return post(w, p);
+}
+
+static void run_view(struct worker *w, struct post *p)
+{
+	struct pool_view **at;
+
+	if (!w->snapshot || w->snapshot->settings->generation != p->generation) {
+		pool_view_unref(p->view); /* a newer snapshot brought newer views */
+		return;
+	}
+	at = &w->snapshot->views[p->pool_index];
+	pool_view_unref(*at);
+	*at = p->view;
+}
+
+int worker_post_view(
+	struct worker *w, uint64_t generation, unsigned pool_index, struct pool_view *v)
+{
+	struct post *p = post_new(run_view);
+
+	if (!p)
+		return -1;
+	p->generation = generation;
+	p->pool_index = pool_index;
+	p->view = pool_view_ref(v);
+	return post(w, p);
+}
+
+/* --- stopping -----------------------------------------------------------------------------------
+ */
+
+static void on_drain_over(struct ev_loop *loop, ev_timer *t, int events)
+{
+	struct worker *w = t->data;
+
+	(void)loop;
+	(void)events;
+	list_each_safe (it, &w->leaving)
+		client_close_all(list_item(it, struct acceptor, link));
+}
+
+static void run_stop(struct worker *w, struct post *p)
+{
+	w->stopping = true;
+	list_each_safe (it, &w->leaving) /* idle clients of what a reload removed */
+		client_start_draining(list_item(it, struct acceptor, link));
+	list_each_safe (it, &w->acceptors)
+		acceptor_drain(list_item(it, struct acceptor, link));
+	ev_timer_stop(w->loop, &w->drain_timer); /* asked twice: the new limit holds */
+	ev_timer_set(&w->drain_timer, (double)p->number / 1e9, 0);
+	ev_timer_start(w->loop, &w->drain_timer);
+	worker_check_finished(w);
+}
+
+int worker_post_stop(struct worker *w, uint64_t limit_ns)
+{
+	struct post *p = post_new(run_stop);
+
+	if (!p)
+		return -1;
+	p->number = limit_ns;
+	return post(w, p);
+}
+
+void worker_check_finished(struct worker *w)
+{
+	if (w->stopping && list_empty(&w->acceptors) && list_empty(&w->leaving))
+		ev_break(w->loop, EVBREAK_ALL);
+}
+
+static void run_ping(struct worker *w, struct post *p)
+{
+	atomic_store_explicit(&w->echo, p->number, memory_order_relaxed);
+}
+
+int worker_post_ping(struct worker *w, uint64_t number)
+{
+	struct post *p = post_new(run_ping);
+
+	if (!p)
+		return -1;
+	p->number = number;
+	return post(w, p);
+}
+
+static void run_reopen(struct worker *w, struct post *p)
+{
+	(void)p;
+	if (w->access)
+		access_log_reopen(w->access);
+}
+
+int worker_post_reopen(struct worker *w)
+{
+	struct post *p = post_new(run_reopen);
+
+	return p ? post(w, p) : -1;
+}
+
+/* --- time
+ * ----------------------------------------------------------------------------------------- */
+
+static void read_clocks(struct worker *w)
+{
+	w->now_ns = monotonic_ns();
+	/* The wall clock is for logs and Date only; it may jump, so it is looked at now and then.
+	 */
+	if (w->now_ns - w->wall_read_ns > 100 * NS_PER_MS) {
+		w->wall_offset_ns = realtime_ns() - w->now_ns;
+		w->wall_read_ns = w->now_ns;
+	}
+}
+
+struct span worker_date(struct worker *w)
+{
+	uint64_t s = worker_wall_ns(w) / NS_PER_S;
+
+	if (s != w->date_s) {
+		char text[29];
+		int n;
+
+		http_date(text, s);
+		n = snprintf(w->date, sizeof(w->date), "Date: %.29s\r\n", text);
+		ASSERT(n > 0 && (size_t)n < sizeof(w->date));
+		w->date_len = (unsigned)n;
+		w->date_s = s;
+	}
+	return span_make(w->date, w->date_len);
+}
+
+void worker_set_deadline(struct worker *w, struct wheel_timer *t, uint64_t after_ns)
+{
+	wheel_set(&w->wheel, t, after_ns ? w->now_ns + after_ns : 0);
+	if (w->wheel.count && !ev_is_active(&w->ticker)) {
+		w->ticker.repeat = (double)WHEEL_TICK_NS / 1e9;
+		ev_timer_again(w->loop, &w->ticker);
+	}
+}
+
+static void on_tick(struct ev_loop *loop, ev_timer *t, int events)
+{
+	struct worker *w = t->data;
+	struct list due;
+
+	(void)events;
+	list_init(&due);
+	wheel_sweep(&w->wheel, w->now_ns, &due);
+	while (!list_empty(&due)) {
+		struct conn *c = list_item(due.next, struct conn, timer.link);
+
+		list_remove(&c->timer.link);
+		if (!c->closing)
+			c->handler->on_deadline(c);
+	}
+	if (!w->wheel.count)
+		ev_timer_stop(loop, t);
+}
+
+/* --- the loop
+ * --------------------------------------------------------------------------------------- */
+
+static void on_check(struct ev_loop *loop, ev_check *c, int events)
+{
+	(void)loop;
+	(void)events;
+	read_clocks(c->data);
+}
+
+/* Before the loop sleeps: what was closed in this iteration is freed now, when no callback can hold
+ * it. */
+static void on_prepare(struct ev_loop *loop, ev_prepare *p, int events)
+{
+	struct worker *w = p->data;
+
+	(void)loop;
+	(void)events;
+	while (!list_empty(&w->reap_exchanges))
+		exchange_reap(list_item(w->reap_exchanges.next, struct exchange, link));
+	while (!list_empty(&w->reap)) {
+		struct conn *c = list_item(w->reap.next, struct conn, reap_link);
+
+		list_remove(&c->reap_link);
+		c->handler->free(c);
+	}
+}
+
+static void *thread_main(void *arg)
+{
+	struct worker *w = arg;
+	char name[16];
+	sigset_t all;
+
+	sigfillset(&all); /* signals are the main thread's */
+	pthread_sigmask(SIG_BLOCK, &all, NULL);
+	snprintf(name, sizeof(name), "worker-%u", w->index);
+	pthread_setname_np(pthread_self(), name);
+	read_clocks(w);
+	wheel_init(&w->wheel, w->now_ns);
+	ev_run(w->loop, 0);
+	on_prepare(w->loop, &w->prepare, 0);
+	upstream_close_all(w);
+	on_prepare(w->loop, &w->prepare, 0);
+	if (w->access)
+		access_log_flush(w->access);
+	atomic_store(&w->finished, true);
+	w->on_finished(w->ctx);
+	return NULL;
+}
+
+static void start_watchers(struct worker *w)
+{
+	ev_async_init(&w->wake, on_wake);
+	ev_prepare_init(&w->prepare, on_prepare);
+	ev_check_init(&w->check, on_check);
+	ev_set_priority(&w->check, EV_MAXPRI); /* the clock is read before anything else runs */
+	ev_init(&w->ticker, on_tick);
+	ev_init(&w->drain_timer, on_drain_over);
+	w->wake.data = w->prepare.data = w->check.data = w->ticker.data = w->drain_timer.data = w;
+	ev_async_start(w->loop, &w->wake);
+	ev_prepare_start(w->loop, &w->prepare);
+	ev_check_start(w->loop, &w->check);
+}
+
+struct worker *worker_new(
+	unsigned index, void (*on_finished)(void *ctx), void *ctx, struct err *err)
+{
+	struct worker *w = calloc(1, sizeof(*w));
+	uint64_t seed;
+
+	if (!w || !(w->upstreams = calloc(SERVERS_MAX, sizeof(*w->upstreams))) ||
+		!(w->loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV))) {
+		if (w)
+			free(w->upstreams);
+		free(w);
+		err_set(err, "cannot make worker %u: out of memory or files", index);
+		return NULL;
+	}
+	w->index = index;
+	w->on_finished = on_finished;
+	w->ctx = ctx;
+	pthread_mutex_init(&w->inbox_lock, NULL);
+	list_init(&w->inbox);
+	list_init(&w->acceptors);
+	list_init(&w->leaving);
+	list_init(&w->reap);
+	list_init(&w->reap_exchanges);
+	list_init(&w->free_exchanges);
+	random_bytes(&seed, sizeof(seed));
+	rng_seed(&w->rng, seed);
+	start_watchers(w);
+	return w;
+}
+
+int worker_start(struct worker *w, struct err *err)
+{
+	int rc = pthread_create(&w->thread, NULL, thread_main, w);
+
+	if (rc) {
+		errno = rc;
+		return err_set_errno(err, "cannot start worker %u", w->index);
+	}
+	return 0;
+}
+
+void worker_join(struct worker *w)
+{
+	pthread_join(w->thread, NULL);
+}
+
+void worker_free(struct worker *w)
+{
+	if (!w)
+		return;
+	on_wake(w->loop, &w->wake, 0); /* posts that came after the end: their references */
+	access_log_free(w->access);
+	snapshot_unref(w->snapshot);
+	exchange_free_all(w);
+	iobuf_pool_fini(&w->iobufs);
+	pthread_mutex_destroy(&w->inbox_lock);
+	ev_loop_destroy(w->loop);
+	free(w->upstreams);
+	free(w);
+}

@@ -1,0 +1,117 @@
+/*
+ * A worker: one thread, one event loop, its own listening sockets, buffers, idle server connections
+ * and timers. Workers share nothing on a request's path but the immutable snapshot and atomic
+ * counters. The main thread speaks to a worker by posting to its inbox, never by touching it.
+ */
+#pragma once
+
+#include <ev.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "proxy/net/conn.h"
+#include "proxy/net/acceptor.h"
+#include "proxy/observe/access_log.h"
+#include "proxy/pool/pool.h"
+#include "shared/rng.h"
+
+/* A snapshot as one worker holds it: the settings and the current view of each pool. Counted
+ * without atomics, since one thread owns it. */
+struct snapshot {
+	unsigned refs;
+	struct settings *settings; /* holds a reference */
+	struct pool_view *views[]; /* by pool index; each held */
+};
+
+struct snapshot *snapshot_ref(struct snapshot *s);
+void snapshot_unref(struct snapshot *s);
+
+/* What a worker keeps of a server: its idle connections. By server slot. */
+struct upstream {
+	struct server *server; /* NULL: the current snapshot has none in this slot */
+	struct list idle;      /* struct server_conn, the freshest first */
+	unsigned idle_count;
+};
+
+struct worker {
+	unsigned index;
+	pthread_t thread;
+	struct ev_loop *loop;
+	ev_async wake;
+	ev_prepare prepare;
+	ev_check check;
+	ev_timer ticker; /* sweeps the wheel while it holds anything */
+	ev_timer drain_timer;
+
+	pthread_mutex_t inbox_lock; /* posts of the main thread: reloads, health, beats; never per
+				       request */
+	struct list inbox;
+
+	uint64_t now_ns;	 /* CLOCK_MONOTONIC, read once a loop iteration */
+	uint64_t wall_offset_ns; /* CLOCK_REALTIME = now_ns + this */
+	uint64_t wall_read_ns;
+	char date[40]; /* "Date: ...\r\n" of this second */
+	unsigned date_len;
+	uint64_t date_s;
+
+	struct iobuf_pool iobufs;
+	struct wheel wheel;
+	struct rng rng;
+	struct snapshot *snapshot;
+	struct list acceptors, leaving;
+	struct upstream *upstreams; /* room for SERVERS_MAX; the first upstream_count are in use */
+	unsigned upstream_count;
+	struct list reap, reap_exchanges;
+	struct list free_exchanges;
+	unsigned free_exchange_count;
+	struct access_log *access; /* this worker's buffer; NULL: off */
+	bool stopping;
+
+	_Atomic uint64_t echo; /* the last ping that this loop answered */
+	uint64_t clients_max;  /* more are left in the kernel's queue */
+	_Atomic uint64_t clients, server_conns, exchanges_live;
+	_Atomic bool finished;		/* drained: the thread has ended or is about to */
+	void (*on_finished)(void *ctx); /* any thread */
+	void *ctx;
+
+	struct stage stage;
+};
+
+struct worker *worker_new(
+	unsigned index, void (*on_finished)(void *ctx), void *ctx, struct err *err);
+int worker_start(struct worker *w, struct err *err);
+/* Waits for the thread to end; before worker_free. */
+void worker_join(struct worker *w);
+void worker_free(struct worker *w);
+
+/* --- posts: any thread -------------------------------------------------------------------------
+ */
+struct worker_socket { /* a new listening socket for this worker */
+	struct addr bind;
+	int fd;
+};
+/* Takes a reference to s, to each view and the sockets (which go to the binds of s that have none
+ * yet). */
+int worker_post_apply(struct worker *w, struct settings *s, struct pool_view *const *views,
+	const struct worker_socket *sockets, unsigned socket_count);
+/* A new view of a pool, if the worker still runs that generation. Takes a reference. */
+int worker_post_view(
+	struct worker *w, uint64_t generation, unsigned pool_index, struct pool_view *v);
+/* Stop listening, finish what runs within limit_ns, then end the thread. */
+int worker_post_stop(struct worker *w, uint64_t limit_ns);
+/* The loop stores `number` in w->echo: proof that it turns. */
+int worker_post_ping(struct worker *w, uint64_t number);
+/* Opens the access log's file again (after a rotation). */
+int worker_post_reopen(struct worker *w);
+
+/* --- for the worker's own thread ---------------------------------------------------------------
+ */
+static inline uint64_t worker_wall_ns(const struct worker *w)
+{
+	return w->now_ns + w->wall_offset_ns;
+}
+void worker_set_deadline(struct worker *w, struct wheel_timer *t, uint64_t after_ns);
+/* "Date: ...\r\n" */
+struct span worker_date(struct worker *w);
+/* A client or listener has gone: the worker ends when it is the last and we are stopping. */
+void worker_check_finished(struct worker *w);
