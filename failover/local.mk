@@ -1,1 +1,39 @@
-# Build of failover/.
+# failover/: core is pure (links nothing but shared/libcore.a); the agent and its sockets are the shell.
+noinst_LIBRARIES += failover/libfailover-core.a failover/libfailover.a
+failover_libfailover_core_a_SOURCES = \
+	failover/core/damping.c failover/core/damping.h \
+	failover/core/election.c failover/core/election.h \
+	failover/core/fsm.c failover/core/fsm.h \
+	failover/core/fsm_claim.c \
+	failover/core/fsm_internal.h \
+	failover/core/fsm_owner.c \
+	failover/core/fsm_peer.c \
+	failover/core/fsm_view.c \
+	failover/core/packet.c failover/core/packet.h \
+	failover/core/replay.c failover/core/replay.h \
+	failover/core/state.c failover/core/state.h \
+	failover/core/times.c failover/core/times.h
+
+# The shell.
+failover_libfailover_a_SOURCES = \
+	failover/agent.c failover/agent.h \
+	failover/epoch_store.c failover/epoch_store.h \
+	failover/group.c failover/group.h \
+	failover/net/announce.c failover/net/announce.h \
+	failover/net/frame.c failover/net/frame.h \
+	failover/net/gateway.c failover/net/gateway.h \
+	failover/net/netlink.c failover/net/netlink.h \
+	failover/net/paths.c failover/net/paths.h \
+	failover/net/probe.c failover/net/probe.h \
+	failover/proxy_link.c failover/proxy_link.h \
+	failover/settings.c failover/settings.h \
+	failover/status.c failover/status.h
+failover_libfailover_a_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) $(NL_CFLAGS)
+
+FAILOVER_CORE_LIBS = failover/libfailover-core.a $(CORE_LIBS)
+FAILOVER_LIBS = failover/libfailover.a failover/libfailover-core.a $(NL_LIBS) $(SHELL_LIBS)
+
+sbin_PROGRAMS += failover/tandem-failover
+failover_tandem_failover_SOURCES = failover/main.c
+failover_tandem_failover_CFLAGS = $(failover_libfailover_a_CFLAGS)
+failover_tandem_failover_LDADD = $(FAILOVER_LIBS)

@@ -1,0 +1,558 @@
+#include "failover/agent.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#include "failover/status.h"
+#include "shared/assert.h"
+#include "shared/log.h"
+#include "shared/rng.h"
+#include "shared/units.h"
+
+#define STOP_LIMIT_S 5.0
+#define REALTIME_PRIORITY 10
+
+static struct group *group_of(struct list *it)
+{
+	return list_item(it, struct group, in_agent);
+}
+
+struct group *agent_find(struct agent *a, const char *name)
+{
+	list_each (it, &a->groups)
+		if (strcmp(group_of(it)->settings.name, name) == 0)
+			return group_of(it);
+	return NULL;
+}
+
+/* --- the proxy ---------------------------------------------------------------------------------
+ */
+static enum fsm_proxy proxy_health(const struct agent *a)
+{
+	if (!a->settings->has_proxy)
+		return FSM_PROXY_OK;
+	switch (a->proxy.state) {
+	case PROXY_OK:
+		return FSM_PROXY_OK;
+	case PROXY_HUNG:
+		return FSM_PROXY_HUNG;
+	case PROXY_DEAD:
+		return FSM_PROXY_DEAD;
+	case PROXY_ABSENT:
+	case PROXY_STARTING:
+	case PROXY_STOPPING: /* it still serves: the addresses move in good order */
+		break;
+	}
+	return FSM_PROXY_ABSENT;
+}
+
+static void on_proxy_state(void *ctx, enum proxy_state from, enum proxy_state to)
+{
+	struct agent *a = ctx;
+	bool good = to == PROXY_OK || to == PROXY_STARTING;
+
+	/* The groups first: an address may have to move within a millisecond. */
+	list_each (it, &a->groups)
+		group_proxy(group_of(it), proxy_health(a));
+	log_event(good ? LOG_NOTICE : LOG_WARNING, "proxy.state", "the proxy's state changed",
+		F_TEXT("from", proxy_state_name(from)), F_TEXT("to", proxy_state_name(to)),
+		F_INT("pid", a->proxy.pid));
+	rpc_publish(a->rpc, "proxy.state",
+		json_pack(
+			"{s:s, s:s}", "from", proxy_state_name(from), "to", proxy_state_name(to)));
+}
+
+void agent_tell_role(struct agent *a)
+{
+	json_t *groups = json_object();
+	bool active = false;
+
+	list_each (it, &a->groups) {
+		const struct group *g = group_of(it);
+
+		active = active || group_owns(g);
+		json_object_set_new(
+			groups, g->settings.name, json_string(fsm_state_name(g->fsm.state)));
+	}
+	daemon_status("%s", active ? "active" : "standby");
+	if (a->proxy.caller == 0) {
+		json_decref(groups);
+		return;
+	}
+	(void)rpc_notify(a->rpc, a->proxy.caller, "role",
+		json_pack("{s:s, s:o}", "role", active ? "active" : "standby", "groups", groups));
+}
+
+/* --- the peer ----------------------------------------------------------------------------------
+ */
+static void look_at_config(struct agent *a, const struct packet *p)
+{
+	bool matches = memcmp(p->config_hash, a->settings->hash, PACKET_HASH_BYTES) == 0;
+
+	if (a->peer_config_known && a->peer_config_matches == matches)
+		return;
+	if (!matches || a->peer_config_known)
+		log_event(matches ? LOG_NOTICE : LOG_WARNING, "config.peer",
+			matches ? "the peer runs the same configuration again"
+				: "the peer runs another configuration than this node");
+	a->peer_config_known = true;
+	a->peer_config_matches = matches;
+}
+
+static void on_packet(void *ctx, unsigned path, const struct packet *packet, uint64_t age_ns)
+{
+	struct agent *a = ctx;
+
+	a->peer_flags = packet->flags;
+	look_at_config(a, packet);
+	list_each (it, &a->groups) {
+		struct group *g = group_of(it);
+
+		if (g->settings.vrid != packet->group)
+			continue;
+		group_event(g, &(struct fsm_event){.kind = FSM_EV_PACKET,
+				       .path = (uint8_t)path,
+				       .age_ns = age_ns,
+				       .packet = packet});
+		return;
+	}
+	log_event(LOG_WARNING, "path.group", "the peer has a group that this node has not",
+		F_INT("vrid", packet->group));
+}
+
+static void on_path(void *ctx, const struct path_state *path)
+{
+	struct agent *a = ctx;
+
+	log_event(path->up ? LOG_NOTICE : LOG_WARNING, path->up ? "path.up" : "path.down",
+		path->up ? "the peer is heard" : "the peer is not heard any more",
+		F_TEXT("path", path->config.name), F_INT("lost", path->lost));
+	rpc_publish(a->rpc, path->up ? "path.up" : "path.down",
+		json_pack("{s:s, s:s}", "path", path->config.name, "peer", a->settings->peer));
+}
+
+static bool is_on_link(void *ctx, const struct addr *peer)
+{
+	struct agent *a = ctx;
+
+	return netlink_on_link(a->netlink, peer);
+}
+
+bool agent_is_peer(struct agent *a, int ifindex, const uint8_t mac[6])
+{
+	uint8_t known[6];
+
+	for (unsigned i = 0; i < a->settings->path_count; i++)
+		if (netlink_neighbour(a->netlink, ifindex, &a->settings->paths[i].peer, known) ==
+				0 &&
+			memcmp(known, mac, sizeof(known)) == 0)
+			return true;
+	return false;
+}
+
+void agent_send(
+	struct agent *a, const struct group *g, const struct fsm_action *send, uint64_t now_ns)
+{
+	struct packet p;
+
+	fsm_packet(&g->fsm, send, now_ns, &p);
+	memcpy(p.config_hash, a->settings->hash, PACKET_HASH_BYTES);
+	p.connections =
+		a->proxy.connections < UINT32_MAX ? (uint32_t)a->proxy.connections : UINT32_MAX;
+	if (a->peer_config_known && !a->peer_config_matches)
+		p.flags |= PACKET_CONFIG_MISMATCH;
+	(void)paths_send(a->paths, &p, g->settings.path_mask);
+}
+
+void agent_drain(struct agent *a)
+{
+	a->ran_ns = monotonic_ns();
+	paths_drain(a->paths);
+	list_each (it, &a->groups)
+		probe_drain(&group_of(it)->probe);
+	netlink_drain(a->netlink);
+	paths_check(a->paths, monotonic_ns());
+}
+
+static struct paths *open_paths(struct agent *a, const struct settings *s, struct err *err)
+{
+	struct paths_options o = {.handlers = {.ctx = a,
+					  .on_packet = on_packet,
+					  .on_path = on_path,
+					  .is_on_link = is_on_link},
+		.configs = s->paths,
+		.count = s->path_count,
+		.peer = s->peer_id,
+		.silence_ns = s->times.silence_ns,
+		.replaces = a->paths,
+		.secret_count = s->secret_count};
+
+	for (unsigned i = 0; i < s->secret_count; i++)
+		o.secrets[i] = s->secrets[i];
+	/* A new life on the wire each time: numbers start again. */
+	do {
+		random_bytes(&a->boot_id, sizeof(a->boot_id));
+	} while (a->boot_id == 0);
+	o.boot_id = a->boot_id;
+	return paths_new(a->loop, &o, err);
+}
+
+/* --- the kernel --------------------------------------------------------------------------------
+ */
+static void on_link(void *ctx, const struct netlink_link *link)
+{
+	struct agent *a = ctx;
+
+	list_each (it, &a->groups)
+		if (strcmp(group_of(it)->settings.interface, link->name) == 0)
+			group_link(group_of(it), link);
+}
+
+static void on_address(
+	void *ctx, int ifindex, const struct cidr *address, bool there, bool dad_failed)
+{
+	struct agent *a = ctx;
+
+	list_each (it, &a->groups)
+		group_address(group_of(it), ifindex, address, there, dad_failed);
+}
+
+static void on_resync(void *ctx)
+{
+	struct agent *a = ctx;
+
+	log_event(LOG_WARNING, "netlink.overrun",
+		"events of the kernel were lost: reading everything anew");
+	list_each (it, &a->groups)
+		group_resync(group_of(it));
+}
+
+static void on_epoch(void *ctx, const struct epoch_result *r)
+{
+	struct agent *a = ctx;
+	struct group *g = agent_find(a, r->group);
+
+	if (r->failed)
+		log_event(LOG_ERROR, "epoch.failed", r->err.text, F_TEXT("group", r->group));
+	if (g)
+		group_event(g, &(struct fsm_event){.kind = r->failed ? FSM_EV_EPOCH_FAILED
+								     : FSM_EV_EPOCH_STORED,
+				       .epoch = r->epoch});
+}
+
+/* --- groups come and go ------------------------------------------------------------------------
+ */
+/* Another interface or VRID is another group, though of the same name. */
+static bool same_group(const struct agent *a, const struct group *g, const struct group_settings *s)
+{
+	return strcmp(g->settings.name, s->name) == 0 && g->settings.vrid == s->vrid &&
+	       strcmp(g->settings.interface, s->interface) == 0 &&
+	       g->fsm.config.node == a->settings->node_id &&
+	       g->fsm.config.peer == a->settings->peer_id;
+}
+
+static const struct group_settings *wanted(const struct agent *a, const struct group *g)
+{
+	for (unsigned i = 0; i < a->settings->group_count && !a->stopping; i++)
+		if (same_group(a, g, &a->settings->groups[i]))
+			return &a->settings->groups[i];
+	return NULL;
+}
+
+/* Free means: neither the name nor the VRID is still in use by a group that is leaving. */
+static bool is_free(struct agent *a, const struct group_settings *s)
+{
+	list_each (it, &a->groups)
+		if (strcmp(group_of(it)->settings.name, s->name) == 0 ||
+			group_of(it)->settings.vrid == s->vrid)
+			return false;
+	return true;
+}
+
+static int start_group(struct agent *a, const struct group_settings *s, struct err *err)
+{
+	struct group *g = group_new(a, s, err);
+
+	if (!g)
+		return -1;
+	list_append(&a->groups, &g->in_agent);
+	group_proxy(g, proxy_health(a));
+	return 0;
+}
+
+static int start_missing(struct agent *a, struct err *err)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < a->settings->group_count && !a->stopping; i++)
+		if (is_free(a, &a->settings->groups[i]) &&
+			start_group(a, &a->settings->groups[i], err) != 0)
+			rc = -1;
+	return rc;
+}
+
+/* Between two turns of the loop nobody holds a group. */
+static void on_reap(EV_P_ ev_prepare *w, int revents)
+{
+	struct agent *a = container_of(w, struct agent, reap);
+	struct err err;
+	bool any = false;
+
+	(void)revents;
+	list_each_safe (it, &a->groups) {
+		struct group *g = group_of(it);
+
+		if (!g->stopped)
+			continue;
+		any = true;
+		log_event(LOG_NOTICE, "group.ended", "group ended",
+			F_TEXT("group", g->settings.name));
+		group_free(g);
+	}
+	if (a->stopping && list_empty(&a->groups))
+		ev_break(EV_A_ EVBREAK_ALL);
+	else if (any && start_missing(a, &err) != 0)
+		log_event(LOG_ERROR, "group.failed", err.text);
+}
+
+/* --- a new configuration -----------------------------------------------------------------------
+ */
+static bool same_paths(const struct settings *a, const struct settings *b)
+{
+	if (a->path_count != b->path_count || a->secret_count != b->secret_count ||
+		a->peer_id != b->peer_id || a->times.silence_ns != b->times.silence_ns)
+		return false;
+	for (unsigned i = 0; i < a->path_count; i++)
+		if (strcmp(a->paths[i].name, b->paths[i].name) != 0 ||
+			!addr_eq(&a->paths[i].own, &b->paths[i].own) ||
+			!addr_eq(&a->paths[i].peer, &b->paths[i].peer))
+			return false;
+	for (unsigned i = 0; i < a->secret_count; i++)
+		if (!span_eq(a->secrets[i], b->secrets[i]))
+			return false;
+	return true;
+}
+
+/* The old ones stay when the new ones fail. */
+static int swap_paths(struct agent *a, const struct settings *next, struct err *err)
+{
+	struct paths *paths;
+
+	if (same_paths(a->settings, next))
+		return 0;
+	paths_drain(a->paths);
+	paths = open_paths(a, next, err);
+	if (!paths)
+		return -1;
+	paths_free(a->paths);
+	a->paths = paths;
+	return 0;
+}
+
+static void apply(struct agent *a, struct settings *next)
+{
+	struct settings *old = a->settings;
+	struct err err;
+
+	a->settings = next;
+	a->generation++;
+	a->peer_config_known = false;
+	daemon_log_level(a->options, span_of(next->log_level));
+	list_each (it, &a->groups) {
+		struct group *g = group_of(it);
+		const struct group_settings *s = wanted(a, g);
+
+		if (!s)
+			group_stop(g);
+		else if (!g->leaving)
+			group_apply(g, s);
+		group_proxy(g, proxy_health(a));
+	}
+	if (start_missing(a, &err) != 0)
+		log_event(LOG_ERROR, "group.failed", err.text);
+	settings_free(old);
+}
+
+/* The first fault for the caller, all of them for the log. */
+static void tell_faults(const struct conf_report *report, const struct conf *conf, struct err *err)
+{
+	char *line;
+
+	err_set(err, "cannot read the configuration");
+	for (size_t i = 0; (line = conf_report_line(report, conf, i)) != NULL; i++) {
+		if (i == 0)
+			err_set(err, "%s", line);
+		log_event(LOG_ERROR, "config.fault", line);
+		free(line);
+	}
+	if (conf_report_errors(report) > 1)
+		err_prefix(err, "%zu errors, the first", conf_report_errors(report));
+}
+
+int agent_reload(struct agent *a, struct err *err)
+{
+	struct conf_report *report = conf_report_new();
+	struct conf *conf = NULL;
+	struct settings *next =
+		report ? settings_load(a->options->config, a->options->node, report, &conf) : NULL;
+	int rc = -1;
+
+	daemon_reloading();
+	if (!next && report)
+		tell_faults(report, conf, err);
+	else if (!next)
+		err_set(err, "out of memory");
+	else if (swap_paths(a, next, err) == 0)
+		rc = 0;
+	if (rc == 0) {
+		apply(a, next);
+		log_event(LOG_NOTICE, "config.applied", "configuration applied",
+			F_INT("generation", a->generation));
+		rpc_publish(a->rpc, "config.applied",
+			json_pack("{s:I}", "generation", (json_int_t)a->generation));
+	} else {
+		settings_free(next);
+		log_event(LOG_ERROR, "config.refused", err->text,
+			F_TEXT("decision", "keeping the running one"));
+	}
+	conf_free(conf);
+	conf_report_free(report);
+	daemon_ready();
+	return rc;
+}
+
+static void on_reload_signal(void *ctx)
+{
+	struct err err;
+
+	(void)agent_reload(ctx, &err); /* it has logged */
+}
+
+/* --- the end -----------------------------------------------------------------------------------
+ */
+static void on_stop_limit(EV_P_ ev_timer *w, int revents)
+{
+	(void)w, (void)revents;
+	log_event(LOG_WARNING, "agent.stop_limit",
+		"could not give everything away in time: dropping it");
+	ev_break(EV_A_ EVBREAK_ALL);
+}
+
+void agent_stop(struct agent *a)
+{
+	if (a->stopping)
+		return;
+	a->stopping = true;
+	log_event(LOG_NOTICE, "agent.stopping", "giving away what this node has");
+	daemon_stopping();
+	ev_timer_start(a->loop, &a->stop_limit);
+	list_each (it, &a->groups)
+		group_stop(group_of(it));
+}
+
+static void on_stop_signal(void *ctx)
+{
+	agent_stop(ctx);
+}
+
+/* --- life --------------------------------------------------------------------------------------
+ */
+static void on_watchdog(EV_P_ ev_timer *w, int revents)
+{
+	(void)loop, (void)w, (void)revents;
+	daemon_watchdog_beat();
+}
+
+/* Helps on a busy machine; nothing relies on it. */
+static void ask_for_real_time(void)
+{
+	struct sched_param param = {.sched_priority = REALTIME_PRIORITY};
+	struct rlimit lock = {0};
+	bool scheduled = sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &param) == 0;
+	bool locked = false;
+
+	/* Under a limit locking would succeed now, and allocations would fail later. */
+	if (getrlimit(RLIMIT_MEMLOCK, &lock) == 0 && lock.rlim_cur == RLIM_INFINITY)
+		locked = mlockall(MCL_CURRENT | MCL_FUTURE) == 0;
+	log_event(LOG_INFO, "agent.realtime",
+		scheduled && locked ? "real-time scheduling and locked memory"
+				    : "not all real-time help was allowed: a very busy machine may "
+				      "delay heartbeats",
+		F_BOOL("scheduled", scheduled), F_BOOL("locked", locked));
+}
+
+static int open_kernel(struct agent *a, struct err *err)
+{
+	struct netlink_handlers handlers = {
+		.ctx = a, .on_link = on_link, .on_address = on_address, .on_resync = on_resync};
+
+	if (announce_init(&a->announce, err) != 0)
+		return -1;
+	a->netlink = netlink_new(a->loop, &handlers, err);
+	if (!a->netlink)
+		return -1;
+	a->paths = open_paths(a, a->settings, err);
+	return a->paths ? 0 : -1;
+}
+
+static int open_sockets(struct agent *a, struct err *err)
+{
+	if (daemon_make_dir(a->options->run_dir, 0750, err) != 0 ||
+		daemon_make_dir(a->options->state_dir, 0750, err) != 0)
+		return -1;
+	a->epochs = epoch_store_new(a->loop, a->options->state_dir, a, on_epoch, err);
+	if (!a->epochs)
+		return -1;
+	/* Also keeps a second agent out, before anything of the first one is touched. */
+	a->rpc = status_serve(a, err);
+	return a->rpc ? 0 : -1;
+}
+
+int agent_init(struct agent *a, struct ev_loop *loop, const struct daemon_options *options,
+	struct settings *settings, struct err *err)
+{
+	struct proxy_link_handlers proxy = {.ctx = a, .on_state = on_proxy_state};
+	double watchdog_s = daemon_watchdog_interval();
+
+	*a = (struct agent){
+		.loop = loop, .options = options, .settings = settings, .generation = 1};
+	a->announce.fd = -1;
+	a->ran_ns = monotonic_ns();
+	list_init(&a->groups);
+	proxy_link_init(&a->proxy, loop, &proxy);
+	ev_timer_init(&a->stop_limit, on_stop_limit, STOP_LIMIT_S, 0);
+	ev_timer_init(&a->watchdog, on_watchdog, watchdog_s, watchdog_s);
+	ev_prepare_init(&a->reap, on_reap);
+	if (open_sockets(a, err) != 0 || open_kernel(a, err) != 0 || start_missing(a, err) != 0) {
+		agent_fini(a);
+		return -1;
+	}
+	ev_prepare_start(loop, &a->reap);
+	if (watchdog_s > 0)
+		ev_timer_start(loop, &a->watchdog);
+	a->signals = (struct daemon_signals){
+		.loop = loop, .ctx = a, .on_stop = on_stop_signal, .on_reload = on_reload_signal};
+	daemon_signals_start(&a->signals);
+	ask_for_real_time();
+	daemon_log_level(options, span_of(settings->log_level));
+	return 0;
+}
+
+void agent_fini(struct agent *a)
+{
+	ev_prepare_stop(a->loop, &a->reap);
+	ev_timer_stop(a->loop, &a->watchdog);
+	ev_timer_stop(a->loop, &a->stop_limit);
+	list_each_safe (it, &a->groups)
+		group_free(group_of(it));
+	paths_free(a->paths);
+	netlink_free(a->netlink);
+	announce_fini(&a->announce);
+	proxy_link_fini(&a->proxy);
+	rpc_server_free(a->rpc);
+	epoch_store_free(a->epochs);
+	settings_free(a->settings);
+}

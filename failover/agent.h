@@ -1,0 +1,62 @@
+/*
+ * The failover agent: owns sockets, groups, and the proxy's link, and brings what happens in one
+ * place to the others that must know. One thread runs all of it (the store of epochs keeps one of
+ * its own); nothing here forks.
+ */
+#pragma once
+
+#include "failover/epoch_store.h"
+#include "failover/group.h"
+#include "failover/net/announce.h"
+#include "failover/net/netlink.h"
+#include "failover/net/paths.h"
+#include "failover/proxy_link.h"
+#include "failover/settings.h"
+#include "shared/daemon.h"
+#include "shared/list.h"
+#include "shared/rpc.h"
+
+struct agent {
+	struct ev_loop *loop;
+	const struct daemon_options *options; /* borrows */
+	struct settings *settings;	      /* in force; owned */
+	uint64_t generation;		      /* of the configuration, from 1 */
+	uint64_t boot_id;
+	struct rpc_server *rpc;
+	struct netlink *netlink;
+	struct announce announce;
+	struct epoch_store *epochs;
+	struct paths *paths;
+	struct proxy_link proxy;
+	struct list groups; /* struct group.in_agent */
+	/* The peer's configuration, as of its last packet. */
+	bool peer_config_known, peer_config_matches;
+	uint8_t peer_flags;
+	uint64_t ran_ns; /* the loop was alive */
+	bool stopping;
+	ev_timer stop_limit;
+	ev_timer watchdog;
+	ev_prepare reap;
+	struct daemon_signals signals;
+};
+
+/* Takes settings, in any case. 0, or -1 with err. */
+int agent_init(struct agent *a, struct ev_loop *loop, const struct daemon_options *options,
+	struct settings *settings, struct err *err);
+void agent_fini(struct agent *a);
+/* Reads the file again. A file with faults changes nothing: -1, with the first of them in err. */
+int agent_reload(struct agent *a, struct err *err);
+/* Gives everything away and ends the loop, within five seconds. */
+void agent_stop(struct agent *a);
+
+/* --- for the groups --- */
+/* Handles all that is queued on sockets, so that silence is silence. */
+void agent_drain(struct agent *a);
+/* Sends on the group's paths, with what only the agent knows filled in. */
+void agent_send(
+	struct agent *a, const struct group *g, const struct fsm_action *send, uint64_t now_ns);
+/* A group changed its state: the proxy may have a new role. */
+void agent_tell_role(struct agent *a);
+/* Whether a MAC on the group's interface is the peer's. */
+bool agent_is_peer(struct agent *a, int ifindex, const uint8_t mac[6]);
+struct group *agent_find(struct agent *a, const char *name);

@@ -1,0 +1,199 @@
+/*
+ * The states without the address: when to ask for it, and how a claim is made.
+ *
+ * A claim needs evidence that nobody has the address, and evidence ages: silence counts only while
+ * we listen and after the receive queues are empty, an unanswered probe only within the claim
+ * window, a RELEASE only while the lease time runs since it was made.
+ */
+#include "failover/core/fsm_internal.h"
+
+/* The one that comes second by rank waits this much for the one that comes first. */
+static uint64_t patience_ns(const struct fsm *m)
+{
+	uint64_t silence_ns = m->config.times.silence_ns;
+
+	return m->peer.state == FSM_INIT ? FSM_SETTLE_NS + 2 * silence_ns : 4 * silence_ns;
+}
+
+/* No owner was heard for so long that it is our turn to ask; frozen nodes and the like never ask.
+ */
+static uint64_t ask_due_ns(const struct fsm *m, uint64_t now)
+{
+	uint64_t due = m->owner_ns;
+
+	if (!willing(m))
+		return UINT64_MAX;
+	if (m->config.peer)
+		due += peer_is_before_us(m, now) ? patience_ns(m) : m->config.times.silence_ns;
+	if (due < m->retry_ns)
+		due = m->retry_ns;
+	if (m->stored_epoch <= m->epoch && !m->storing_epoch && due < m->store_retry_ns)
+		due = m->store_retry_ns;
+	return due;
+}
+
+uint64_t claim_due_ns(const struct fsm *m, uint64_t now)
+{
+	if (m->state == FSM_STANDBY)
+		return ask_due_ns(m, now);
+	if (m->state != FSM_PROBING)
+		return UINT64_MAX;
+	if (now < m->probe_end_ns && m->probe_end_ns <= m->window_end_ns)
+		return m->probe_end_ns;
+	if (now < m->probe_end_ns || m->claim_sent || m->rules_pending ||
+		m->stored_epoch <= m->epoch)
+		return m->window_end_ns + 1;
+	return now;
+}
+
+static void open_window(struct step *s, uint64_t end_ns)
+{
+	s->m->window_end_ns = end_ns;
+	act(s, FSM_DO_OPEN_CLAIM)->at_ns = end_ns;
+}
+
+static void ask(struct step *s)
+{
+	struct fsm *m = s->m;
+	bool alive = fsm_peer_alive(m, s->now);
+
+	ASSERT(willing(m) && s->queues_empty);
+	enter(s, FSM_PROBING,
+		!m->config.peer ? REASON_NO_PEER
+		: alive		? REASON_NO_OWNER
+				: REASON_PEER_SILENT);
+	m->probe_end_ns = UINT64_MAX;
+	m->probing = true;
+	m->tickle = false;
+	open_window(s, s->now + m->config.times.window_ns);
+	act(s, FSM_DO_PROBE_START);
+	/* Only its agent may be dead: its connections live on, and what strays to us is sent there.
+	 */
+	if (m->peer.boot_id && !alive)
+		load_rules(s, s->now + m->config.drain_ns);
+}
+
+void claim_by_release(struct step *s, uint64_t age_ns, enum fsm_reason reason)
+{
+	struct fsm *m = s->m;
+
+	ASSERT(willing(m) && age_ns <= m->config.times.lease_ns);
+	if (m->claim_sent)
+		return;
+	if (m->state == FSM_STANDBY)
+		enter(s, FSM_PROBING, REASON_PEER_RELEASED);
+	if (m->probing)
+		act(s, FSM_DO_PROBE_STOP);
+	m->probing = false;
+	m->by_release = true;
+	m->probe_end_ns = s->now;
+	/* The peer does not claim again before its silence time; we are done well before. */
+	open_window(s, s->now + m->config.times.lease_ns - age_ns);
+	m->tickle = reason == REASON_PROXY_DEAD || reason == REASON_PROXY_HUNG ||
+		    reason == REASON_PROXY_ABSENT;
+	if (m->rules)
+		m->rules_end_ns = s->now + m->config.drain_ns;
+}
+
+/* Without the claim. The next try comes later on the node that is second, lest they meet for ever.
+ */
+void retreat(struct step *s, enum fsm_reason reason)
+{
+	struct fsm *m = s->m;
+	uint64_t silence_ns = m->config.times.silence_ns;
+	bool first = m->config.peer == 0 ||
+		     election_outranks(m->config.node, m->config.peer, m->config.prefer);
+
+	ASSERT(m->state == FSM_PROBING);
+	enter(s, FSM_STANDBY, reason);
+	unload_rules(s);
+	m->retry_ns = s->now + (first ? silence_ns : silence_ns + silence_ns / 2);
+}
+
+void on_claimed(struct step *s)
+{
+	struct fsm *m = s->m;
+
+	if (m->state != FSM_PROBING || !m->claim_sent)
+		return;
+	if (s->now > m->window_end_ns)
+		retreat(s, REASON_CLAIM_LATE);
+	else
+		become_owner(s, m->by_release ? REASON_PEER_RELEASED : REASON_PROBE_SILENT);
+}
+
+void init_run(struct step *s)
+{
+	struct fsm *m = s->m;
+
+	if (m->good_since_ns == 0 || s->now - m->good_since_ns < FSM_SETTLE_NS)
+		return;
+	m->owner_ns = s->now;
+	enter(s, FSM_STANDBY, REASON_ALL_GOOD);
+}
+
+void standby_run(struct step *s)
+{
+	struct fsm *m = s->m;
+
+	if (!able(m)) {
+		damping_failed(&m->damping, s->now);
+		unload_rules(s);
+		enter(s, FSM_FAULT, unable_reason(m));
+		return;
+	}
+	/* Ahead of need: a claim after a RELEASE does not wait for the disk. */
+	store_epoch(s, m->epoch + 1);
+	if (s->queues_empty && s->now >= ask_due_ns(m, s->now))
+		ask(s);
+}
+
+void probing_run(struct step *s)
+{
+	struct fsm *m = s->m;
+
+	if (!willing(m)) {
+		retreat(s, !able(m)	 ? unable_reason(m)
+			   : m->stopping ? REASON_STOPPING
+					 : REASON_FROZEN_BY_OPERATOR);
+		return;
+	}
+	if (s->now > m->window_end_ns) {
+		retreat(s, REASON_CLAIM_LATE);
+		return;
+	}
+	if (m->claim_sent || s->now < m->probe_end_ns || m->rules_pending)
+		return;
+	if (!m->by_release && !s->queues_empty)
+		return;
+	if (m->stored_epoch <= m->epoch) {
+		store_epoch(s, m->epoch + 1);
+		return;
+	}
+	if (m->probing)
+		act(s, FSM_DO_PROBE_STOP);
+	m->probing = false;
+	m->claim_sent = true;
+	m->epoch++;
+	act_send(s, PACKET_CLAIM, REASON_NONE);
+}
+
+/* Does a peer that can serve have the address? Then there is time to see whether we stay good. */
+static bool is_served(const struct fsm *m, uint64_t now)
+{
+	if (fsm_peer_alive(m, now) && m->peer.owner)
+		return m->peer.health != 0;
+	return now - m->owner_ns < m->config.times.silence_ns;
+}
+
+void fault_run(struct step *s)
+{
+	struct fsm *m = s->m;
+
+	if (!able(m))
+		return;
+	if (!damping_over(&m->damping, m->good_since_ns, s->now) &&
+		(m->reason == REASON_ADDRESS_FAILED || is_served(m, s->now)))
+		return;
+	enter(s, FSM_STANDBY, REASON_ALL_GOOD);
+}

@@ -1,0 +1,230 @@
+/*
+ * The states with the address, and giving it away: fence first, then tell the peer.
+ */
+#include "failover/core/fsm_internal.h"
+
+#define ANNOUNCE_SECOND_NS (100 * NS_PER_MS)
+#define ANNOUNCE_THIRD_NS (900 * NS_PER_MS) /* after the second */
+/* A handover that the peer did not take is not tried again at once. */
+#define HANDOVER_RETRY_NS NS_PER_S
+
+/* Now, and again after 100 ms and 1 s: a switch or a client may miss one. */
+void announce(struct step *s)
+{
+	struct fsm *m = s->m;
+
+	ASSERT(owns(m));
+	act(s, FSM_DO_ANNOUNCE);
+	m->announce_left = 2;
+	m->announce_ns = s->now + ANNOUNCE_SECOND_NS;
+}
+
+void become_owner(struct step *s, enum fsm_reason reason)
+{
+	struct fsm *m = s->m;
+
+	ASSERT(m->state == FSM_PROBING && m->claim_sent && !m->address);
+	enter(s, FSM_ACTIVE, reason);
+	m->sent_ns = s->now;
+	m->want = REASON_NONE;
+	m->yield_until_ns = m->handover_ns = 0;
+	m->contested = m->drained = false;
+	m->refresh_ns = s->now + FSM_REFRESH_NS;
+	act(s, FSM_DO_ADD_ADDRESSES);
+	act_alarm(s, FSM_ALARM_HELD, false);
+}
+
+static void remove_addresses(struct step *s)
+{
+	struct fsm *m = s->m;
+
+	m->removing = true;
+	m->address = m->contested = false;
+	m->announce_left = 0;
+	m->owner_ns = s->now;
+	m->want = REASON_NONE;
+	act(s, FSM_DO_REMOVE_ADDRESSES);
+	act_alarm(s, FSM_ALARM_CANNOT_SERVE, false);
+	act_alarm(s, FSM_ALARM_CONFLICT, false);
+	if (m->epoch < m->peer.epoch)
+		m->epoch = m->peer.epoch;
+}
+
+void step_down(struct step *s, enum fsm_state to, enum fsm_reason reason, bool release)
+{
+	struct fsm *m = s->m;
+
+	ASSERT(owns(m) && (to == FSM_STANDBY || to == FSM_FAULT));
+	remove_addresses(s);
+	unload_rules(s);
+	m->release_owed = release;
+	m->release_reason = reason;
+	if (to == FSM_FAULT) {
+		damping_failed(&m->damping, s->now);
+		m->good_since_ns = able(m) ? s->now : 0;
+	}
+	enter(s, to, reason);
+}
+
+/* HANDOVER, last part: after this we own nothing, and say so as soon as it is certain. */
+void begin_fence(struct step *s)
+{
+	struct fsm *m = s->m;
+
+	ASSERT(m->state == FSM_HANDOVER && !m->removing);
+	m->drained = m->proxy != FSM_PROXY_OK;
+	if (!m->drained)
+		act(s, FSM_DO_SET_DRAIN);
+	m->release_reason = m->reason;
+	m->release_owed = true;
+	remove_addresses(s);
+}
+
+void on_fenced(struct step *s, bool certain)
+{
+	struct fsm *m = s->m;
+
+	if (!m->removing)
+		return;
+	m->removing = false;
+	m->owner_ns = s->now;
+	act_alarm(s, FSM_ALARM_STUCK, !certain);
+	if (m->state == FSM_HANDOVER) {
+		unload_rules(s);
+		m->drain_end_ns = s->now + m->config.drain_ns;
+		m->yield_until_ns = s->now + FSM_SETTLE_NS + 4 * m->config.times.silence_ns;
+		enter(s, FSM_DRAINING, REASON_FENCED);
+		m->released = certain && m->config.peer != 0;
+	} else if (m->release_owed && certain && m->config.peer) {
+		act_send(s, PACKET_RELEASE, m->release_reason);
+	}
+	m->release_owed = false;
+}
+
+/* A peer that was heard with a later epoch than ours, and owns nothing: our disk lost ours. Go past
+ * it. */
+static void catch_up_epoch(struct step *s)
+{
+	struct fsm *m = s->m;
+
+	if (m->peer.epoch <= m->epoch || m->peer.epoch >= PACKET_EPOCH_MAX)
+		return;
+	if (m->stored_epoch <= m->peer.epoch) {
+		store_epoch(s, m->peer.epoch + 1);
+		return;
+	}
+	m->epoch = m->peer.epoch + 1;
+	s->beat = true;
+}
+
+static void upkeep(struct step *s)
+{
+	struct fsm *m = s->m;
+
+	catch_up_epoch(s);
+	if (m->announce_left && s->now >= m->announce_ns) {
+		act(s, FSM_DO_ANNOUNCE);
+		m->announce_left--;
+		m->announce_ns = s->now + ANNOUNCE_THIRD_NS;
+	}
+	if (m->address && s->now >= m->refresh_ns) {
+		act(s, FSM_DO_REFRESH_ADDRESSES);
+		m->refresh_ns = s->now + FSM_REFRESH_NS;
+	}
+}
+
+/* Why the address should move though we could keep it; REASON_NONE: it should not. */
+static enum fsm_reason reason_to_move(const struct fsm *m, uint64_t now)
+{
+	if (m->stopping)
+		return REASON_STOPPING;
+	if (m->frozen || now < m->handover_ns || !peer_can_take(m, now))
+		return REASON_NONE;
+	if (m->want != REASON_NONE)
+		return m->want;
+	if (m->peer.flags & PACKET_WANT_RELEASE)
+		return REASON_PEER_WANTS;
+	if (m->config.failback_ns && m->config.peer && m->config.prefer == m->config.peer &&
+		m->peer.good_since_ns && now - m->peer.good_since_ns >= m->config.failback_ns)
+		return REASON_FAILBACK;
+	return REASON_NONE;
+}
+
+void active_run(struct step *s)
+{
+	struct fsm *m = s->m;
+	enum fsm_reason move;
+
+	if (!m->link) {
+		step_down(s, FSM_FAULT, REASON_LINK_DOWN, true);
+		return;
+	}
+	upkeep(s);
+	if (!able(m) && !m->frozen && peer_can_take(m, s->now)) {
+		/* Nothing is served here: no time to lose on making ready. */
+		enter(s, FSM_HANDOVER, unable_reason(m));
+		begin_fence(s);
+		return;
+	}
+	act_alarm(s, FSM_ALARM_CANNOT_SERVE, !able(m));
+	move = reason_to_move(m, s->now);
+	if (move == REASON_NONE)
+		return;
+	enter(s, FSM_HANDOVER, move);
+	m->ready_end_ns = s->now + FSM_READY_NS;
+	if (!peer_can_take(m, s->now))
+		begin_fence(s);
+}
+
+static void keep(struct step *s, enum fsm_reason reason)
+{
+	struct fsm *m = s->m;
+
+	ASSERT(m->state == FSM_HANDOVER && !m->removing);
+	m->want = REASON_NONE;
+	m->handover_ns = s->now + HANDOVER_RETRY_NS;
+	enter(s, FSM_ACTIVE, reason);
+}
+
+void handover_refused(struct step *s, enum fsm_reason reason)
+{
+	if (s->m->stopping)
+		begin_fence(s);
+	else
+		keep(s, reason);
+}
+
+void handover_run(struct step *s)
+{
+	struct fsm *m = s->m;
+
+	if (m->removing)
+		return;
+	if (!m->link)
+		step_down(s, FSM_FAULT, REASON_LINK_DOWN, true);
+	else if (m->frozen && !m->stopping)
+		keep(s, REASON_FROZEN_BY_OPERATOR);
+	else if (!able(m))
+		begin_fence(s);
+	else if (s->now >= m->ready_end_ns)
+		handover_refused(s, REASON_NOT_READY);
+}
+
+void draining_run(struct step *s)
+{
+	struct fsm *m = s->m;
+	bool timeout = s->now >= m->drain_end_ns;
+	bool nobody = s->now - m->owner_ns >= m->config.times.silence_ns;
+	enum fsm_reason reason;
+
+	if (!nobody && (m->released || !(m->drained || timeout)))
+		return;
+	/* What the peer still sends us need not come any more. */
+	if (!nobody && m->config.peer)
+		act_send(s, PACKET_DRAINED, REASON_NONE);
+	/* The peer may be acting on the RELEASE that we said last: as long again before we ask. */
+	if (m->released)
+		m->owner_ns = s->now;
+	reason = nobody ? REASON_PEER_SILENT : m->drained ? REASON_DRAINED : REASON_DRAIN_TIMEOUT;
+	enter(s, FSM_STANDBY, reason);
+}

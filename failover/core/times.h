@@ -1,0 +1,33 @@
+/*
+ * The times of a pair: three profiles, and the rules that keep any set of them safe.
+ */
+#pragma once
+
+#include <stdint.h>
+
+/* name, heartbeat, lease, silence, probe, claim window: milliseconds */
+#define TIMES_PROFILES(X)                 \
+	X(fast, 10, 40, 55, 10, 40)       \
+	X(default, 50, 250, 300, 50, 150) \
+	X(relaxed, 200, 1000, 1200, 100, 400)
+
+enum times_profile {
+#define X(name, heartbeat, lease, silence, probe, window) TIMES_##name,
+	TIMES_PROFILES(X)
+#undef X
+		TIMES_PROFILE_COUNT
+};
+
+struct times {
+	uint64_t heartbeat_ns; /* between two heartbeats (h) */
+	uint64_t lease_ns;     /* without sending for this long we are no longer the owner (L) */
+	uint64_t silence_ns; /* without hearing an owner on any path for this long we may ask (D) */
+	uint64_t probe_ns;   /* for the answer to an address probe (P) */
+	uint64_t window_ns;  /* from the start of the probe to the claim, at most */
+};
+
+struct times times_of(enum times_profile profile);
+const char *times_profile_name(enum times_profile profile);
+/* NULL when the set is safe, else which rule it breaks, in words ("lease + 15ms must not exceed
+ * silence"). */
+const char *times_check(const struct times *t);

@@ -1,0 +1,585 @@
+#include "failover/group.h"
+
+#include "failover/agent.h"
+#include "shared/assert.h"
+#include "shared/log.h"
+#include "shared/units.h"
+
+/* --- results -----------------------------------------------------------------------------------
+ */
+/* Results are events that wait until all actions of the step are done. */
+static void result(struct group *g, enum fsm_event_kind kind)
+{
+	ASSERT(g->stepping && g->result_count < GROUP_RESULTS_MAX);
+	g->results[g->result_count++] = (struct fsm_event){.kind = kind};
+}
+
+static void trouble(const struct group *g, const char *event, const struct err *err)
+{
+	log_event(LOG_WARNING, event, err->text, F_TEXT("group", g->settings.name));
+}
+
+/* --- addresses ---------------------------------------------------------------------------------
+ */
+static int set_addresses(struct group *g)
+{
+	uint64_t now_ns = monotonic_ns();
+	struct err err;
+	int rc = 0;
+
+	for (unsigned i = 0; i < g->settings.vip_count; i++)
+		if (g->link.ifindex == 0)
+			rc = err_set(&err, "interface '%s' is not there", g->settings.interface);
+		else if (netlink_address_set(g->agent->netlink, g->link.ifindex,
+				 &g->settings.vips[i], &err) != 0)
+			rc = -1;
+	if (rc == 0)
+		g->addressed_ns = now_ns;
+	else
+		trouble(g, "address.add", &err);
+	return rc;
+}
+
+/* -1: not certain that it is gone. why: what to say if it was there; NULL: nothing. */
+static int remove_address(struct group *g, const struct cidr *vip, const char *why)
+{
+	char text[ADDR_TEXT_MAX];
+	bool removed = false;
+	struct err err;
+
+	if (g->link.ifindex == 0)
+		return 0;
+	if (netlink_address_remove(g->agent->netlink, g->link.ifindex, vip, &removed, &err) != 0) {
+		trouble(g, "address.remove", &err);
+		return -1;
+	}
+	cidr_format(vip, text);
+	if (removed && why)
+		log_event(LOG_WARNING, "address.foreign", why, F_TEXT("group", g->settings.name),
+			F_TEXT("address", text), F_TEXT("interface", g->settings.interface));
+	return 0;
+}
+
+static int remove_addresses(struct group *g, const char *why)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < g->settings.vip_count; i++)
+		rc |= remove_address(g, &g->settings.vips[i], why);
+	return rc;
+}
+
+static const struct cidr *find_vip(const struct group_settings *s, const struct cidr *address)
+{
+	for (unsigned i = 0; i < s->vip_count; i++)
+		if (cidr_same_host(&s->vips[i], address))
+			return &s->vips[i];
+	return NULL;
+}
+
+static void announce(struct group *g)
+{
+	bool refused = false;
+	struct err err;
+
+	if (g->link.ifindex == 0 || !g->link.has_mac)
+		return;
+	if (announce_send(&g->agent->announce, g->link.ifindex, g->link.mac, g->settings.vips,
+		    g->settings.vip_count, &refused, &err) != 0)
+		trouble(g, refused ? "announce.refused" : "announce.failed", &err);
+}
+
+/* --- telling -----------------------------------------------------------------------------------
+ */
+void group_reason(const struct group *g, char *out, size_t size)
+{
+	const char *words = fsm_reason_words(g->fsm.reason);
+
+	if (g->fsm.reason == REASON_PROBE_SILENT && g->asked_why == REASON_PEER_SILENT)
+		(void)snprintf(out, size, "%s for %u ms; %s", fsm_reason_words(g->asked_why),
+			(unsigned)(g->fsm.config.times.silence_ns / NS_PER_MS), words);
+	else if (g->fsm.reason == REASON_PROBE_SILENT)
+		(void)snprintf(out, size, "%s; %s", fsm_reason_words(g->asked_why), words);
+	else
+		(void)snprintf(out, size, "%s", words);
+}
+
+static void tell_state(struct group *g, const struct fsm_action *a)
+{
+	char words[160];
+
+	if (a->to == FSM_PROBING)
+		g->asked_why = a->reason;
+	g->since_realtime_ns = realtime_ns();
+	group_reason(g, words, sizeof(words));
+	log_event(LOG_NOTICE, "group.state", words, F_TEXT("group", g->settings.name),
+		F_TEXT("from", fsm_state_name(a->from)), F_TEXT("to", fsm_state_name(a->to)),
+		F_TEXT("reason", fsm_reason_name(a->reason)), F_INT("epoch", g->fsm.epoch));
+	rpc_publish(g->agent->rpc, "group.state",
+		json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I}", "node", g->agent->settings->node,
+			"group", g->settings.name, "from", fsm_state_name(a->from), "to",
+			fsm_state_name(a->to), "reason", fsm_reason_name(a->reason), "words", words,
+			"epoch", (json_int_t)g->fsm.epoch));
+	agent_tell_role(g->agent);
+}
+
+static void tell_alarm(struct group *g, const struct fsm_action *a)
+{
+	log_event(a->on ? LOG_WARNING : LOG_NOTICE, "group.alarm", fsm_alarm_words(a->alarm),
+		F_TEXT("group", g->settings.name), F_TEXT("alarm", fsm_alarm_name(a->alarm)),
+		F_BOOL("on", a->on));
+	rpc_publish(g->agent->rpc, "group.alarm",
+		json_pack("{s:s, s:s, s:b, s:s}", "group", g->settings.name, "alarm",
+			fsm_alarm_name(a->alarm), "on", a->on, "words", fsm_alarm_words(a->alarm)));
+}
+
+/* Held up between the decision and here for longer than the addresses live, they are gone, and may
+ * be the peer's by now: then a refresh would add them (see fsm.h). */
+static void refresh_addresses(struct group *g)
+{
+	if (monotonic_ns() - g->addressed_ns >= FSM_ADDRESS_LIFE_NS)
+		result(g, FSM_EV_ADDRESS_DELETED);
+	else if (set_addresses(g) != 0)
+		result(g, FSM_EV_ADDRESS_FAILED);
+}
+
+/* --- actions -----------------------------------------------------------------------------------
+ */
+static void start_probe(struct group *g)
+{
+	struct err err;
+
+	g->asking = true;
+	if (probe_start(&g->probe, g->fsm.config.times.probe_ns / NS_PER_MS, &err) == 0) {
+		result(g, FSM_EV_PROBE_SENT);
+		return;
+	}
+	g->asking = false;
+	trouble(g, "probe.failed", &err);
+	result(g, FSM_EV_PROBE_FAILED);
+}
+
+static void store_epoch(struct group *g, uint64_t epoch)
+{
+	struct err err;
+
+	if (epoch_store_put(g->agent->epochs, g->settings.name, epoch, &err) == 0)
+		return;
+	trouble(g, "epoch.failed", &err);
+	result(g, FSM_EV_EPOCH_FAILED);
+}
+
+static void send_packet(struct group *g, const struct fsm_action *a)
+{
+	uint64_t now_ns = monotonic_ns();
+
+	if (a->packet == PACKET_CLAIM && now_ns > g->claim_until_ns) {
+		result(g, FSM_EV_CLAIM_REFUSED);
+		return;
+	}
+	agent_send(g->agent, g, a, now_ns);
+	if (a->packet == PACKET_CLAIM)
+		result(g, FSM_EV_CLAIMED);
+}
+
+static void perform(struct group *g, const struct fsm_action *a)
+{
+	switch (a->kind) {
+	case FSM_DO_SEND:
+		send_packet(g, a);
+		break;
+	case FSM_DO_PROBE_START:
+		start_probe(g);
+		break;
+	case FSM_DO_PROBE_STOP:
+		g->asking = false;
+		probe_stop(&g->probe);
+		break;
+	case FSM_DO_STORE_EPOCH:
+		store_epoch(g, a->epoch);
+		break;
+	case FSM_DO_OPEN_CLAIM:
+		g->claim_until_ns = a->at_ns;
+		break;
+	case FSM_DO_CLOSE_CLAIM:
+		g->claim_until_ns = 0;
+		break;
+	case FSM_DO_ADD_ADDRESSES:
+		g->holding = true;
+		result(g, set_addresses(g) == 0 ? FSM_EV_ADDRESS_ADDED : FSM_EV_ADDRESS_FAILED);
+		break;
+	case FSM_DO_REFRESH_ADDRESSES:
+		refresh_addresses(g);
+		break;
+	case FSM_DO_REMOVE_ADDRESSES:
+		g->holding = false;
+		result(g, remove_addresses(g, NULL) == 0 ? FSM_EV_ADDRESS_REMOVED
+							 : FSM_EV_ADDRESS_STUCK);
+		break;
+	case FSM_DO_ANNOUNCE:
+		announce(g);
+		break;
+	/* There are no kernel rules of ours: an address that left takes its connections along, so
+	 * that nothing is forwarded, nothing drains, and clients find out by themselves. */
+	case FSM_DO_LOAD_RULES:
+		result(g, FSM_EV_RULES_LOADED);
+		break;
+	case FSM_DO_SET_DRAIN:
+		result(g, FSM_EV_DRAINED);
+		break;
+	case FSM_DO_UNLOAD_RULES:
+	case FSM_DO_CLEAR_DRAIN:
+	case FSM_DO_TICKLE:
+		break;
+	case FSM_DO_TELL:
+		tell_state(g, a);
+		break;
+	case FSM_DO_ALARM:
+		tell_alarm(g, a);
+		break;
+	case FSM_DO_STOPPED:
+		g->stopped = true;
+		break;
+	}
+}
+
+static void arm(struct group *g, uint64_t next_ns)
+{
+	uint64_t now_ns = monotonic_ns();
+
+	ev_timer_stop(g->agent->loop, &g->tick);
+	if (g->stopped)
+		return;
+	ev_timer_set(&g->tick, next_ns > now_ns ? (double)(next_ns - now_ns) / 1e9 : 0., 0.);
+	ev_timer_start(g->agent->loop, &g->tick);
+}
+
+static void step(struct group *g, const struct fsm_event *ev)
+{
+	struct fsm_actions actions;
+
+	if (ev->kind != FSM_EV_TICK && ev->kind != FSM_EV_PACKET)
+		log_event(LOG_DEBUG, "fsm.event", fsm_event_name(ev->kind),
+			F_TEXT("group", g->settings.name));
+	fsm_step(&g->fsm, ev, monotonic_ns(), &actions);
+	for (uint32_t i = 0; i < actions.count; i++)
+		perform(g, &actions.list[i]);
+	arm(g, actions.next_ns);
+}
+
+void group_event(struct group *g, const struct fsm_event *ev)
+{
+	struct fsm_event next;
+
+	ASSERT(!g->stepping);
+	g->stepping = true;
+	step(g, ev);
+	while (g->result_count > 0) {
+		next = g->results[0];
+		g->result_count--;
+		memmove(&g->results[0], &g->results[1], g->result_count * sizeof(g->results[0]));
+		step(g, &next);
+	}
+	g->stepping = false;
+}
+
+static void event(struct group *g, enum fsm_event_kind kind)
+{
+	group_event(g, &(struct fsm_event){.kind = kind});
+}
+
+static void on_tick(EV_P_ ev_timer *w, int revents)
+{
+	struct group *g = container_of(w, struct group, tick);
+	uint64_t now_ns = monotonic_ns();
+	uint64_t late_ns = now_ns > g->fsm.next_ns ? now_ns - g->fsm.next_ns : 0;
+
+	(void)loop, (void)revents;
+	if (late_ns > g->fsm.config.times.lease_ns / 4)
+		log_event(LOG_WARNING, "agent.late",
+			"this process was held up: the machine is too busy",
+			F_TEXT("group", g->settings.name), F_INT("late_ms", late_ns / NS_PER_MS));
+	agent_drain(g->agent);
+	/* The loop's clock may be a little ahead; and draining may have brought a step already. */
+	if (monotonic_ns() < g->fsm.next_ns)
+		arm(g, g->fsm.next_ns);
+	else
+		event(g, FSM_EV_TICK);
+}
+
+/* --- what was heard on the client network ------------------------------------------------------
+ */
+static void on_claim(void *ctx, const struct frame_said *said)
+{
+	struct group *g = ctx;
+	char address[ADDR_TEXT_MAX], mac[18];
+
+	cidr_format(&said->address, address);
+	(void)snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", said->mac[0],
+		said->mac[1], said->mac[2], said->mac[3], said->mac[4], said->mac[5]);
+	if (g->asking) {
+		log_event(LOG_INFO, "probe.answered", "the address is in use",
+			F_TEXT("group", g->settings.name), F_TEXT("address", address),
+			F_TEXT("mac", mac));
+		event(g, FSM_EV_PROBE_ANSWERED);
+		return;
+	}
+	if (!g->holding || agent_is_peer(g->agent, g->link.ifindex, said->mac))
+		return;
+	log_event(LOG_WARNING, "address.conflict", "somebody else uses an address of ours",
+		F_TEXT("group", g->settings.name), F_TEXT("address", address), F_TEXT("mac", mac));
+	rpc_publish(g->agent->rpc, "address.conflict",
+		json_pack("{s:s, s:s, s:s}", "group", g->settings.name, "address", address, "mac",
+			mac));
+	event(g, FSM_EV_ADDRESS_CONFLICT);
+}
+
+static void on_probe(void *ctx, const struct frame_said *said)
+{
+	(void)said;
+	event(ctx, FSM_EV_PEER_PROBE);
+}
+
+static void on_probe_failed(void *ctx, const struct err *err)
+{
+	struct group *g = ctx;
+
+	trouble(g, "probe.failed", err);
+	if (!g->asking)
+		return;
+	g->asking = false;
+	event(g, FSM_EV_PROBE_FAILED);
+}
+
+static void on_gateway(void *ctx, bool good)
+{
+	struct group *g = ctx;
+
+	log_event(good ? LOG_NOTICE : LOG_WARNING, "gateway.state",
+		good ? "the gateway answers" : "the gateway does not answer",
+		F_TEXT("group", g->settings.name));
+	group_event(g, &(struct fsm_event){.kind = FSM_EV_GATEWAY, .good = good});
+}
+
+/* --- what the kernel says ----------------------------------------------------------------------
+ */
+static void listen_up(struct group *g)
+{
+	struct err err;
+
+	/* Answers on their way get lost with the socket: what was asked proves nothing. */
+	if (g->asking) {
+		g->asking = false;
+		event(g, FSM_EV_PROBE_FAILED);
+	}
+	if (probe_listen(&g->probe, g->link.ifindex, g->link.mac, g->settings.vips,
+		    g->settings.vip_count, &err) != 0)
+		trouble(g, "probe.failed", &err);
+	if (g->agent->settings->has_gateway &&
+		gateway_watch(&g->gateway, &g->agent->settings->gateway, g->link.ifindex,
+			g->link.mac, &err) != 0)
+		trouble(g, "gateway.failed", &err);
+}
+
+void group_link(struct group *g, const struct netlink_link *link)
+{
+	bool moved = link->ifindex != g->link.ifindex ||
+		     memcmp(link->mac, g->link.mac, sizeof(link->mac)) != 0;
+	bool carrier = link->carrier && link->has_mac;
+
+	if (carrier != (g->link.carrier && g->link.has_mac) || moved)
+		log_event(LOG_NOTICE, "link.state",
+			link->ifindex ? "interface changed" : "interface is gone",
+			F_TEXT("group", g->settings.name),
+			F_TEXT("interface", g->settings.interface), F_INT("ifindex", link->ifindex),
+			F_BOOL("carrier", link->carrier));
+	/* A renamed interface keeps its addresses: off with them before the peer may have them. */
+	if (link->ifindex != g->link.ifindex && g->holding)
+		(void)remove_addresses(g, NULL);
+	g->link = *link;
+	if (moved && link->ifindex == 0) {
+		g->asking = false;
+		probe_deafen(&g->probe);
+		gateway_forget(&g->gateway);
+	} else if (moved) {
+		if (!g->holding)
+			(void)remove_addresses(g, "left-over address removed");
+		listen_up(g);
+	}
+	group_event(g, &(struct fsm_event){.kind = FSM_EV_LINK, .good = carrier});
+	/* Neighbours know the old MAC. */
+	if (moved && g->holding)
+		announce(g);
+}
+
+/* A notification may be older than our last command: the kernel is asked how it is now. */
+static bool is_there(struct group *g, const struct cidr *vip)
+{
+	struct err err;
+	bool there = true; /* what an unanswered question leaves in place */
+
+	if (netlink_address_there(g->agent->netlink, g->link.ifindex, vip, &there, &err) != 0)
+		trouble(g, "address.look", &err);
+	return there;
+}
+
+static void check_address(struct group *g, const struct cidr *vip)
+{
+	char text[ADDR_TEXT_MAX];
+
+	if (g->holding && !is_there(g, vip)) {
+		cidr_format(vip, text);
+		log_event(LOG_WARNING, "address.deleted",
+			"somebody deleted an address of ours: adding it again",
+			F_TEXT("group", g->settings.name), F_TEXT("address", text));
+		event(g, FSM_EV_ADDRESS_DELETED);
+	} else if (!g->holding) {
+		(void)remove_address(
+			g, vip, "an address that this node may not have now was added: removed");
+	}
+}
+
+void group_address(
+	struct group *g, int ifindex, const struct cidr *address, bool there, bool dad_failed)
+{
+	const struct cidr *vip = find_vip(&g->settings, address);
+
+	if (!vip || ifindex == 0 || ifindex != g->link.ifindex)
+		return;
+	if (there && dad_failed && g->holding)
+		event(g, FSM_EV_ADDRESS_CONFLICT);
+	else if (there != g->holding)
+		check_address(g, vip);
+}
+
+void group_resync(struct group *g)
+{
+	if (g->link.ifindex == 0)
+		return;
+	for (unsigned i = 0; i < g->settings.vip_count; i++)
+		check_address(g, &g->settings.vips[i]);
+}
+
+/* --- what the agent says -----------------------------------------------------------------------
+ */
+void group_proxy(struct group *g, enum fsm_proxy proxy)
+{
+	if (g->fsm.proxy != proxy)
+		group_event(g, &(struct fsm_event){.kind = FSM_EV_PROXY, .proxy = proxy});
+}
+
+void group_stop(struct group *g)
+{
+	if (g->leaving)
+		return;
+	g->leaving = true;
+	event(g, FSM_EV_STOP);
+}
+
+bool group_owns(const struct group *g)
+{
+	return g->fsm.state == FSM_ACTIVE || (g->fsm.state == FSM_HANDOVER && g->holding);
+}
+
+uint64_t group_lease_ms(const struct group *g, uint64_t now_ns)
+{
+	uint64_t lease_ns = g->fsm.config.times.lease_ns, used_ns = now_ns - g->fsm.sent_ns;
+
+	return group_owns(g) && used_ns < lease_ns ? (lease_ns - used_ns) / NS_PER_MS : 0;
+}
+
+/* --- life --------------------------------------------------------------------------------------
+ */
+static struct fsm_config config_of(const struct agent *a, const struct group_settings *s)
+{
+	return (struct fsm_config){.times = a->settings->times,
+		.node = a->settings->node_id,
+		.peer = a->settings->peer_id,
+		.prefer = s->prefer,
+		.group = s->vrid,
+		.failback_ns = s->failback_ns,
+		.drain_ns = a->settings->drain_ns};
+}
+
+static uint64_t stored_epoch(struct group *g)
+{
+	struct err err;
+	uint64_t epoch = 0;
+
+	if (epoch_store_get(g->agent->epochs, g->settings.name, &epoch, &err) == 0)
+		return epoch;
+	log_event(LOG_WARNING, "epoch.unreadable", err.text, F_TEXT("group", g->settings.name),
+		F_TEXT("decision", "starting from 0: the peer's epoch is taken when it is heard"));
+	return 0;
+}
+
+struct group *group_new(struct agent *agent, const struct group_settings *settings, struct err *err)
+{
+	struct probe_handlers handlers = {
+		.on_claim = on_claim, .on_probe = on_probe, .on_failed = on_probe_failed};
+	struct group *g = calloc(1, sizeof(*g));
+	struct fsm_config config = config_of(agent, settings);
+	struct netlink_link link;
+
+	if (!g) {
+		err_set_errno(err, "group '%s'", settings->name);
+		return NULL;
+	}
+	handlers.ctx = g;
+	list_init(&g->in_agent);
+	g->agent = agent;
+	g->settings = *settings;
+	g->since_realtime_ns = realtime_ns();
+	ev_init(&g->tick, on_tick);
+	probe_init(&g->probe, agent->loop, &agent->announce, &handlers);
+	gateway_init(&g->gateway, agent->loop, &agent->announce, g, on_gateway);
+	if (netlink_watch(agent->netlink, settings->interface, &link, err) != 0) {
+		free(g);
+		return NULL;
+	}
+	fsm_init(&g->fsm, &config, stored_epoch(g), monotonic_ns());
+	event(g, FSM_EV_TICK);
+	group_link(g, &link);
+	if (!agent->settings->has_gateway)
+		group_event(g, &(struct fsm_event){.kind = FSM_EV_GATEWAY, .good = true});
+	return g;
+}
+
+void group_free(struct group *g)
+{
+	if (!g)
+		return;
+	list_remove(&g->in_agent);
+	ev_timer_stop(g->agent->loop, &g->tick);
+	if (g->holding)
+		(void)remove_addresses(g, NULL);
+	probe_fini(&g->probe);
+	gateway_fini(&g->gateway);
+	free(g);
+}
+
+void group_apply(struct group *g, const struct group_settings *settings)
+{
+	struct group_settings old = g->settings;
+
+	ASSERT(old.vrid == settings->vrid && strcmp(old.interface, settings->interface) == 0);
+	g->settings = *settings;
+	g->fsm.config = config_of(g->agent, settings);
+	for (unsigned i = 0; i < old.vip_count; i++)
+		if (g->holding && !find_vip(settings, &old.vips[i]))
+			(void)remove_address(g, &old.vips[i], NULL);
+	if (g->link.ifindex != 0)
+		listen_up(g);
+	if (g->agent->settings->has_gateway) {
+		/* A gateway that is newly watched has its time to answer. */
+		g->gateway.good = g->fsm.gateway;
+	} else {
+		gateway_fini(&g->gateway);
+		group_event(g, &(struct fsm_event){.kind = FSM_EV_GATEWAY, .good = true});
+	}
+	if (!g->holding) {
+		(void)remove_addresses(g, "left-over address removed");
+	} else if (set_addresses(g) == 0) {
+		announce(g);
+	}
+}

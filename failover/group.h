@@ -1,0 +1,71 @@
+/*
+ * One group of virtual IPs on this node: the state machine, and the hands that do what it says.
+ *
+ * Everything that happens becomes an event of the machine; its actions are done in order and their
+ * results given back as further events, before anything else is. Runs on the agent's loop; the
+ * agent owns it.
+ */
+#pragma once
+
+#include "failover/core/fsm.h"
+#include "failover/net/gateway.h"
+#include "failover/net/netlink.h"
+#include "failover/net/probe.h"
+#include "failover/settings.h"
+#include "shared/list.h"
+
+struct agent;
+
+#define GROUP_RESULTS_MAX 16
+
+struct group {
+	struct list in_agent;
+	struct agent *agent; /* borrows */
+	struct group_settings settings;
+	struct fsm fsm;
+	ev_timer tick;
+	struct probe probe;
+	struct gateway gateway;
+	struct netlink_link link;
+	bool asking;  /* an address probe is out: answers are events */
+	bool holding; /* the addresses are ours to keep in place */
+	bool leaving; /* told to stop: the configuration has no such group any more, or the agent
+			 ends */
+	bool stopped;
+	uint64_t addressed_ns;	    /* when the addresses were last added or refreshed */
+	uint64_t claim_until_ns;    /* a claim may leave until then; 0: none may */
+	enum fsm_reason asked_why;  /* what led to the last PROBING */
+	uint64_t since_realtime_ns; /* of the last change of state */
+	/* Results of actions, waiting for their turn. */
+	bool stepping;
+	unsigned result_count;
+	struct fsm_event results[GROUP_RESULTS_MAX];
+};
+
+/* Starts the machine; what an earlier life left of the addresses is removed first. Returns owned.
+ */
+struct group *group_new(
+	struct agent *agent, const struct group_settings *settings, struct err *err);
+/* Takes the addresses away if they are still there. */
+void group_free(struct group *g);
+/* Takes over settings of the same vrid and interface, and the agent's times, without a change of
+ * state. */
+void group_apply(struct group *g, const struct group_settings *settings);
+/* Hands an event to the machine. Not while it steps. */
+void group_event(struct group *g, const struct fsm_event *ev);
+
+/* --- what the agent hears, for the group --- */
+void group_link(struct group *g, const struct netlink_link *link);
+void group_address(
+	struct group *g, int ifindex, const struct cidr *address, bool there, bool dad_failed);
+/* Events of the kernel were lost: looks at the addresses again. */
+void group_resync(struct group *g);
+void group_proxy(struct group *g, enum fsm_proxy proxy);
+void group_stop(struct group *g);
+
+/* Says so to the peer: the proxy beside us serves the address. */
+bool group_owns(const struct group *g);
+/* Time left until we would no longer call ourselves the owner, by our own reckoning. */
+uint64_t group_lease_ms(const struct group *g, uint64_t now_ns);
+/* Why it is in its state, in words. */
+void group_reason(const struct group *g, char *out, size_t size);

@@ -1,0 +1,70 @@
+/*
+ * The agent's side of the proxy's Unix socket connection: is the proxy alive, and who must it hear
+ * from about its role. The proxy says proxy.hello, then proxy.beat every 50 ms, then perhaps
+ * proxy.stopping.
+ *
+ * Its exit is seen through a pidfd, in microseconds; a hang by PROXY_BEATS_MISSED beats that did
+ * not come. One proxy at a time: the one that said hello last (a new binary takes over from the old
+ * one). Only a process of our own user or root is believed. Runs on the agent's loop.
+ */
+#pragma once
+
+#include <ev.h>
+
+#include "shared/span.h"
+#include "shared/rpc.h"
+
+#define PROXY_BEAT_MS 50
+#define PROXY_BEATS_MISSED 5
+
+#define PROXY_STATES(X)                                                \
+	X(ABSENT, "absent")	/* not connected, though it may run */ \
+	X(STARTING, "starting") /* said hello, no beat yet */          \
+	X(OK, "ok")                                                    \
+	X(HUNG, "hung")		/* connected, but its beats stopped */ \
+	X(STOPPING, "stopping") /* beats, but is on its way out */     \
+	X(DEAD, "dead")		/* its process ended */
+enum proxy_state {
+#define X(name, text) PROXY_##name,
+	PROXY_STATES(X)
+#undef X
+};
+const char *proxy_state_name(enum proxy_state s);
+
+struct proxy_link_handlers {
+	void *ctx;
+	void (*on_state)(void *ctx, enum proxy_state from, enum proxy_state to);
+};
+
+struct proxy_link {
+	struct ev_loop *loop;
+	struct proxy_link_handlers handlers;
+	enum proxy_state state;
+	uint64_t caller; /* the connection; 0: none */
+	pid_t pid;
+	int pidfd; /* -1: none */
+	char version[32];
+	uint64_t connections;  /* clients, as of the last beat */
+	uint64_t last_beat_ns; /* 0: never */
+	uint64_t awaited_ns;   /* since when a beat is awaited */
+	uint64_t beats_lost;   /* holes in the numbers of the beats */
+	uint64_t seq;
+	bool late; /* the time for beats is over; one more look at the socket is due */
+	ev_io exited;
+	ev_timer silence;
+	ev_timer parting; /* the connection closed: time for the exit to show */
+};
+
+void proxy_link_init(
+	struct proxy_link *l, struct ev_loop *loop, const struct proxy_link_handlers *h);
+void proxy_link_fini(struct proxy_link *l);
+/* The notifications, as methods of the agent's socket. -1 with err: refused. */
+int proxy_link_hello(
+	struct proxy_link *l, const struct rpc_caller *who, const json_t *params, struct err *err);
+int proxy_link_beat(struct proxy_link *l, const struct rpc_caller *who, const json_t *params,
+	uint64_t now_ns, struct err *err);
+int proxy_link_stopping(struct proxy_link *l, const struct rpc_caller *who, struct err *err);
+/* A connection of the socket closed; perhaps the proxy's. */
+void proxy_link_closed(struct proxy_link *l, uint64_t caller_id);
+/* What status shows; returns owned. */
+json_t *proxy_link_status(const struct proxy_link *l, uint64_t now_ns);

@@ -1,0 +1,302 @@
+#include "failover/settings.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shared/assert.h"
+
+#define SECRET_MIN_BYTES 16
+#define SECRET_MAX_BYTES 4096
+
+/* What the readers below share. */
+struct reading {
+	struct settings *s;
+	struct conf_report *report;
+	const struct conf_node *failover;
+};
+
+static const struct conf_node *child(const struct conf_node *map, struct span name)
+{
+	conf_each (c, map)
+		if (span_eq(c->name, name))
+			return c;
+	return NULL;
+}
+
+static bool to_name(
+	struct reading *r, const struct conf_node *n, struct span text, char *out, size_t size)
+{
+	if (span_copy(text, out, size) == 0)
+		return true;
+	conf_error(r->report, n->pos, NULL, "'%.*s' is longer than %zu characters", SPAN_ARG(text),
+		size - 1);
+	return false;
+}
+
+/* --- nodes and paths ---------------------------------------------------------------------------
+ */
+static void names_of(const struct conf_node *map, char *out, size_t size)
+{
+	size_t at = 0;
+
+	out[0] = '\0';
+	conf_each (c, map) {
+		int n = snprintf(out + at, size - at, "%s%.*s", at ? ", " : "", SPAN_ARG(c->name));
+
+		if (n < 0 || (size_t)n >= size - at)
+			return;
+		at += (size_t)n;
+	}
+}
+
+static uint8_t node_id(const struct conf_node *node)
+{
+	return (uint8_t)conf_u64(node, "id");
+}
+
+static void read_path(struct reading *r, const struct conf_node *own, const struct conf_node *peer)
+{
+	struct path_config *path = &r->s->paths[r->s->path_count];
+	uint16_t port = (uint16_t)conf_u64(r->failover, "port");
+
+	ASSERT(r->s->path_count < PATHS_MAX); /* the table's maximum */
+	if (!to_name(r, own, own->name, path->name, sizeof(path->name)))
+		return;
+	path->own = own->addr;
+	path->peer = peer->addr;
+	addr_set_port(&path->own, port);
+	addr_set_port(&path->peer, port);
+	r->s->path_count++;
+}
+
+/* In the order in which the node with the lower id writes them: a path's index is its id on the
+ * wire. */
+static void read_paths(struct reading *r, const struct conf_node *own, const struct conf_node *peer)
+{
+	const struct conf_node *mine = conf_find(own, "paths"), *theirs = conf_find(peer, "paths");
+	bool first = r->s->node_id < r->s->peer_id;
+
+	conf_each (path, first ? mine : theirs) {
+		const struct conf_node *other = child(first ? theirs : mine, path->name);
+
+		ASSERT(other); /* conf_load checks that the nodes fit each other */
+		read_path(r, first ? path : other, first ? other : path);
+	}
+}
+
+static void read_nodes(struct reading *r, const char *name)
+{
+	const struct conf_node *nodes = conf_find(r->failover, "nodes");
+	const struct conf_node *own = child(nodes, span_of(name)), *peer = NULL;
+	char names[256];
+
+	ASSERT(nodes); /* the table asks for them */
+	if (!own) {
+		names_of(nodes, names, sizeof(names));
+		conf_error(r->report, nodes->name_pos, NULL,
+			"this node's name '%s' is not one of the nodes (%s): name one with --node",
+			name, names);
+		return;
+	}
+	conf_each (n, nodes)
+		if (n != own)
+			peer = n;
+	ASSERT(peer); /* the table asks for two nodes */
+	r->s->node_id = node_id(own);
+	r->s->peer_id = node_id(peer);
+	(void)to_name(r, own, own->name, r->s->node, sizeof(r->s->node));
+	(void)to_name(r, peer, peer->name, r->s->peer, sizeof(r->s->peer));
+	read_paths(r, own, peer);
+}
+
+/* --- secrets -----------------------------------------------------------------------------------
+ */
+/* -1 with err; *ret_secret owned. */
+static int read_secret(const char *file, struct span *ret_secret, struct err *err)
+{
+	char text[SECRET_MAX_BYTES + 1];
+	struct stat st;
+	ssize_t len = -1;
+	int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	char *copy;
+
+	if (fd < 0)
+		return err_set_errno(err, "cannot open %s", file);
+	if (fstat(fd, &st) != 0 || (len = read(fd, text, sizeof(text))) < 0)
+		err_set_errno(err, "cannot read %s", file);
+	close(fd);
+	if (len < 0)
+		return -1;
+	if (st.st_mode & S_IRWXO)
+		return err_set(err, "%s is open to everyone: chmod o= %s", file, file);
+	while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == '\r'))
+		len--;
+	if (len < SECRET_MIN_BYTES || len > SECRET_MAX_BYTES)
+		return err_set(err,
+			"%s holds %zd bytes: a secret has %d to %d (openssl rand -hex 32 > %s)",
+			file, len, SECRET_MIN_BYTES, SECRET_MAX_BYTES, file);
+	copy = malloc((size_t)len);
+	if (!copy)
+		return err_set_errno(err, "%s", file);
+	memcpy(copy, text, (size_t)len);
+	*ret_secret = span_make(copy, (size_t)len);
+	explicit_bzero(text, sizeof(text));
+	return 0;
+}
+
+static void read_secrets(struct reading *r)
+{
+	static const char *const keys[PATHS_KEYS_MAX] = {"secret_file", "old_secret_file"};
+	struct err err;
+
+	for (unsigned i = 0; i < countof(keys); i++) {
+		const struct conf_node *n = conf_find(r->failover, keys[i]);
+		char file[PATH_MAX];
+
+		if (!n || !to_name(r, n, n->text, file, sizeof(file)))
+			continue;
+		if (read_secret(file, &r->s->secrets[r->s->secret_count], &err) != 0)
+			conf_error(r->report, n->pos, NULL, "%s", err.text);
+		else
+			r->s->secret_count++;
+	}
+}
+
+/* --- times -------------------------------------------------------------------------------------
+ */
+static void read_times(struct reading *r)
+{
+	const struct conf_node *profile = conf_find(r->failover, "profile");
+	const struct conf_node *singles = conf_find(r->failover, "times");
+	struct times *t = &r->s->times;
+	struct {
+		const char *key;
+		uint64_t *at;
+	} times[] = {{"heartbeat", &t->heartbeat_ns}, {"lease", &t->lease_ns},
+		{"silence", &t->silence_ns}, {"probe", &t->probe_ns},
+		{"claim_window", &t->window_ns}};
+	const char *fault;
+
+	*t = times_of(TIMES_default);
+	for (enum times_profile p = 0; profile && p < TIMES_PROFILE_COUNT; p++)
+		if (span_eq(profile->text, span_of(times_profile_name(p))))
+			*t = times_of(p);
+	for (unsigned i = 0; i < countof(times); i++) {
+		const struct conf_node *n = singles ? conf_find(singles, times[i].key) : NULL;
+
+		if (n)
+			*times[i].at = n->num;
+	}
+	fault = times_check(t);
+	if (fault)
+		conf_error(r->report, (singles ? singles : r->failover)->pos, NULL,
+			"these times are not safe together: %s", fault);
+	r->s->drain_ns = conf_u64(r->failover->parent, "timeouts.drain");
+}
+
+/* --- groups ------------------------------------------------------------------------------------
+ */
+static void read_vips(struct group_settings *g, const struct conf_node *group)
+{
+	conf_each (vip, conf_find(group, "virtual_ips")) {
+		ASSERT(g->vip_count < PROBE_VIPS_MAX); /* the table's maximum */
+		g->vips[g->vip_count++] = vip->cidr;
+	}
+}
+
+static void read_group_paths(
+	struct reading *r, struct group_settings *g, const struct conf_node *group)
+{
+	const struct conf_node *paths = conf_find(group, "paths");
+
+	g->path_mask = paths ? 0 : ~UINT32_C(0);
+	conf_each (path, paths) {
+		if (span_eq(path->text, SPAN("all")))
+			g->path_mask = ~UINT32_C(0);
+		for (unsigned i = 0; i < r->s->path_count; i++)
+			if (span_eq(path->text, span_of(r->s->paths[i].name)))
+				g->path_mask |= UINT32_C(1) << i;
+	}
+}
+
+static void read_group(struct reading *r, const struct conf_node *group)
+{
+	struct group_settings *g = &r->s->groups[r->s->group_count];
+	const struct conf_node *prefer = conf_find(group, "prefer");
+	const struct conf_node *failback = conf_find(group, "failback");
+
+	ASSERT(r->s->group_count < SETTINGS_GROUPS_MAX); /* the table's maximum */
+	r->s->group_count++;
+	(void)to_name(r, group, group->name, g->name, sizeof(g->name));
+	(void)to_name(r, group, conf_text(group, "interface"), g->interface, sizeof(g->interface));
+	g->vrid = (uint8_t)conf_u64(group, "vrid");
+	g->prefer = prefer ? node_id(child(conf_find(r->failover, "nodes"), prefer->text)) : 0;
+	g->failback_ns = failback ? failback->num : 0;
+	read_vips(g, group);
+	read_group_paths(r, g, group);
+}
+
+/* --- all ---------------------------------------------------------------------------------------
+ */
+static void read_all(struct reading *r, const struct conf *conf, const char *node)
+{
+	const struct conf_node *listeners = conf_find(conf->root, "listeners");
+	const struct conf_node *gateway;
+
+	r->failover = conf_find(conf->root, "failover");
+	if (!r->failover) {
+		conf_error(r->report, conf->root->pos, NULL,
+			"there is no 'failover' section: a single box runs tandem-proxy alone");
+		return;
+	}
+	read_nodes(r, node);
+	read_secrets(r);
+	read_times(r);
+	conf_each (group, conf_find(r->failover, "groups"))
+		read_group(r, group);
+	gateway = conf_find(r->failover, "gateway");
+	r->s->has_gateway = gateway != NULL;
+	if (gateway)
+		r->s->gateway = gateway->addr;
+	r->s->has_proxy = listeners && listeners->count > 0;
+	(void)span_copy(
+		conf_text(conf->root, "log.level"), r->s->log_level, sizeof(r->s->log_level));
+	conf_digest(conf, r->s->hash);
+}
+
+struct settings *settings_load(
+	const char *file, const char *node, struct conf_report *report, struct conf **ret_conf)
+{
+	struct conf *conf = conf_load(file, report);
+	struct settings *s = calloc(1, sizeof(*s));
+	struct reading r = {.s = s, .report = report};
+
+	/* After a fault in the file's form the values mean nothing, and would be reported twice. */
+	if (s && conf && conf_report_errors(report) == 0)
+		read_all(&r, conf, node);
+	if (s && (!conf || conf_report_errors(report) != 0)) {
+		settings_free(s);
+		s = NULL;
+	}
+	if (ret_conf)
+		*ret_conf = conf;
+	else
+		conf_free(conf);
+	return s;
+}
+
+void settings_free(struct settings *s)
+{
+	if (!s)
+		return;
+	for (unsigned i = 0; i < s->secret_count; i++) {
+		explicit_bzero((void *)(uintptr_t)s->secrets[i].ptr, s->secrets[i].len);
+		free((void *)(uintptr_t)s->secrets[i].ptr);
+	}
+	free(s);
+}

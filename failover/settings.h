@@ -1,0 +1,53 @@
+/*
+ * The agent's part of the configuration, as one immutable value: who we are, who the peer is,
+ * paths, keys, times and groups. Built from the checked tree; faults that only this agent can see
+ * (its node's name, the secret's file) join the report of all others.
+ */
+#pragma once
+
+#include "failover/core/times.h"
+#include "failover/net/paths.h"
+#include "failover/net/probe.h"
+#include "shared/conf.h"
+
+#include <net/if.h>
+
+#define SETTINGS_GROUPS_MAX 32
+#define SETTINGS_NAME_MAX 64
+
+struct group_settings {
+	char name[SETTINGS_NAME_MAX];
+	uint8_t vrid;
+	char interface[IFNAMSIZ];
+	struct cidr vips[PROBE_VIPS_MAX];
+	unsigned vip_count;
+	uint32_t path_mask;   /* bit a path that carries its heartbeats */
+	uint8_t prefer;	      /* node id; 0: none */
+	uint64_t failback_ns; /* 0: manual */
+};
+
+struct settings {
+	char node[SETTINGS_NAME_MAX], peer[SETTINGS_NAME_MAX];
+	uint8_t node_id, peer_id;
+	struct path_config paths[PATHS_MAX]; /* in the same order on both nodes */
+	unsigned path_count;
+	/* What signs first. Owned. */
+	struct span secrets[PATHS_KEYS_MAX];
+	unsigned secret_count;
+	struct times times;
+	uint64_t drain_ns;
+	bool has_proxy; /* the file has listeners: a proxy is expected beside us */
+	bool has_gateway;
+	struct addr gateway;
+	struct group_settings groups[SETTINGS_GROUPS_MAX];
+	unsigned group_count;
+	char log_level[8]; /* a word of log_level_parse */
+	uint8_t hash[32];  /* of the whole configuration's meaning */
+};
+
+/* Reads and checks a file for the node of that name. NULL when there are faults (in the report,
+ * which may hold warnings otherwise) or memory is short. *ret_conf, if not NULL, gets the tree,
+ * owned, for printing the report; it may be NULL only when memory was short. */
+struct settings *settings_load(
+	const char *file, const char *node, struct conf_report *report, struct conf **ret_conf);
+void settings_free(struct settings *s);
