@@ -1,1 +1,17 @@
-# Build of ctl/.
+# ctl/: tandemctl. Everything but main is an archive, so that the tests can link it.
+noinst_LIBRARIES += ctl/libctl.a
+ctl_libctl_a_SOURCES = \
+	ctl/config.c \
+	ctl/ctl.c ctl/ctl.h \
+	ctl/events.c \
+	ctl/failover.c \
+	ctl/pools.c \
+	ctl/status.c \
+	ctl/table.c ctl/table.h
+ctl_libctl_a_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+CTL_LIBS = ctl/libctl.a $(SHELL_LIBS)
+
+bin_PROGRAMS += ctl/tandemctl
+ctl_tandemctl_SOURCES = ctl/main.c
+ctl_tandemctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+ctl_tandemctl_LDADD = $(CTL_LIBS)
