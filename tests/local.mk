@@ -4,11 +4,16 @@ UNIT_LIBS = $(CUNIT_LIBS)
 # Tests of core archives link nothing but the archive: the linker enforces that cores are pure.
 if HAVE_CUNIT
 include tests/unit/shared.mk
+include tests/unit/shared_shell.mk
+include tests/unit/ctl.mk
 include tests/unit/proxy_http.mk
 include tests/unit/proxy_pool.mk
 include tests/unit/proxy.mk
 include tests/unit/failover.mk
+include tests/unit/bench.mk
 endif
 include tests/sim/local.mk
 include tests/fuzz/local.mk
 include tests/netns/local.mk
+include tests/bench/local.mk
+include tests/system/local.mk

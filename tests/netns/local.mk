@@ -1,1 +1,33 @@
-# Tests of this room.
+# The real binaries with real clients and servers, in namespaces that need no root.
+check_PROGRAMS += tests/netns/pulse
+tests_netns_pulse_SOURCES = tests/netns/pulse.c
+tests_netns_pulse_LDADD = $(CORE_LIBS)
+
+NETNS_TESTS = \
+	tests/netns/test_syscalls.py \
+	tests/netns/test_proxy.py \
+	tests/netns/test_ctl.py \
+	tests/netns/test_vip.py \
+	tests/netns/test_groups.py \
+	tests/netns/test_agent.py \
+	tests/netns/test_failover.py
+TESTS += $(NETNS_TESTS)
+EXTRA_DIST += $(NETNS_TESTS) tests/netns/lab.py tests/netns/origin.py tests/netns/replay.py tests/netns/run \
+	tests/run tests/prepare.sh
+
+TEST_EXTENSIONS = .py
+PY_LOG_COMPILER = $(top_srcdir)/tests/netns/run
+
+# One after the other, when all else is over: they measure milliseconds.
+tests/netns/test_syscalls.log: $(filter-out tests/netns/%,$(TEST_LOGS))
+tests/netns/test_proxy.log: tests/netns/test_syscalls.log
+tests/netns/test_ctl.log: tests/netns/test_proxy.log
+tests/netns/test_vip.log: tests/netns/test_ctl.log
+tests/netns/test_groups.log: tests/netns/test_vip.log
+tests/netns/test_agent.log: tests/netns/test_groups.log
+tests/netns/test_failover.log: tests/netns/test_agent.log
+
+# What takes long: twenty rounds a fault, and the times that the product promises on a quiet machine.
+check-long: all $(check_PROGRAMS)
+	TANDEM_ROUNDS=20 TANDEM_STRICT=1 $(top_srcdir)/tests/netns/run $(top_srcdir)/tests/netns/test_failover.py
+.PHONY: check-long

@@ -1,6 +1,6 @@
 /*
- * A test program in one table: names are sentences, the exit code is honest (CUnit's own runner returns 0
- * even when a test fails, and says nothing when none ran).
+ * A test program in one table: names are sentences, the exit code is honest (CUnit's own runner
+ * returns 0 even when a test fails, and says nothing when none ran).
  */
 #pragma once
 
@@ -13,7 +13,10 @@ struct test_case {
 	void (*run)(void);
 };
 
-#define TEST(function) {#function, function}
+#define TEST(function)              \
+	{                           \
+#function, function \
+	}
 
 static inline int tests_run(const char *suite_name, const struct test_case *cases, unsigned count)
 {
@@ -38,31 +41,31 @@ static inline int tests_run(const char *suite_name, const struct test_case *case
 	return failed ? 1 : 0;
 }
 
-#define TESTS_MAIN(suite_name, cases) \
-	int main(void) \
-	{ \
+#define TESTS_MAIN(suite_name, cases)                                                    \
+	int main(void)                                                                   \
+	{                                                                                \
 		return tests_run(suite_name, cases, sizeof(cases) / sizeof((cases)[0])); \
 	}
 
 #define CHECK(cond) CU_ASSERT(cond)
 #define CHECK_TRUE(cond) CU_ASSERT_FATAL(cond)
 /* Integers that print when they differ. */
-#define CHECK_INT(actual, expected) \
-	do { \
-		long long a_ = (long long)(actual), e_ = (long long)(expected); \
-		if (a_ != e_) \
+#define CHECK_INT(actual, expected)                                                            \
+	do {                                                                                   \
+		long long a_ = (long long)(actual), e_ = (long long)(expected);                \
+		if (a_ != e_)                                                                  \
 			fprintf(stderr, "\n%s:%d: %s is %lld, not %lld\n", __FILE__, __LINE__, \
-				#actual, a_, e_); \
-		CU_ASSERT(a_ == e_); \
+				#actual, a_, e_);                                              \
+		CU_ASSERT(a_ == e_);                                                           \
 	} while (0)
 /* A span or buffer against a C string, shown when they differ. */
-#define CHECK_TEXT(span, expected) \
-	do { \
-		struct span s_ = (span); \
-		const char *t_ = (expected); \
-		int same_ = s_.len == strlen(t_) && memcmp(s_.ptr, t_, s_.len) == 0; \
-		if (!same_) \
+#define CHECK_TEXT(actual, expected)                                                             \
+	do {                                                                                     \
+		struct span s_ = (actual);                                                       \
+		const char *t_ = (expected);                                                     \
+		int same_ = span_eq(s_, span_of(t_));                                            \
+		if (!same_)                                                                      \
 			fprintf(stderr, "\n%s:%d: %s is '%.*s', not '%s'\n", __FILE__, __LINE__, \
-				#span, (int)s_.len, s_.ptr, t_); \
-		CU_ASSERT(same_); \
+				#actual, (int)s_.len, s_.ptr, t_);                               \
+		CU_ASSERT(same_);                                                                \
 	} while (0)

@@ -1,1 +1,31 @@
 # Tests of this room.
+
+# The core: links nothing but the archives, which proves that they are pure.
+FAILOVER_CORE_TESTS = tests/unit/test_election tests/unit/test_fsm tests/unit/test_packet tests/unit/test_replay
+check_PROGRAMS += $(FAILOVER_CORE_TESTS)
+TESTS += $(FAILOVER_CORE_TESTS)
+tests_unit_test_election_SOURCES = tests/unit/test_election.c
+tests_unit_test_election_LDADD = $(FAILOVER_CORE_LIBS) $(UNIT_LIBS)
+tests_unit_test_fsm_SOURCES = tests/unit/test_fsm.c
+tests_unit_test_fsm_LDADD = $(FAILOVER_CORE_LIBS) $(UNIT_LIBS)
+tests_unit_test_packet_SOURCES = tests/unit/test_packet.c
+tests_unit_test_packet_LDADD = $(FAILOVER_CORE_LIBS) $(UNIT_LIBS)
+tests_unit_test_replay_SOURCES = tests/unit/test_replay.c
+tests_unit_test_replay_LDADD = $(FAILOVER_CORE_LIBS) $(UNIT_LIBS)
+
+# The agent's shell: frames, paths, epochs on disk, settings, the proxy's link.
+FAILOVER_SHELL_TESTS = tests/unit/test_frame tests/unit/test_paths tests/unit/test_epoch_store \
+	tests/unit/test_failover_settings tests/unit/test_proxy_link
+check_PROGRAMS += $(FAILOVER_SHELL_TESTS)
+TESTS += $(FAILOVER_SHELL_TESTS)
+tests_unit_test_frame_SOURCES = tests/unit/test_frame.c
+tests_unit_test_frame_LDADD = failover/libfailover.a $(CORE_LIBS) $(UNIT_LIBS)
+tests_unit_test_paths_SOURCES = tests/unit/test_paths.c
+tests_unit_test_paths_LDADD = $(FAILOVER_LIBS) $(UNIT_LIBS)
+tests_unit_test_epoch_store_SOURCES = tests/unit/test_epoch_store.c
+tests_unit_test_epoch_store_LDADD = $(FAILOVER_LIBS) $(UNIT_LIBS)
+tests_unit_test_failover_settings_SOURCES = tests/unit/test_failover_settings.c
+tests_unit_test_failover_settings_LDADD = $(FAILOVER_LIBS) $(UNIT_LIBS)
+tests_unit_test_proxy_link_SOURCES = tests/unit/test_proxy_link.c
+tests_unit_test_proxy_link_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_proxy_link_LDADD = $(FAILOVER_LIBS) $(UNIT_LIBS)

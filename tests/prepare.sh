@@ -1,0 +1,75 @@
+# The Debian packages that Tandem needs, in one place: for examples/demo, tests/run and .ci/run.
+# To be sourced by bash. Installs only what is missing, and nothing at all when all is there.
+# shellcheck shell=bash disable=SC2034 # the lists are for who sources this
+
+# A C compiler, the build tools and the libraries.
+PACKAGES_BUILD=(gcc make autoconf automake pkg-config libc6-dev libev-dev libssl-dev libjansson-dev
+	libyaml-dev libnl-3-dev libnl-route-3-dev libcap-dev libsystemd-dev)
+# What the namespaces of the demo and of the tests are made of.
+PACKAGES_LAB=(python3 iproute2 util-linux procps nginx curl)
+PACKAGES_TEST=(libcunit1-dev strace nftables)
+# What only keeps the code in shape.
+PACKAGES_SHAPE=(clang libclang-rt-14-dev clang-format clang-tidy cppcheck shellcheck xz-utils git)
+
+as_root() {
+	if [ "$(id -u)" = 0 ]; then
+		"$@"
+	else
+		sudo "$@"
+	fi
+}
+
+# packages_missing PACKAGE...: those that are not installed, one a line.
+packages_missing() {
+	local package
+	for package; do
+		# shellcheck disable=SC2016 # the dollar belongs to dpkg-query
+		[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || echo "$package"
+	done
+}
+
+# packages_install PACKAGE...: with apt, three tries; no service is started by it (nginx would take port 80).
+packages_install() {
+	local missing try
+	mapfile -t missing < <(packages_missing "$@")
+	[ ${#missing[@]} = 0 ] && return 0
+	if ! command -v apt-get >/dev/null; then
+		echo "These Debian packages, or what your system calls them, are missing: ${missing[*]}" >&2
+		return 1
+	fi
+	echo "Installing: ${missing[*]}"
+	for try in 1 2 3; do
+		# shellcheck disable=SC2016 # the inner shell expands
+		as_root env DEBIAN_FRONTEND=noninteractive sh -c '
+			policy=/usr/sbin/policy-rc.d
+			if [ ! -e $policy ]; then
+				trap "rm -f $policy" EXIT
+				printf "#!/bin/sh\nexit 101\n" >$policy
+				chmod 755 $policy
+			fi
+			apt-get -qq update
+			apt-get -qq -y --no-install-recommends install "$@"' sh "${missing[@]}" </dev/null >&2 && break
+		[ "$try" = 3 ] && return 1
+		sleep $((5 * try))
+	done
+	case " ${missing[*]} " in
+	*" nginx "*) # came as a tool, not as a service
+		if command -v systemctl >/dev/null; then
+			as_root systemctl --quiet disable nginx >/dev/null 2>&1 || true
+		fi
+		;;
+	esac
+}
+
+# configure_in DIR ARGUMENT...: makes configure where it is missing, and configures DIR unless that was done;
+# from then on make itself notices what changed.
+configure_in() {
+	local dir=$1 top
+	shift
+	top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+	if [ ! -e "$top/configure" ] || [ ! -e "$top/Makefile.in" ]; then
+		(cd "$top" && autoreconf -fi) || return
+	fi
+	mkdir -p "$dir"
+	[ -e "$dir/config.status" ] || (cd "$dir" && "$top/configure" -q "$@")
+}

@@ -1,0 +1,523 @@
+/*
+ * Active checks against small servers on loopback, all in this process and on one loop.
+ */
+#include "proxy/pool/checks.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "shared/assert.h"
+#include "shared/list.h"
+#include "shared/log.h"
+#include "shared/units.h"
+#include "tests/unit/check.h"
+
+#define SERVERS 3
+
+/* --- servers ------------------------------------------------------------------------------------
+ */
+
+struct fake {	/* answers every request with the same bytes, in pieces if asked */
+	int fd; /* -1: nobody listens there, but the port stays ours */
+	uint16_t port;
+	ev_io accept;
+	const char *answer; /* NULL: none, ever; "": closes */
+	size_t piece;	    /* bytes at a time; 0: all */
+	unsigned connections;
+	char request[1024]; /* the last one */
+};
+
+struct fake_conn {
+	struct fake *fake;
+	struct list link;
+	int fd;
+	ev_io io;
+	ev_timer more;
+	size_t sent;
+};
+
+static struct ev_loop *loop;
+static struct fake fakes[SERVERS];
+static struct list fake_conns;
+
+static void fake_conn_free(struct fake_conn *c)
+{
+	ev_io_stop(loop, &c->io);
+	ev_timer_stop(loop, &c->more);
+	close(c->fd);
+	list_remove(&c->link);
+	free(c);
+}
+
+static void fake_send(struct ev_loop *l, ev_timer *t, int events)
+{
+	struct fake_conn *c = t->data;
+	size_t len = strlen(c->fake->answer), n = len - c->sent;
+
+	(void)events;
+	if (c->fake->piece && n > c->fake->piece)
+		n = c->fake->piece;
+	if (n == 0 || send(c->fd, c->fake->answer + c->sent, n, MSG_NOSIGNAL) != (ssize_t)n) {
+		fake_conn_free(c);
+		return;
+	}
+	c->sent += n;
+	ev_timer_set(t, 0.001, 0);
+	ev_timer_start(l, t);
+}
+
+static void fake_readable(struct ev_loop *l, ev_io *w, int events)
+{
+	struct fake_conn *c = w->data;
+	ssize_t n = recv(c->fd, c->fake->request, sizeof(c->fake->request) - 1, 0);
+
+	(void)events;
+	if (n <= 0) {
+		fake_conn_free(c);
+		return;
+	}
+	c->fake->request[n] = '\0';
+	if (!c->fake->answer)
+		return;
+	ev_io_stop(l, w);
+	fake_send(l, &c->more, 0);
+}
+
+static void fake_accept(struct ev_loop *l, ev_io *w, int events)
+{
+	struct fake *f = w->data;
+	struct fake_conn *c = calloc(1, sizeof(*c));
+
+	(void)events;
+	CHECK_TRUE(c != NULL);
+	c->fake = f;
+	c->fd = accept4(f->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (c->fd < 0) { /* a tcp check resets before we get to it */
+		free(c);
+		return;
+	}
+	f->connections++;
+	list_append(&fake_conns, &c->link);
+	ev_io_init(&c->io, fake_readable, c->fd, EV_READ);
+	ev_init(&c->more, fake_send);
+	c->io.data = c->more.data = c;
+	ev_io_start(l, &c->io);
+}
+
+static void fake_open(struct fake *f)
+{
+	struct sockaddr_in sin = {.sin_family = AF_INET,
+		.sin_port = htons(f->port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(sin);
+	int on = 1;
+
+	f->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	CHECK_TRUE(f->fd >= 0);
+	setsockopt(f->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	CHECK_TRUE(bind(f->fd, (struct sockaddr *)&sin, sizeof(sin)) == 0);
+	CHECK_TRUE(listen(f->fd, 128) == 0);
+	CHECK_TRUE(getsockname(f->fd, (struct sockaddr *)&sin, &len) == 0);
+	f->port = ntohs(sin.sin_port);
+	ev_io_init(&f->accept, fake_accept, f->fd, EV_READ);
+	f->accept.data = f;
+	ev_io_start(loop, &f->accept);
+}
+
+static void fake_close(struct fake *f)
+{
+	if (f->fd < 0)
+		return;
+	ev_io_stop(loop, &f->accept);
+	close(f->fd);
+	f->fd = -1;
+}
+
+/* --- the bench ----------------------------------------------------------------------------------
+ */
+
+static struct server_table *table;
+static struct conf_report *report;
+static struct settings *settings;
+static struct checks *checks;
+static unsigned views_made, events_seen;
+static char last_event[64];
+static ev_async wake;
+
+static void on_pool_changed(void *ctx, const struct pool *p)
+{
+	(void)ctx;
+	CHECK(p == &settings->pools[p->index]);
+	views_made++;
+}
+
+static void on_event(void *ctx, const char *event, json_t *fields)
+{
+	(void)ctx;
+	CHECK(json_string_value(json_object_get(fields, "reason")) != NULL);
+	snprintf(last_event, sizeof(last_event), "%s", event);
+	events_seen++;
+	json_decref(fields);
+}
+
+static void on_async(struct ev_loop *l, ev_async *w, int events)
+{
+	(void)l;
+	(void)w;
+	(void)events;
+	checks_wake(checks);
+}
+
+static void on_wake(void *ctx)
+{
+	(void)ctx;
+	ev_async_send(loop, &wake);
+}
+
+/* Pool `web` of all the servers, with this said of its health ("" for no check). */
+static void apply(const char *health)
+{
+	char text[1024], servers[256] = "";
+	struct settings *old = settings;
+	struct conf *conf;
+	size_t at = 0;
+
+	for (unsigned i = 0; i < SERVERS; i++)
+		at += (size_t)snprintf(servers + at, sizeof(servers) - at,
+			"%ss%u: \"127.0.0.1:%u\"", i ? ", " : "", i, fakes[i].port);
+	snprintf(text, sizeof(text), "pools: {web: {servers: {%s}%s%s}}\n", servers,
+		health[0] ? ", health: " : "", health);
+	conf_report_free(report);
+	report = conf_report_new();
+	CHECK_TRUE(report != NULL);
+	conf = conf_load_text("tandem.yaml", span_of(text), report);
+	CHECK_TRUE(conf != NULL);
+	settings = settings_build(conf, report, table, 1, NULL);
+	CHECK_TRUE(settings != NULL);
+	checks_apply(checks, settings);
+	settings_unref(old);
+}
+
+static void begin(const char *health)
+{
+	static const struct checks_options options = {
+		.on_pool_changed = on_pool_changed, .on_event = on_event};
+
+	loop = ev_loop_new(0);
+	table = server_table_new();
+	CHECK_TRUE(loop && table);
+	list_init(&fake_conns);
+	for (unsigned i = 0; i < SERVERS; i++) {
+		fakes[i] = (struct fake){.answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"};
+		fake_open(&fakes[i]);
+	}
+	settings = NULL;
+	report = NULL;
+	views_made = events_seen = 0;
+	ev_async_init(&wake, on_async);
+	ev_async_start(loop, &wake);
+	server_table_on_wake(table, on_wake, NULL);
+	checks = checks_new(loop, table, &options);
+	CHECK_TRUE(checks != NULL);
+	apply(health);
+}
+
+static void end(void)
+{
+	checks_free(checks);
+	settings_unref(settings);
+	while (!list_empty(&fake_conns))
+		fake_conn_free(list_item(fake_conns.next, struct fake_conn, link));
+	for (unsigned i = 0; i < SERVERS; i++)
+		fake_close(&fakes[i]);
+	ev_async_stop(loop, &wake);
+	server_table_free(table);
+	conf_report_free(report);
+	ev_loop_destroy(loop);
+}
+
+static struct server *server(unsigned i)
+{
+	return settings->pools[0].members[i].server;
+}
+
+static void on_tick(struct ev_loop *l, ev_timer *w, int events)
+{
+	(void)w;
+	(void)events;
+	ev_break(l, EVBREAK_ONE);
+}
+
+static void run_ms(unsigned ms)
+{
+	ev_timer tick;
+
+	ev_now_update(loop);
+	ev_timer_init(&tick, on_tick, ms / 1000.0, 0);
+	ev_timer_start(loop, &tick);
+	ev_run(loop, 0);
+	ev_timer_stop(loop, &tick);
+}
+
+/* Runs the loop until the server is in this state; false after five seconds. */
+static bool becomes(unsigned i, enum health_state state)
+{
+	for (unsigned waited_ms = 0; waited_ms < 5000; waited_ms += 5) {
+		if (server(i)->health.state == state)
+			return true;
+		run_ms(5);
+	}
+	fprintf(stderr, "server %u is %s (%s), not %s\n", i,
+		health_state_name(server(i)->health.state), server(i)->health.reason,
+		health_state_name(state));
+	return false;
+}
+
+static const char fast_http[] = "{http: /healthz, every: 50ms, timeout: 100ms}";
+
+/* --- tests --------------------------------------------------------------------------------------
+ */
+
+static void servers_that_answer_come_up_at_once(void)
+{
+	begin("{http: /healthz, every: 10s}");
+	for (unsigned i = 0; i < SERVERS; i++) {
+		CHECK(becomes(i, HEALTH_UP));
+		CHECK(atomic_load(&server(i)->usable));
+	}
+	CHECK_INT(views_made, 0); /* unknown was usable too: no view changed */
+	CHECK_INT(events_seen, SERVERS);
+	CHECK(strncmp(fakes[0].request, "GET /healthz HTTP/1.1\r\n", 23) == 0);
+	CHECK(strstr(fakes[0].request, "\r\nHost: 127.0.0.1:") != NULL);
+	CHECK(strstr(fakes[0].request, "\r\nUser-Agent: tandem-check\r\n") != NULL);
+	CHECK(strstr(fakes[0].request, "\r\nConnection: close\r\n") != NULL);
+	end();
+}
+
+static void a_bad_status_takes_a_server_down_after_three_and_two_good_ones_bring_it_back(void)
+{
+	begin(fast_http);
+	CHECK(becomes(0, HEALTH_UP));
+	fakes[0].answer = "HTTP/1.1 503 Busy\r\n\r\n";
+	CHECK(becomes(0, HEALTH_FAILING));
+	CHECK(atomic_load(&server(0)->usable));
+	CHECK(becomes(0, HEALTH_DOWN));
+	CHECK(!atomic_load(&server(0)->usable) && !atomic_load(&server(0)->refused));
+	CHECK_TEXT(span_of(server(0)->health.reason), "status 503, expected 200-399");
+	run_ms(1);
+	CHECK_INT(views_made, 1);
+	CHECK_TEXT(span_of(last_event), "server.down");
+	fakes[0].answer = "HTTP/1.1 204 No Content\r\n\r\n";
+	CHECK(becomes(0, HEALTH_RISING));
+	CHECK(becomes(0, HEALTH_UP));
+	run_ms(1);
+	CHECK_INT(views_made, 2);
+	CHECK_INT(server(1)->health.state, HEALTH_UP);
+	end();
+}
+
+static void the_expected_statuses_decide(void)
+{
+	begin("{http: /, every: 50ms, expect: [200, 404-405], host: web.internal, method: HEAD}");
+	fakes[0].answer = "HTTP/1.1 404 Not Found\r\nContent-Length: 10\r\n\r\n";
+	fakes[1].answer = "HTTP/1.1 204 No Content\r\n\r\n";
+	CHECK(becomes(0, HEALTH_UP));
+	CHECK(becomes(1, HEALTH_DOWN));
+	CHECK_TEXT(span_of(server(1)->health.reason), "status 204, expected 200, 404-405");
+	CHECK(strncmp(fakes[0].request, "HEAD / HTTP/1.1\r\nHost: web.internal\r\n", 37) == 0);
+	end();
+}
+
+static void an_answer_in_pieces_after_an_interim_one_counts(void)
+{
+	begin("{http: /, every: 50ms, timeout: 2s}");
+	fakes[0].answer = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
+	fakes[0].piece = 1;
+	CHECK(becomes(0, HEALTH_UP));
+	end();
+}
+
+static void garbage_silence_and_closing_are_failures_each_with_its_reason(void)
+{
+	begin(fast_http);
+	fakes[0].answer = "SSH-2.0-OpenSSH_9.2\r\n\r\n";
+	fakes[1].answer = NULL;
+	fakes[2].answer = "";
+	CHECK(becomes(0, HEALTH_DOWN));
+	CHECK(becomes(1, HEALTH_DOWN));
+	CHECK(becomes(2, HEALTH_DOWN));
+	CHECK(strncmp(server(0)->health.reason, "not an HTTP answer: ", 20) == 0);
+	CHECK_TEXT(span_of(server(1)->health.reason), "timeout after 100ms");
+	CHECK_TEXT(span_of(server(2)->health.reason), "closed without an answer");
+	end();
+}
+
+static void a_head_that_never_ends_is_a_failure(void)
+{
+	static char endless[40000];
+
+	memset(endless, 'a', sizeof(endless) - 1);
+	memcpy(endless, "HTTP/1.1 200 OK\r\nX: ", 20);
+	begin(fast_http);
+	fakes[0].answer = endless;
+	CHECK(becomes(0, HEALTH_DOWN));
+	CHECK(strstr(server(0)->health.reason, "timeout") == NULL);
+	end();
+}
+
+static void a_refused_check_takes_it_out_at_once_and_it_comes_back(void)
+{
+	begin(fast_http);
+	CHECK(becomes(0, HEALTH_UP));
+	fake_close(&fakes[0]);
+	while (server(0)->health.state == HEALTH_UP)
+		run_ms(1);
+	CHECK_INT(server(0)->health.state, HEALTH_DOWN); /* never merely failing */
+	CHECK(atomic_load(&server(0)->refused));
+	CHECK_TEXT(span_of(server(0)->health.reason), "connection refused");
+	fake_open(&fakes[0]);
+	CHECK(becomes(0, HEALTH_UP));
+	CHECK(!atomic_load(&server(0)->refused));
+	end();
+}
+
+static void a_tcp_check_only_connects(void)
+{
+	begin("{tcp: true, every: 50ms}");
+	fakes[0].answer = NULL;
+	fake_close(&fakes[1]);
+	CHECK(becomes(0, HEALTH_UP));
+	CHECK(becomes(1, HEALTH_DOWN));
+	CHECK_TEXT(span_of(fakes[0].request), "");
+	end();
+}
+
+static void a_worker_that_was_refused_takes_a_server_out_within_one_iteration(void)
+{
+	begin("{http: /, every: 10s}");
+	CHECK(becomes(0, HEALTH_UP));
+	CHECK(becomes(1, HEALTH_UP));
+	CHECK(becomes(2, HEALTH_UP));
+	server_report(server(0), SERVER_REFUSED);
+	server_report(server(1), SERVER_REFUSED);
+	server_report(server(0), SERVER_REFUSED);
+	ev_run(loop, EVRUN_ONCE); /* hears of it */
+	ev_run(loop,
+		EVRUN_NOWAIT); /* before it waits again, views are made: of two servers, once */
+	CHECK_INT(server(0)->health.state, HEALTH_DOWN);
+	CHECK_INT(server(1)->health.state, HEALTH_DOWN);
+	CHECK_INT(views_made, 1);
+	/* Though checks come every ten seconds, it is looked at again soon. */
+	CHECK(becomes(0, HEALTH_UP));
+	end();
+}
+
+static void without_checks_traffic_decides_but_never_of_the_last_half(void)
+{
+	begin("");
+	CHECK_TEXT(span_of(server(0)->health.reason), "no check configured");
+	for (unsigned i = 0; i < 5; i++)
+		server_report(server(0), SERVER_BROKE);
+	run_ms(2);
+	CHECK_INT(server(0)->health.state, HEALTH_EJECTED);
+	for (unsigned i = 0; i < 50; i++)
+		server_report(server(1), SERVER_BROKE);
+	run_ms(2);
+	CHECK_INT(server(1)->health.state, HEALTH_UNKNOWN); /* one of three is half already */
+	server_report(server(1), SERVER_REFUSED);
+	run_ms(2);
+	CHECK_INT(
+		server(1)->health.state, HEALTH_EJECTED); /* but there is no use in a closed port */
+	CHECK_INT(fakes[0].connections, 0);
+	end();
+}
+
+static void health_survives_a_reload_and_the_check_under_way_too(void)
+{
+	begin(fast_http);
+	fakes[0].answer = "HTTP/1.1 500 No\r\n\r\n";
+	CHECK(becomes(0, HEALTH_DOWN));
+	CHECK(becomes(1, HEALTH_UP));
+	for (unsigned i = 0; i < 50; i++) {
+		apply(fast_http);
+		run_ms(3);
+		CHECK(server(0)->health.state == HEALTH_DOWN);
+		CHECK(server(1)->health.state == HEALTH_UP);
+	}
+	fakes[0].answer = "HTTP/1.1 200 Yes\r\n\r\n"; /* the rhythm goes on */
+	CHECK(becomes(0, HEALTH_UP));
+	end();
+}
+
+static void a_removed_server_is_not_asked_any_more_even_in_the_middle(void)
+{
+	unsigned seen;
+	uint16_t port;
+
+	begin("{http: /, every: 50ms, timeout: 5s}");
+	fakes[2].answer = NULL; /* its check hangs */
+	CHECK(becomes(0, HEALTH_UP));
+	run_ms(30);
+	CHECK_INT(fakes[2].connections, 1);
+	port = fakes[2].port;
+	fakes[2].port = fakes[0].port; /* s2 moves to another address */
+	apply("{http: /, every: 50ms, timeout: 5s}");
+	fakes[2].port = port;
+	CHECK(becomes(2, HEALTH_UP));
+	seen = fakes[2].connections;
+	run_ms(200);
+	CHECK_INT(fakes[2].connections, seen);
+	end();
+}
+
+static void a_changed_check_is_made_anew_and_a_dropped_one_lets_it_go(void)
+{
+	begin("{http: /old, every: 50ms}");
+	fakes[0].answer = "HTTP/1.1 500 No\r\n\r\n";
+	CHECK(becomes(0, HEALTH_DOWN));
+	apply("{http: /new, every: 10s}");
+	CHECK_INT(server(0)->health.state, HEALTH_DOWN);
+	run_ms(100);
+	CHECK(strncmp(fakes[1].request, "GET /new ", 9) == 0);
+	views_made = 0;
+	apply("");
+	CHECK_INT(server(0)->health.state, HEALTH_UNKNOWN);
+	CHECK(atomic_load(&server(0)->usable));
+	run_ms(20);
+	CHECK_INT(views_made, 1);
+	end();
+}
+
+static void checks_stop_when_everything_is_freed(void)
+{
+	begin(fast_http);
+	fakes[0].answer = NULL;
+	run_ms(20);
+	end(); /* with a check under way; the sanitizers see what is left */
+}
+
+static const struct test_case cases[] = {
+	TEST(servers_that_answer_come_up_at_once),
+	TEST(a_bad_status_takes_a_server_down_after_three_and_two_good_ones_bring_it_back),
+	TEST(the_expected_statuses_decide),
+	TEST(an_answer_in_pieces_after_an_interim_one_counts),
+	TEST(garbage_silence_and_closing_are_failures_each_with_its_reason),
+	TEST(a_head_that_never_ends_is_a_failure),
+	TEST(a_refused_check_takes_it_out_at_once_and_it_comes_back),
+	TEST(a_tcp_check_only_connects),
+	TEST(a_worker_that_was_refused_takes_a_server_out_within_one_iteration),
+	TEST(without_checks_traffic_decides_but_never_of_the_last_half),
+	TEST(health_survives_a_reload_and_the_check_under_way_too),
+	TEST(a_removed_server_is_not_asked_any_more_even_in_the_middle),
+	TEST(a_changed_check_is_made_anew_and_a_dropped_one_lets_it_go),
+	TEST(checks_stop_when_everything_is_freed),
+};
+
+int main(void)
+{
+	log_open("test_checks", LOG_ERROR, LOG_FORMAT_TEXT);
+	return tests_run("checks", cases, countof(cases));
+}

@@ -1,0 +1,138 @@
+/*
+ * Rules over several keys.
+ */
+#include "tests/unit/conf_text.h"
+
+#define NODES                                                           \
+	"nodes: {a: {id: 1, paths: {lan: 10.0.0.1, cable: 10.9.0.1}}, " \
+	"b: {id: 2, paths: {lan: 10.0.0.2, cable: 10.9.0.2}}}"
+#define GROUPS "groups: {web: {vrid: 1, interface: eth0, virtual_ips: 10.0.0.100/24}}"
+#define PAIR(nodes, groups, more) "failover: {secret_file: /k, " nodes ", " groups more "}\n"
+#define TIMES(times) PAIR(NODES, GROUPS, ", times: {" times "}")
+
+static void a_pair_has_two_nodes_that_differ(void)
+{
+	CHECK_CLEAN(PAIR(NODES, GROUPS, ""));
+	CHECK_PRINTS(PAIR("nodes: {a: {id: 1, paths: {lan: 10.0.0.1}}}", GROUPS, ""),
+		"'nodes' of 'failover' has 1 of 2 node\n");
+	CHECK_PRINTS(PAIR("nodes: {a: {id: 1, paths: {lan: 10.0.0.1}}, b: {id: 1, paths: {lan: "
+			  "10.0.0.2}}}",
+			     GROUPS, ""),
+		"error: id 1 belongs to node 'a' already (line 1)\n");
+	CHECK_PRINTS(PAIR("nodes: {a: {id: 1, paths: {lan: 10.0.0.1}}, b: {id: 2, paths: {lan: "
+			  "10.0.0.1}}}",
+			     GROUPS, ""),
+		"error: both nodes have the same address on path 'lan'\n");
+	CHECK_PRINTS(PAIR("nodes: {a: {id: 1, paths: {lan: 10.0.0.1}}, b: {id: 2, paths: {lan: "
+			  "\"fd00::1\"}}}",
+			     GROUPS, ""),
+		"error: path 'lan' is IPv4 on one node and IPv6 on the other\n");
+}
+
+static void both_nodes_have_the_same_paths(void)
+{
+	const char *text = "failover:\n"
+			   "  nodes:\n"
+			   "    a: {id: 1, paths: {lan: 10.0.0.1, cable: 10.9.0.1}}\n"
+			   "    b: {id: 2, paths: {lan: 10.0.0.2}}\n"
+			   "  secret_file: /k\n"
+			   "  " GROUPS "\n";
+
+	CHECK_PRINTED(text, "tandem.yaml:4:16: error: node 'b' has no path 'cable', which node 'a' "
+			    "has (line 3)\n"
+			    "    4 |     b: {id: 2, paths: {lan: 10.0.0.2}}\n"
+			    "      |                ^~~~~\n");
+}
+
+static void groups_have_their_own_numbers_and_addresses(void)
+{
+	CHECK_PRINTS(
+		PAIR(NODES,
+			"groups: {g1: {vrid: 7, interface: eth0, virtual_ips: 10.0.0.100/24},\n"
+			"         g2: {vrid: 7, interface: eth0, virtual_ips: 10.0.0.101/24}}",
+			""),
+		"error: vrid 7 belongs to group 'g1' already (line 1)\n");
+	CHECK_PRINTS(
+		PAIR(NODES,
+			"groups: {g1: {vrid: 7, interface: eth0, virtual_ips: 10.0.0.100/24},\n"
+			"         g2: {vrid: 8, interface: eth0, virtual_ips: 10.0.0.100/16}}",
+			""),
+		"tandem.yaml:2:54: error: address 10.0.0.100 is a virtual IP already (line 1)\n");
+	CHECK_PRINTS(
+		PAIR(NODES, "groups: {g1: {vrid: 7, interface: eth0, virtual_ips: 10.0.0.2/24}}",
+			""),
+		"error: address 10.0.0.2 is a node's own already (line 1)\n");
+	CHECK_PRINTS(PAIR(NODES, "groups: {g1: {vrid: 7, virtual_ips: 10.0.0.100/24}}", ""),
+		"error: group 'g1' of 'failover' needs 'interface'\n");
+	CHECK_PRINTS(PAIR(NODES,
+			     "groups: {g1: {vrid: 7, interface: eth0, virtual_ips: 10.0.0.100/24, "
+			     "paths: [lann]}}",
+			     ""),
+		"path 'lann' is not one of the nodes'\n");
+	CHECK_PRINTS(PAIR(NODES,
+			     "groups: {g1: {vrid: 7, interface: eth0, virtual_ips: 10.0.0.100/24, "
+			     "prefer: c}}",
+			     ""),
+		"node 'c' is not defined\n");
+	CHECK_PRINTS(PAIR(NODES,
+			     "groups: {g1: {vrid: 7, interface: e, virtual_ips: 10.0.0.100/24, "
+			     "failback: after 5s}}",
+			     ""),
+		"failback: after needs 'prefer'");
+	CHECK_CLEAN(PAIR(NODES,
+		"groups: {g1: {vrid: 7, interface: eth0, virtual_ips: 10.0.0.100/24, paths: all}}",
+		""));
+}
+
+static void times_that_are_not_safe_are_refused_with_the_rule(void)
+{
+	CHECK_CLEAN(TIMES("heartbeat: 25ms"));
+	CHECK_CLEAN(PAIR(NODES, GROUPS, ", profile: fast, times: {probe: 12ms}"));
+	CHECK_PRINTS(TIMES("heartbeat: 63ms"),
+		"heartbeat must be at most a quarter of lease (63 ms of 250 ms)\n");
+	CHECK_PRINTS(TIMES("lease: 290ms"),
+		"silence must be at least 15 ms longer than lease (300 ms and 290 ms)");
+	CHECK_PRINTS(TIMES("probe: 150ms"),
+		"claim_window must be longer than probe (150 ms and 150 ms)\n");
+	CHECK_PRINTS(PAIR(NODES, GROUPS, ", profile: relaxed, times: {silence: 300ms}"),
+		"silence must be at least 15 ms longer than lease (300 ms and 1000 ms)");
+}
+
+#define POOL "pools: {p: {servers: {s: \"10.0.0.1:80\"}}}\n"
+
+static void a_listener_leads_somewhere_once(void)
+{
+	CHECK_PRINTS("listeners: {h: {bind: \":80\"}}\n" POOL,
+		"listener 'h' needs 'pool' or 'routes'\n");
+	CHECK_PRINTS("listeners: {h: {bind: \":80\", pool: p, routes: [{pool: p}]}}\n" POOL,
+		"listener 'h' has both 'pool' and 'routes'\n");
+	CHECK_PRINTS("listeners:\n  h: {bind: \":80\", pool: p}\n  i: {bind: \"[::]:80\", pool: "
+		     "p}\n" POOL,
+		"tandem.yaml:3:13: error: [::]:80 is listened on already (line 2)\n");
+	CHECK_CLEAN("listeners:\n  h: {bind: \"127.0.0.1:80\", pool: p}\n"
+		    "  i: {bind: [\"127.0.0.1:81\", \"127.0.0.2:80\"], pool: p}\n" POOL);
+}
+
+#define HEALTH(health) "pools: {p: {servers: {s: \"10.0.0.1:80\"}, health: {" health "}}}\n"
+
+static void a_check_is_http_or_tcp(void)
+{
+	CHECK_CLEAN(HEALTH("http: /"));
+	CHECK_CLEAN(HEALTH("tcp: true, every: 1s"));
+	CHECK_PRINTS(
+		HEALTH("every: 1s"), "'health' of pool 'p' needs 'http: PATH' or 'tcp: true'\n");
+	CHECK_PRINTS(
+		HEALTH("tcp: false"), "'health' of pool 'p' needs 'http: PATH' or 'tcp: true'\n");
+	CHECK_PRINTS(HEALTH("http: /, tcp: true"), "a check is 'http' or 'tcp', not both\n");
+	CHECK_PRINTS(HEALTH("tcp: true, expect: 200"), "'expect' is for http checks only\n");
+}
+
+static const struct test_case cases[] = {
+	TEST(a_pair_has_two_nodes_that_differ),
+	TEST(both_nodes_have_the_same_paths),
+	TEST(groups_have_their_own_numbers_and_addresses),
+	TEST(times_that_are_not_safe_are_refused_with_the_rule),
+	TEST(a_listener_leads_somewhere_once),
+	TEST(a_check_is_http_or_tcp),
+};
+TESTS_MAIN("conf_rules", cases)

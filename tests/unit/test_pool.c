@@ -1,0 +1,322 @@
+/*
+ * Views: which servers of a pool may be picked; reports of workers; the status of a pool.
+ */
+#include "proxy/pool/pool.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "shared/assert.h"
+#include "shared/units.h"
+#include "tests/unit/check.h"
+
+static struct server_table *table;
+static struct conf_report *report;
+static struct settings *settings;
+static unsigned woken;
+
+static void on_wake(void *ctx)
+{
+	(void)ctx;
+	woken++;
+}
+
+static const struct pool *pool_of(const char *text)
+{
+	struct conf *conf;
+
+	table = server_table_new();
+	report = conf_report_new();
+	CHECK_TRUE(table && report);
+	server_table_on_wake(table, on_wake, NULL);
+	woken = 0;
+	conf = conf_load_text("tandem.yaml", span_of(text), report);
+	CHECK_TRUE(conf != NULL);
+	settings = settings_build(conf, report, table, 1, NULL);
+	CHECK_TRUE(settings != NULL);
+	return &settings->pools[0];
+}
+
+static void done(void)
+{
+	settings_unref(settings);
+	server_table_free(table);
+	conf_report_free(report);
+}
+
+/* What the main thread does after a step of the health machine. */
+static void take_out(const struct pool *p, unsigned member, bool refused)
+{
+	atomic_store(&p->members[member].server->usable, false);
+	atomic_store(&p->members[member].server->refused, refused);
+}
+
+static const char two_and_backup[] = "pools:\n"
+				     "  web:\n"
+				     "    servers:\n"
+				     "      w1: \"10.0.0.1:80\"\n"
+				     "      w2: {address: \"10.0.0.2:80\", weight: 3}\n"
+				     "      b1: {address: \"10.0.0.3:80\", backup: true}\n";
+
+/* The names in the view, in order: "w1 w2". */
+static struct span names(const struct pool_view *v)
+{
+	static char out[200];
+	size_t at = 0;
+
+	for (unsigned i = 0; i < v->count; i++)
+		at += (size_t)snprintf(out + at, sizeof(out) - at, "%s%s", i ? " " : "",
+			v->usable[i].server->name);
+	return span_make(out, at);
+}
+
+#define EXPECT_VIEW(p, expected_names, expected_open)       \
+	do {                                                \
+		struct pool_view *v_ = pool_view_new(p);    \
+		CHECK_TRUE(v_ != NULL);                     \
+		CHECK_TEXT(names(v_), expected_names);      \
+		CHECK_INT(v_->failing_open, expected_open); \
+		pool_view_unref(v_);                        \
+	} while (0)
+
+static void backups_are_used_only_when_no_other_can_be(void)
+{
+	const struct pool *p = pool_of(two_and_backup);
+
+	EXPECT_VIEW(p, "w1 w2", false);
+	take_out(p, 0, true);
+	EXPECT_VIEW(p, "w2", false);
+	take_out(p, 1, false);
+	EXPECT_VIEW(p, "b1", false);
+	done();
+}
+
+static void with_nobody_well_those_are_tried_that_did_not_refuse(void)
+{
+	const struct pool *p = pool_of(two_and_backup);
+
+	take_out(p, 0, true);
+	take_out(p, 1, false);
+	take_out(p, 2, false);
+	EXPECT_VIEW(p, "w2", true);
+	take_out(p, 1, true);
+	EXPECT_VIEW(p, "b1", true);
+	take_out(p, 2, true);
+	EXPECT_VIEW(p, "", false);
+	done();
+}
+
+static void when_all_down_503_tries_nobody(void)
+{
+	const struct pool *p =
+		pool_of("pools: {web: {when_all_down: 503, servers: {w1: \"10.0.0.1:80\"}}}\n");
+	struct pool_view *v;
+	struct rng rng;
+
+	rng_seed(&rng, 1);
+	take_out(p, 0, false);
+	EXPECT_VIEW(p, "", false);
+	v = pool_view_new(p);
+	CHECK_TRUE(v != NULL);
+	CHECK(pool_pick(v, NULL, 0, &rng) == NULL);
+	pool_view_unref(v);
+	done();
+}
+
+static void picks_follow_the_balance_and_pass_over_tried_servers(void)
+{
+	const struct pool *p = pool_of(
+		"pools:\n"
+		"  web:\n"
+		"    balance: round_robin\n"
+		"    servers: {w1: \"10.0.0.1:80\", w2: {address: \"10.0.0.2:80\", weight: 3}}\n");
+	struct pool_view *v = pool_view_new(p);
+	struct server *tried[2] = {p->members[1].server, p->members[0].server};
+	unsigned heavy = 0;
+	struct rng rng;
+
+	rng_seed(&rng, 1);
+	CHECK_TRUE(v != NULL);
+	for (unsigned i = 0; i < 400; i++)
+		heavy += pool_pick(v, NULL, 0, &rng) == tried[0];
+	CHECK_INT(heavy, 300);
+	CHECK(pool_pick(v, tried, 1, &rng) == tried[1]);
+	CHECK(pool_pick(v, tried, 2, &rng) == NULL);
+	pool_view_unref(v);
+	done();
+}
+
+/* --- reports ------------------------------------------------------------------------------------
+ */
+
+static unsigned take_report(struct server **ret_server)
+{
+	unsigned bits = 0;
+
+	*ret_server = server_table_take_report(table, &bits);
+	server_unref(*ret_server);
+	return bits;
+}
+
+static void a_refused_attempt_wakes_the_main_thread_at_once(void)
+{
+	const struct pool *p = pool_of(two_and_backup);
+	struct server *s = p->members[0].server, *reported;
+
+	server_report(s, SERVER_OK);
+	CHECK_INT(woken, 0);
+	server_report(s, SERVER_REFUSED);
+	server_report(s, SERVER_REFUSED);
+	CHECK_INT(woken, 1); /* once is enough until it was heard */
+	CHECK_INT(take_report(&reported), REPORT_REFUSED);
+	CHECK(reported == s);
+	CHECK_INT(take_report(&reported), 0);
+	CHECK(reported == NULL);
+	take_out(p, 0, true);
+	server_report(s, SERVER_REFUSED); /* no news */
+	CHECK_INT(woken, 1);
+	CHECK_INT(atomic_load(&s->requests_total), 4);
+	CHECK_INT(atomic_load(&s->failures_total), 3);
+	done();
+}
+
+static void five_broken_attempts_in_a_row_are_news_and_a_good_one_between_forgives(void)
+{
+	const struct pool *p = pool_of(two_and_backup);
+	struct server *s = p->members[1].server, *reported;
+
+	for (unsigned i = 0; i < 4; i++)
+		server_report(s, SERVER_BROKE);
+	server_report(s, SERVER_OK);
+	for (unsigned i = 0; i < 4; i++)
+		server_report(s, i % 2 ? SERVER_BROKE : SERVER_UNREACHABLE);
+	CHECK_INT(woken, 0);
+	server_report(s, SERVER_BROKE);
+	CHECK_INT(woken, 1);
+	CHECK_INT(take_report(&reported), REPORT_BROKE);
+	CHECK(reported == s);
+	done();
+}
+
+static void a_reported_server_outlives_its_snapshot_until_it_was_heard(void)
+{
+	const struct pool *p = pool_of(two_and_backup);
+	struct server *s = p->members[0].server, *reported;
+	unsigned bits;
+
+	server_report(s, SERVER_REFUSED);
+	settings_unref(settings);
+	settings = NULL;
+	reported = server_table_take_report(table, &bits);
+	CHECK(reported == s);
+	CHECK_TEXT(span_of(reported->name), "w1");
+	server_unref(reported);
+	done();
+}
+
+static void *report_many(void *arg)
+{
+	const struct pool *p = arg;
+
+	for (unsigned i = 0; i < 20000; i++)
+		server_report(p->members[i % 3].server, i % 7 ? SERVER_REFUSED : SERVER_OK);
+	return NULL;
+}
+
+static void reports_of_many_threads_are_all_counted_and_heard(void)
+{
+	const struct pool *p = pool_of(two_and_backup);
+	uint64_t total = 0, heard = 0;
+	struct server *s;
+	pthread_t threads[3];
+	unsigned bits;
+
+	server_table_on_wake(table, NULL, NULL);
+	for (unsigned i = 0; i < 3; i++)
+		CHECK_TRUE(
+			pthread_create(&threads[i], NULL, report_many, (void *)(uintptr_t)p) == 0);
+	for (unsigned i = 0; i < 1000; i++)
+		while ((s = server_table_take_report(table, &bits))) {
+			heard += bits == REPORT_REFUSED;
+			server_unref(s);
+		}
+	for (unsigned i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	while ((s = server_table_take_report(table, &bits))) {
+		heard += bits == REPORT_REFUSED;
+		server_unref(s);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		total += atomic_load(&p->members[i].server->requests_total);
+	CHECK_INT(total, 60000);
+	CHECK(heard >= 3);
+	CHECK_INT(p->members[0].server->refs, 1);
+	done();
+}
+
+/* --- status -------------------------------------------------------------------------------------
+ */
+
+static void the_status_shows_each_server_with_its_reason(void)
+{
+	const struct pool *p = pool_of(two_and_backup);
+	const char *balance, *address, *configured, *admin, *health, *reason, *since;
+	int up, total, weight, effective_weight, queued, backup;
+	json_int_t in_flight, requests_total, failures_total;
+	struct server *s = p->members[1].server;
+	struct health_conf conf = {.may_eject = true, .rise = 1, .fall = 1};
+	struct health_event ev = {.kind = HEALTH_TRAFFIC_REFUSED,
+		.now_ns = monotonic_ns(),
+		.realtime_ns = UINT64_C(1795309323004000000)};
+	json_t *status;
+
+	health_step(&s->health, &conf, &ev);
+	take_out(p, 1, true);
+	atomic_store(&s->in_flight, 4);
+	server_report(s, SERVER_OK);
+	server_report(s, SERVER_BROKE);
+	status = pool_status(p);
+	CHECK_TRUE(status != NULL);
+	CHECK_TRUE(json_unpack(status,
+			   "{s:s, s:i, s:i, s:{s:{s:s, s:i, s:i, s:b, s:s, s:s, s:s, s:s, s:s, "
+			   "s:I, s:i, s:I, s:I}}}",
+			   "balance", &balance, "up", &up, "total", &total, "servers", "w2",
+			   "address", &address, "weight", &weight, "effective_weight",
+			   &effective_weight, "backup", &backup, "configured", &configured, "admin",
+			   &admin, "health", &health, "reason", &reason, "since", &since,
+			   "in_flight", &in_flight, "queued", &queued, "requests_total",
+			   &requests_total, "failures_total", &failures_total) == 0);
+	CHECK_TEXT(span_of(balance), "least_requests");
+	CHECK_INT(up, 2);
+	CHECK_INT(total, 3);
+	CHECK_TEXT(span_of(address), "10.0.0.2:80");
+	CHECK_INT(weight, 3);
+	CHECK_INT(effective_weight, 3);
+	CHECK_INT(backup, 0);
+	CHECK_TEXT(span_of(configured), "enabled");
+	CHECK_TEXT(span_of(admin), "ready");
+	CHECK_TEXT(span_of(health), "ejected 10s");
+	CHECK_TEXT(span_of(reason), "connection refused; put aside for 10 s");
+	CHECK_TEXT(span_of(since), "2026-11-22T01:02:03.004Z");
+	CHECK_INT(in_flight, 4);
+	CHECK_INT(queued, 0);
+	CHECK_INT(requests_total, 2);
+	CHECK_INT(failures_total, 1);
+	json_decref(status);
+	atomic_store(&s->in_flight, 0);
+	done();
+}
+
+static const struct test_case cases[] = {
+	TEST(backups_are_used_only_when_no_other_can_be),
+	TEST(with_nobody_well_those_are_tried_that_did_not_refuse),
+	TEST(when_all_down_503_tries_nobody),
+	TEST(picks_follow_the_balance_and_pass_over_tried_servers),
+	TEST(a_refused_attempt_wakes_the_main_thread_at_once),
+	TEST(five_broken_attempts_in_a_row_are_news_and_a_good_one_between_forgives),
+	TEST(a_reported_server_outlives_its_snapshot_until_it_was_heard),
+	TEST(reports_of_many_threads_are_all_counted_and_heard),
+	TEST(the_status_shows_each_server_with_its_reason),
+};
+
+TESTS_MAIN("pool", cases)

@@ -1,0 +1,262 @@
+/* The proxy's health: beats, their absence, the exit of its process, and who may speak for it. */
+#include "failover/proxy_link.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "shared/log.h"
+#include "shared/units.h"
+#include "tests/unit/check.h"
+
+static struct ev_loop *loop;
+static struct proxy_link proxy;
+static unsigned changes;
+static uint64_t changed_ns;
+static pid_t child;
+
+static void on_state(void *ctx, enum proxy_state from, enum proxy_state to)
+{
+	(void)ctx;
+	CHECK(from != to && to == proxy.state);
+	changes++;
+	changed_ns = monotonic_ns();
+}
+
+/* A process that only waits to be killed stands for the proxy's. */
+static void begin(void)
+{
+	struct proxy_link_handlers h = {.on_state = on_state};
+
+	child = fork();
+	if (child == 0) {
+		(void)pause();
+		_exit(0);
+	}
+	CHECK_TRUE(child > 0);
+	changes = 0;
+	proxy_link_init(&proxy, loop, &h);
+}
+
+static void end(void)
+{
+	proxy_link_fini(&proxy);
+	(void)kill(child, SIGKILL);
+	(void)waitpid(child, NULL, 0);
+}
+
+static struct rpc_caller caller(uint64_t id)
+{
+	return (struct rpc_caller){.id = id, .pid = child, .uid = geteuid()};
+}
+
+static void hello(uint64_t id)
+{
+	struct rpc_caller who = caller(id);
+	json_t *params = json_pack("{s:i, s:s}", "pid", (int)child, "version", "1.2.3");
+	struct err err;
+
+	CHECK_INT(proxy_link_hello(&proxy, &who, params, &err), 0);
+	json_decref(params);
+}
+
+static int beat(uint64_t id, int seq)
+{
+	struct rpc_caller who = caller(id);
+	json_t *params = json_pack("{s:i, s:i}", "connections", 12, "seq", seq);
+	struct err err;
+	int rc = proxy_link_beat(&proxy, &who, params, monotonic_ns(), &err);
+
+	json_decref(params);
+	return rc;
+}
+
+static void on_over(EV_P_ ev_timer *w, int revents)
+{
+	(void)w, (void)revents;
+	ev_break(EV_A_ EVBREAK_ALL);
+}
+
+/* Runs the loop for so long. */
+static void wait_ms(double ms)
+{
+	ev_timer over;
+
+	ev_now_update(loop);
+	ev_timer_init(&over, on_over, ms / 1e3, 0);
+	ev_timer_start(loop, &over);
+	ev_run(loop, 0);
+	ev_timer_stop(loop, &over);
+}
+
+/* However busy the machine is. */
+static void await_state(enum proxy_state wanted)
+{
+	for (int i = 0; i < 500 && proxy.state != wanted; i++)
+		wait_ms(10);
+	CHECK_INT(proxy.state, wanted);
+}
+
+static void a_proxy_that_beats_is_ok(void)
+{
+	json_t *status;
+
+	begin();
+	CHECK_INT(proxy.state, PROXY_ABSENT);
+	hello(1);
+	CHECK_INT(proxy.state, PROXY_STARTING);
+	CHECK_INT(beat(1, 1), 0);
+	CHECK_INT(proxy.state, PROXY_OK);
+	for (int i = 2; i < 12; i++) {
+		wait_ms(30); /* a busy machine makes it longer */
+		CHECK_INT(beat(1, i), 0);
+	}
+	CHECK_INT(proxy.state, PROXY_OK);
+	CHECK_INT(changes, 2);
+	CHECK_INT(beat(1, 14), 0);
+	CHECK_INT(proxy.beats_lost, 2);
+	status = proxy_link_status(&proxy, monotonic_ns());
+	CHECK_TEXT(span_of(json_string_value(json_object_get(status, "state"))), "ok");
+	CHECK_TEXT(span_of(json_string_value(json_object_get(status, "version"))), "1.2.3");
+	CHECK_INT(json_integer_value(json_object_get(status, "pid")), child);
+	CHECK_INT(json_integer_value(json_object_get(status, "connections")), 12);
+	json_decref(status);
+	end();
+}
+
+static void five_missed_beats_are_a_hang_and_one_ends_it(void)
+{
+	uint64_t start_ns;
+
+	begin();
+	hello(1);
+	start_ns = monotonic_ns();
+	CHECK_INT(beat(1, 1), 0);
+	await_state(PROXY_HUNG);
+	CHECK(changed_ns - start_ns >= 250 * NS_PER_MS);
+	CHECK_INT(beat(1, 2), 0);
+	CHECK_INT(proxy.state, PROXY_OK);
+	end();
+}
+
+static void a_proxy_that_never_beats_hangs_too(void)
+{
+	begin();
+	hello(1);
+	await_state(PROXY_HUNG);
+	end();
+}
+
+/* By the exit and not by silence: that would be a hang. */
+static void its_exit_is_seen(void)
+{
+	begin();
+	hello(1);
+	CHECK_INT(beat(1, 1), 0);
+	CHECK_INT(kill(child, SIGKILL), 0);
+	CHECK_INT(waitpid(child, NULL, 0), child);
+	await_state(PROXY_DEAD);
+	CHECK_INT(beat(1, 2), -1);
+	end();
+}
+
+static void a_closed_connection_is_death_or_absence(void)
+{
+	begin();
+	hello(1);
+	CHECK_INT(beat(1, 1), 0);
+	proxy_link_closed(&proxy, 7);
+	CHECK(proxy.caller == 1);
+	proxy_link_closed(&proxy, 1);
+	CHECK_INT(proxy.state, PROXY_OK);
+	await_state(PROXY_ABSENT);
+
+	hello(2);
+	CHECK_INT(beat(2, 1), 0);
+	CHECK_INT(kill(child, SIGKILL), 0);
+	CHECK_INT(waitpid(child, NULL, 0), child);
+	proxy_link_closed(&proxy, 2);
+	CHECK_INT(proxy.state, PROXY_DEAD);
+	end();
+}
+
+static void the_last_hello_counts(void)
+{
+	begin();
+	hello(1);
+	CHECK_INT(beat(1, 1), 0);
+	hello(2);
+	CHECK_INT(beat(1, 2), -1);
+	CHECK_INT(beat(2, 1), 0);
+	proxy_link_closed(&proxy, 1);
+	wait_ms(60);
+	CHECK_INT(proxy.state, PROXY_OK);
+	end();
+}
+
+static void a_stranger_may_not_speak_for_the_proxy(void)
+{
+	struct rpc_caller who;
+	struct err err;
+
+	begin();
+	who = caller(1);
+	who.uid = geteuid() + 1;
+	CHECK_INT(proxy_link_hello(&proxy, &who, NULL, &err), -1);
+	CHECK_INT(proxy_link_stopping(&proxy, &who, &err), -1);
+	CHECK_INT(beat(1, 1), -1);
+	CHECK_INT(proxy.state, PROXY_ABSENT);
+	who.uid = 0;
+	CHECK_INT(proxy_link_hello(&proxy, &who, NULL, &err), 0);
+	end();
+}
+
+static void odd_beats_are_refused(void)
+{
+	struct rpc_caller who;
+	json_t *params = json_pack("{s:i, s:i}", "connections", -1, "seq", 1);
+	struct err err;
+
+	begin();
+	who = caller(1);
+	hello(1);
+	CHECK_INT(proxy_link_beat(&proxy, &who, params, monotonic_ns(), &err), -1);
+	CHECK_INT(proxy.state, PROXY_STARTING);
+	json_decref(params);
+	end();
+}
+
+static void a_stopping_proxy_stays_so_though_it_beats(void)
+{
+	struct rpc_caller who;
+	struct err err;
+
+	begin();
+	who = caller(1);
+	hello(1);
+	CHECK_INT(beat(1, 1), 0);
+	CHECK_INT(proxy_link_stopping(&proxy, &who, &err), 0);
+	CHECK_INT(proxy.state, PROXY_STOPPING);
+	CHECK_INT(beat(1, 2), 0);
+	CHECK_INT(proxy.state, PROXY_STOPPING);
+	end();
+}
+
+static const struct test_case cases[] = {
+	TEST(a_proxy_that_beats_is_ok),
+	TEST(five_missed_beats_are_a_hang_and_one_ends_it),
+	TEST(a_proxy_that_never_beats_hangs_too),
+	TEST(its_exit_is_seen),
+	TEST(a_closed_connection_is_death_or_absence),
+	TEST(the_last_hello_counts),
+	TEST(a_stranger_may_not_speak_for_the_proxy),
+	TEST(odd_beats_are_refused),
+	TEST(a_stopping_proxy_stays_so_though_it_beats),
+};
+
+int main(void)
+{
+	loop = ev_loop_new(EVFLAG_NOENV);
+	log_open("test_proxy_link", LOG_ERROR, LOG_FORMAT_TEXT);
+	return loop ? tests_run("proxy_link", cases, sizeof(cases) / sizeof(*cases)) : 99;
+}
