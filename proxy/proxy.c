@@ -164,7 +164,7 @@ static void on_event(void *ctx, const char *event, json_t *fields)
 /* --- reload
  * ------------------------------------------------------------------------------------------ */
 
-static json_t *report_lines(const struct conf_report *r, const struct conf *conf)
+json_t *proxy_report_lines(const struct conf_report *r, const struct conf *conf, const char *kind)
 {
 	json_t *lines = json_array();
 	size_t total = conf_report_errors(r) + conf_report_warnings(r);
@@ -172,9 +172,7 @@ static json_t *report_lines(const struct conf_report *r, const struct conf *conf
 	for (size_t i = 0; i < total; i++) {
 		char *line = conf_report_line(r, conf, i);
 
-		if (!line)
-			break;
-		if (strstr(line, "error: "))
+		if (line && strstr(line, kind))
 			json_array_append_new(lines, json_string(line));
 		free(line);
 	}
@@ -241,7 +239,7 @@ static struct settings *load_again(struct proxy *p, struct err *err)
 		conf_report_print(report, conf, stderr);
 	}
 	if (!s) {
-		errors = conf ? report_lines(report, conf) : json_array();
+		errors = conf ? proxy_report_lines(report, conf, ": error: ") : json_array();
 		if (json_array_size(errors) > 0)
 			describe_errors(errors, err);
 		else

@@ -55,5 +55,8 @@ void proxy_fini(struct proxy *p);
  */
 int proxy_reload(struct proxy *p, json_t **ret_changes, struct err *err);
 
+/* The lines of a report that contain `kind` (": error: " or ": warning: "), as an array; owned. */
+json_t *proxy_report_lines(const struct conf_report *r, const struct conf *conf, const char *kind);
+
 /* The methods of proxy.sock (status.c). */
 extern const struct rpc_method proxy_methods[];

@@ -84,21 +84,6 @@ static int method_reload(void *ctx, const struct rpc_caller *who, const json_t *
 	return 0;
 }
 
-static json_t *lines_of(const struct conf_report *r, const struct conf *conf, const char *kind)
-{
-	json_t *all = json_array();
-	size_t total = conf_report_errors(r) + conf_report_warnings(r);
-
-	for (size_t i = 0; i < total; i++) {
-		char *line = conf_report_line(r, conf, i);
-
-		if (line && strstr(line, kind))
-			json_array_append_new(all, json_string(line));
-		free(line);
-	}
-	return all;
-}
-
 static json_t *check_file(const char *file, struct err *err)
 {
 	struct conf_report *report = conf_report_new();
@@ -114,8 +99,8 @@ static json_t *check_file(const char *file, struct err *err)
 		conf_report_print(report, conf, f);
 		fclose(f);
 		result = json_pack("{s:b,s:o,s:o,s:s}", "ok", s != NULL, "errors",
-			lines_of(report, conf, ": error: "), "warnings",
-			lines_of(report, conf, ": warning: "), "text", text);
+			proxy_report_lines(report, conf, ": error: "), "warnings",
+			proxy_report_lines(report, conf, ": warning: "), "text", text);
 	}
 	if (!result)
 		err_set(err, "out of memory");
