@@ -258,20 +258,6 @@ int worker_post_ping(struct worker *w, uint64_t number)
 	return post(w, p);
 }
 
-static void run_reopen(struct worker *w, struct post *p)
-{
-	(void)p;
-	if (w->access)
-		access_log_reopen(w->access);
-}
-
-int worker_post_reopen(struct worker *w)
-{
-	struct post *p = post_new(run_reopen);
-
-	return p ? post(w, p) : -1;
-}
-
 /* --- time
  * ----------------------------------------------------------------------------------------- */
 

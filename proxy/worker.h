@@ -101,8 +101,6 @@ int worker_post_view(
 int worker_post_stop(struct worker *w, uint64_t limit_ns);
 /* The loop stores `number` in w->echo: proof that it turns. */
 int worker_post_ping(struct worker *w, uint64_t number);
-/* Opens the access log's file again (after a rotation). */
-int worker_post_reopen(struct worker *w);
 
 /* --- for the worker's own thread ---------------------------------------------------------------
  */
