@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "ctl/ctl.h"
 #include "shared/assert.h"
@@ -70,9 +71,9 @@ int verb_check(struct ctl *c)
 		return REFUSED;
 	}
 	rc = ask(c, PROXY, "check", json_pack("{s:s}", "file", file), CHECK_MS, &result, &err);
-	if (rc == RPC_UNREACHABLE) {
-		complain("tandem-proxy is not reachable: checked here, without what only it can "
-			 "tell");
+	if (rc == RPC_UNREACHABLE || (rc == RPC_REFUSED && geteuid() != 0)) {
+		complain("tandem-proxy %s: checked here, without what only it can tell",
+			rc == RPC_REFUSED ? "may not read files for you" : "is not reachable");
 		result = check_here(file);
 	} else if (rc != RPC_OK) {
 		free(file);

@@ -119,7 +119,7 @@ int proxy_link_hello(
 {
 	const char *version = json_string_value(json_object_get(params, "version"));
 
-	if (who->uid != 0 && who->uid != geteuid())
+	if (!rpc_caller_is_trusted(who))
 		return err_set(err,
 			"user %u may not speak for the proxy: it must run as user %u or root",
 			(unsigned)who->uid, (unsigned)geteuid());

@@ -5,7 +5,6 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "failover/agent.h"
 #include "shared/assert.h"
@@ -324,18 +323,15 @@ static int do_check(void *ctx, const struct rpc_caller *who, const json_t *param
 	struct conf_report *report = conf_report_new();
 	struct conf *conf = NULL;
 	struct settings *s;
-	struct stat st;
 	json_t *lines;
 	char *line;
 
-	(void)who;
-	/* A pipe without a writer would hold up the heartbeats. */
-	if (file && stat(file, &st) == 0 && !S_ISREG(st.st_mode)) {
-		conf_report_free(report);
-		return err_set(err, "%s is not a regular file", file);
-	}
 	if (!report)
 		return err_set(err, "out of memory");
+	if (file && rpc_may_check(who, file, err) < 0) {
+		conf_report_free(report);
+		return -1;
+	}
 	s = settings_load(file ? file : a->options->config, a->options->node, report, &conf);
 	lines = json_array();
 	for (size_t i = 0; conf && (line = conf_report_line(report, conf, i)) != NULL; i++) {

@@ -3,7 +3,6 @@
 #include "proxy/status.h"
 
 #include <string.h>
-#include <sys/stat.h>
 
 static json_t *config_status(const struct proxy *p)
 {
@@ -119,15 +118,12 @@ static int method_check(void *ctx, const struct rpc_caller *who, const json_t *p
 {
 	struct proxy *p = ctx;
 	const char *file = json_string_value(json_object_get(params, "file"));
-	struct stat st;
 
-	(void)who;
 	if (params && json_object_get(params, "file") && !file)
 		return err_set(err,
 			"'file' must be a path, such as {\"file\": \"/etc/tandem/tandem.yaml\"}");
-	/* A pipe without a writer would hold up the beats. */
-	if (file && stat(file, &st) == 0 && !S_ISREG(st.st_mode))
-		return err_set(err, "%s is not a regular file", file);
+	if (file && rpc_may_check(who, file, err) < 0)
+		return -1;
 	*ret_result = check_file(file ? file : p->options->config, err);
 	return *ret_result ? 0 : -1;
 }

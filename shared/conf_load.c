@@ -50,7 +50,9 @@ static int read_all(int fd, struct buf *b)
 static void report_file(struct loader *l, int index, const char *name, struct conf_pos from,
 	const char *verb, int error)
 {
-	const char *why = error == EFBIG ? "it is larger than 16 MiB" : strerror(error);
+	const char *why = error == EFBIG    ? "it is larger than 16 MiB"
+			  : error == ESPIPE ? "it is a pipe"
+					    : strerror(error);
 
 	l->unusable = true;
 	if (from.line)
@@ -64,14 +66,23 @@ static void report_file(struct loader *l, int index, const char *name, struct co
  */
 static int add_file(struct loader *l, const char *name, struct conf_pos from)
 {
-	int fd = open(name, O_RDONLY | O_CLOEXEC), rc = 1, error = errno, index;
+	/* A pipe may be the main file, as in --check -c <(generate); an include never waits for
+	 * one. */
+	int fd = open(name, O_RDONLY | O_CLOEXEC | (from.line ? O_NONBLOCK : 0)), rc = 1,
+	    error = errno, index;
 	const char *verb = fd < 0 ? "open" : "read";
 	struct stat st = {0};
 	struct buf b;
 
 	buf_init(&b, CONF_FILE_MAX_BYTES + 8192);
 	if (fd >= 0) {
-		rc = fstat(fd, &st) < 0 ? 1 : read_all(fd, &b);
+		rc = fstat(fd, &st) < 0 ? 1 : 0;
+		if (rc == 0 && from.line && S_ISFIFO(st.st_mode)) {
+			errno = ESPIPE;
+			rc = 1;
+		}
+		if (rc == 0)
+			rc = read_all(fd, &b);
 		error = errno;
 		close(fd);
 	}

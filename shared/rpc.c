@@ -1,6 +1,10 @@
 /*
  * The JSON-RPC server: one listening Unix socket and its connections, all on the owner's loop.
  *
+ * Connections with something to do take turns: a few calls each, and a bounded time for all of them
+ * in one round of the loop, so that one who floods us delays neither the others nor what else the
+ * loop does.
+ *
  * A connection that is done for is closed by conn_close(): its watchers stop and it moves to the
  * reap list, which a prepare watcher empties between two rounds of callbacks; nothing frees it
  * earlier.
@@ -9,6 +13,7 @@
 
 #include <errno.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "shared/assert.h"
@@ -27,7 +32,9 @@ enum {
 	RING_SIZE = 1024,
 	METHODS_MAX = 62,
 	ACCEPTS_A_ROUND = 16,
+	CALLS_A_TURN = 4, /* of one connection */
 };
+#define ROUND_NS (2 * NS_PER_MS) /* for the turns of one round of the loop */
 static const double accept_pause_s = 0.1;
 
 struct rpc_server {
@@ -36,8 +43,10 @@ struct rpc_server {
 	struct rpc_socket socket;
 	ev_io accept;
 	ev_timer accept_pause;
-	ev_prepare reap;
+	ev_prepare round, reap;
+	ev_idle unfinished; /* active while `ready` holds more: the loop must not sleep */
 	struct list conns, dead;
+	struct list ready; /* who has something to read, or lines that were read */
 	unsigned conn_count;
 	uint64_t next_id;
 	bool in_call;
@@ -48,6 +57,7 @@ struct rpc_server {
 struct rpc_conn {
 	struct rpc_server *server;
 	struct list link;
+	struct list ready; /* in server.ready */
 	int fd;
 	ev_io readable, writable;
 	struct rpc_caller who;
@@ -69,6 +79,7 @@ static void conn_close(struct rpc_conn *c)
 	c->closing = true;
 	ev_io_stop(s->loop, &c->readable);
 	ev_io_stop(s->loop, &c->writable);
+	list_remove(&c->ready);
 	list_remove(&c->link);
 	list_append(&s->dead, &c->link);
 	ev_prepare_start(s->loop, &s->reap);
@@ -328,26 +339,29 @@ static void conn_line_too_long(struct rpc_conn *c)
 	c->skipping = true;
 }
 
-/* Works off the whole lines that have come. */
-static void conn_lines(struct rpc_conn *c)
+/* Works off whole lines that have come, at most those of one turn. True: there may be more. */
+static bool conn_lines(struct rpc_conn *c)
 {
 	struct span line;
 
-	while (!c->closing && rpc_line_next(&c->in, &c->scanned, &line)) {
+	for (unsigned calls = 0; rpc_line_next(&c->in, &c->scanned, &line); calls++) {
+		if (calls == CALLS_A_TURN)
+			return true;
 		if (!c->skipping)
 			conn_line(c, line);
 		c->skipping = false;
 		buf_consume(&c->in, line.len + 1);
 		c->scanned = 0;
+		if (c->closing)
+			return false;
 	}
-	if (c->closing)
-		return;
 	if (c->skipping) {
 		buf_consume(&c->in, c->in.len);
 		c->scanned = 0;
 	} else if (c->in.len == IN_MAX) {
 		conn_line_too_long(c);
 	}
+	return false;
 }
 
 /* The peer's last line may lack its newline. */
@@ -360,28 +374,63 @@ static void conn_ended(struct rpc_conn *c)
 	conn_flush(c);
 }
 
-static void on_readable(struct ev_loop *loop, ev_io *w, int revents)
+/* All whole lines in hand are done with. */
+static bool conn_read(struct rpc_conn *c)
 {
-	struct rpc_conn *c = w->data;
 	size_t want = IN_MAX - c->in.len < READ_CHUNK ? IN_MAX - c->in.len : READ_CHUNK;
 	char *to = buf_reserve(&c->in, want);
 	ssize_t n;
 
-	(void)loop;
-	(void)revents;
 	if (!to) {
 		conn_close(c);
-		return;
+		return false;
 	}
 	n = read(c->fd, to, want);
 	if (n > 0) {
 		buf_grew(&c->in, (size_t)n);
-		conn_lines(c);
-	} else if (n == 0) {
-		conn_ended(c);
-	} else if (errno != EAGAIN && errno != EINTR) {
-		conn_close(c);
+		return conn_lines(c);
 	}
+	if (n == 0)
+		conn_ended(c);
+	else if (errno != EAGAIN && errno != EINTR)
+		conn_close(c);
+	return false;
+}
+
+static void on_readable(struct ev_loop *loop, ev_io *w, int revents)
+{
+	struct rpc_conn *c = w->data;
+
+	(void)loop;
+	(void)revents;
+	if (list_empty(&c->ready))
+		list_append(&c->server->ready, &c->ready);
+}
+
+static void on_round(struct ev_loop *loop, ev_prepare *w, int revents)
+{
+	struct rpc_server *s = w->data;
+	uint64_t end_ns = list_empty(&s->ready) ? 0 : monotonic_ns() + ROUND_NS;
+
+	(void)revents;
+	while (!list_empty(&s->ready) && monotonic_ns() < end_ns) {
+		struct rpc_conn *c = list_item(s->ready.next, struct rpc_conn, ready);
+
+		list_remove(&c->ready);
+		if ((conn_lines(c) || (!c->closing && conn_read(c))) && !c->closing)
+			list_append(&s->ready, &c->ready);
+	}
+	if (list_empty(&s->ready))
+		ev_idle_stop(loop, &s->unfinished);
+	else
+		ev_idle_start(loop, &s->unfinished);
+}
+
+static void on_unfinished(struct ev_loop *loop, ev_idle *w, int revents)
+{
+	(void)loop;
+	(void)w;
+	(void)revents; /* being active is all that it is for */
 }
 
 int rpc_notify(struct rpc_server *s, uint64_t caller_id, const char *method, json_t *params)
@@ -399,6 +448,25 @@ int rpc_notify(struct rpc_server *s, uint64_t caller_id, const char *method, jso
 	}
 	json_decref(params);
 	return -1;
+}
+
+bool rpc_caller_is_trusted(const struct rpc_caller *who)
+{
+	return who->uid == 0 || who->uid == geteuid();
+}
+
+int rpc_may_check(const struct rpc_caller *who, const char *file, struct err *err)
+{
+	struct stat st;
+
+	if (!rpc_caller_is_trusted(who))
+		return err_set(err,
+			"only root and user id %u may choose the file: check it with your own "
+			"rights, by --check",
+			(unsigned)geteuid());
+	if (stat(file, &st) == 0 && !S_ISREG(st.st_mode))
+		return err_set(err, "%s is not a regular file", file);
+	return 0;
 }
 
 /* --- accepting ------------------------------------------------------------------------------- */
@@ -432,6 +500,7 @@ static void conn_new(struct rpc_server *s, int fd)
 	c->who = (struct rpc_caller){.id = ++s->next_id, .pid = cred.pid, .uid = cred.uid};
 	buf_init(&c->in, IN_MAX);
 	buf_init(&c->out, OUT_MAX);
+	list_init(&c->ready);
 	list_append(&s->conns, &c->link);
 	s->conn_count++;
 	ev_io_init(&c->readable, on_readable, fd, EV_READ);
@@ -493,16 +562,20 @@ struct rpc_server *rpc_server_new(
 	s->o.path = path;
 	list_init(&s->conns);
 	list_init(&s->dead);
+	list_init(&s->ready);
+	ev_prepare_init(&s->round, on_round);
 	ev_prepare_init(&s->reap, on_reap);
+	ev_idle_init(&s->unfinished, on_unfinished);
 	ev_timer_init(&s->accept_pause, on_accept_pause, accept_pause_s, 0.0);
 	ev_io_init(&s->accept, on_accept, -1, EV_READ);
-	s->reap.data = s->accept_pause.data = s->accept.data = s;
+	s->round.data = s->reap.data = s->accept_pause.data = s->accept.data = s;
 	if (rpc_socket_listen(&s->socket, path, o->group, err) < 0) {
 		rpc_server_free(s);
 		return NULL;
 	}
 	ev_io_set(&s->accept, s->socket.fd, EV_READ);
 	ev_io_start(loop, &s->accept);
+	ev_prepare_start(loop, &s->round);
 	return s;
 }
 
@@ -515,7 +588,9 @@ void rpc_server_free(struct rpc_server *s)
 		conn_close(list_item(it, struct rpc_conn, link));
 	list_each_safe (it, &s->dead)
 		conn_free(list_item(it, struct rpc_conn, link));
+	ev_prepare_stop(s->loop, &s->round);
 	ev_prepare_stop(s->loop, &s->reap);
+	ev_idle_stop(s->loop, &s->unfinished);
 	ev_timer_stop(s->loop, &s->accept_pause);
 	ev_io_stop(s->loop, &s->accept);
 	rpc_socket_close(&s->socket, s->o.path);

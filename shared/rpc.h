@@ -27,6 +27,12 @@ struct rpc_caller {  /* who is asking; valid during the call */
 	uid_t uid;
 };
 
+/* Root, or who runs this daemon: may have it do what others of the socket's group may not. */
+bool rpc_caller_is_trusted(const struct rpc_caller *who);
+/* May this file be checked for the caller? A report quotes what it reads, with our rights, so that
+ * only those who have them choose the file; and a pipe without a writer would hold up the loop. */
+int rpc_may_check(const struct rpc_caller *who, const char *file, struct err *err);
+
 struct rpc_method {
 	const char *name;
 	/* Returns 0 and sets *ret_result (owned), or -1 with err (answered with code -32000).

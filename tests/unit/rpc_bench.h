@@ -21,6 +21,7 @@ struct bench {
 	struct ev_loop *loop;
 	struct rpc_server *server;
 	unsigned calls, closed;
+	unsigned calls_before_say;
 	struct rpc_caller last;
 	char said[64]; /* the text of the last `say` */
 };
@@ -49,6 +50,13 @@ static int bench_fail(void *ctx, const struct rpc_caller *who, const json_t *par
 	return err_set(err, "no group '%s'", "wob");
 }
 
+static int bench_nap(void *ctx, const struct rpc_caller *who, const json_t *params,
+	json_t **ret_result, struct err *err)
+{
+	(void)usleep(1000);
+	return bench_echo(ctx, who, params, ret_result, err);
+}
+
 /* A result of params.size bytes and a few. */
 static int bench_big(void *ctx, const struct rpc_caller *who, const json_t *params,
 	json_t **ret_result, struct err *err)
@@ -75,6 +83,7 @@ static int bench_say(void *ctx, const struct rpc_caller *who, const json_t *para
 
 	(void)err;
 	b->last = *who;
+	b->calls_before_say = b->calls;
 	snprintf(b->said, sizeof(b->said), "%s", text ? text : "");
 	*ret_result = json_null();
 	return 0;
@@ -91,6 +100,7 @@ static void bench_on_closed(void *ctx, uint64_t caller_id)
 static const struct rpc_method bench_methods[] = {
 	{"echo", bench_echo},
 	{"fail", bench_fail},
+	{"nap", bench_nap},
 	{"big", bench_big},
 	{"say", bench_say},
 	{NULL, NULL},

@@ -35,7 +35,7 @@ static void set_up(void)
 static void tear_down(void)
 {
 	static const char *const names[] = {
-		"main.yaml", "conf.d/a.yaml", "conf.d/b.yaml", "conf.d", ""};
+		"main.yaml", "pipe", "conf.d/a.yaml", "conf.d/b.yaml", "conf.d", ""};
 	char path[128];
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -90,6 +90,20 @@ static void a_directory_is_no_file(void)
 	snprintf(path, sizeof(path), "%s/main.yaml", dir);
 	CHECK_TRUE(mkdir(path, 0700) == 0);
 	CHECK_LOAD("main.yaml: error: cannot read: Is a directory\n");
+	tear_down();
+}
+
+static void an_include_that_is_a_pipe_is_not_waited_for(void)
+{
+	char path[128];
+
+	set_up();
+	snprintf(path, sizeof(path), "%s/pipe", dir);
+	CHECK_TRUE(mkfifo(path, 0600) == 0);
+	write_file("main.yaml", "include: pipe\n");
+	CHECK_LOAD("main.yaml:1:10: error: cannot read 'pipe': it is a pipe\n"
+		   "    1 | include: pipe\n"
+		   "      |          ^~~~\n");
 	tear_down();
 }
 
@@ -219,6 +233,7 @@ static void a_syntax_error_in_an_included_file_is_told_there(void)
 static const struct test_case cases[] = {
 	TEST(a_file_that_is_not_there_is_told),
 	TEST(a_directory_is_no_file),
+	TEST(an_include_that_is_a_pipe_is_not_waited_for),
 	TEST(a_huge_file_is_refused),
 	TEST(included_files_add_to_the_top_maps_in_order),
 	TEST(a_name_in_two_files_is_told_with_both_places),

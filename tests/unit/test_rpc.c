@@ -6,6 +6,8 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "shared/assert.h"
+#include "shared/buf.h"
 #include "tests/unit/rpc_bench.h"
 
 /* Sends a line and reads the answer; both without the newline. */
@@ -514,6 +516,76 @@ static void the_connection_too_many_is_told_so(void)
 	bench_shut(&b);
 }
 
+/* In one piece: the socket takes it whole. */
+static void flood(struct bench *b, int fd, const char *line, unsigned count)
+{
+	struct buf all;
+
+	buf_init(&all, 65536);
+	for (unsigned i = 0; i < count; i++)
+		CHECK_TRUE(buf_append(&all, span_of(line)) == 0);
+	raw_send(b, fd, buf_span(&all));
+	buf_fini(&all);
+}
+
+static void one_who_floods_does_not_keep_the_others_waiting(void)
+{
+	static const char say[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"say\"}\n";
+	struct bench b;
+	int fds[3];
+
+	bench_open(&b);
+	for (unsigned i = 0; i < countof(fds); i++)
+		fds[i] = raw_open(&b);
+	flood(&b, fds[1], "echo\n", 1000);
+	raw_send(&b, fds[0], span_of(say));
+	raw_send(&b, fds[2], span_of(say)); /* whatever the order in which the loop finds them */
+	for (unsigned i = 0; i < countof(fds); i += 2) {
+		json_t *answer = raw_json(&b, fds[i]);
+
+		CHECK_INT(json_integer_value(json_object_get(answer, "id")), 1);
+		json_decref(answer);
+	}
+	CHECK(b.calls_before_say <= 8);
+	CHECK(bench_until(&b, b.calls == 1000));
+	for (unsigned i = 0; i < countof(fds); i++)
+		close(fds[i]);
+	bench_shut(&b);
+}
+
+static void calls_that_take_long_leave_the_loop_its_turn(void)
+{
+	struct bench b;
+	unsigned before;
+	int fd;
+
+	bench_open(&b);
+	fd = raw_open(&b);
+	flood(&b, fd, "nap\n", 100);
+	CHECK(bench_until(&b, b.calls > 0));
+	before = b.calls;
+	ev_run(b.loop, EVRUN_NOWAIT);
+	CHECK(b.calls > before); /* the loop does not fall asleep over the rest */
+	CHECK(b.calls - before <= 8);
+	CHECK(bench_until(&b, b.calls == 100));
+	close(fd);
+	bench_shut(&b);
+}
+
+static void only_who_has_our_rights_chooses_a_file_to_check(void)
+{
+	struct rpc_caller who = {.uid = geteuid() + 1};
+	struct err err;
+
+	if (who.uid != 0)
+		CHECK(rpc_may_check(&who, "/etc/hostname", &err) < 0 &&
+			strstr(err.text, "your own rights"));
+	who.uid = geteuid();
+	CHECK(rpc_may_check(&who, "/etc/passwd", &err) == 0);
+	CHECK(rpc_may_check(&who, "/nonexistent", &err) == 0); /* for the report to tell */
+	CHECK(rpc_may_check(&who, "/dev/null", &err) < 0 && strstr(err.text, "regular"));
+}
+
 static const struct test_case cases[] = {
 	TEST(a_request_is_answered_with_its_id),
 	TEST(a_line_may_come_byte_by_byte),
@@ -534,5 +606,8 @@ static const struct test_case cases[] = {
 	TEST(a_file_that_is_no_socket_is_left_alone),
 	TEST(running_out_of_files_pauses_accepting),
 	TEST(the_connection_too_many_is_told_so),
+	TEST(one_who_floods_does_not_keep_the_others_waiting),
+	TEST(calls_that_take_long_leave_the_loop_its_turn),
+	TEST(only_who_has_our_rights_chooses_a_file_to_check),
 };
 TESTS_MAIN("rpc", cases)
