@@ -17,6 +17,7 @@ failover_libfailover_core_a_SOURCES = \
 # The shell.
 failover_libfailover_a_SOURCES = \
 	failover/agent.c failover/agent.h \
+	failover/clients.c failover/clients.h \
 	failover/epoch_store.c failover/epoch_store.h \
 	failover/group.c failover/group.h \
 	failover/net/announce.c failover/net/announce.h \

@@ -13,11 +13,13 @@ tests_unit_test_packet_LDADD = $(FAILOVER_CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_replay_SOURCES = tests/unit/test_replay.c
 tests_unit_test_replay_LDADD = $(FAILOVER_CORE_LIBS) $(UNIT_LIBS)
 
-# The agent's shell: frames, paths, epochs on disk, settings, the proxy's link.
-FAILOVER_SHELL_TESTS = tests/unit/test_frame tests/unit/test_paths tests/unit/test_epoch_store \
+# The agent's shell: clients, frames, paths, epochs on disk, settings, the proxy's link.
+FAILOVER_SHELL_TESTS = tests/unit/test_clients tests/unit/test_frame tests/unit/test_paths tests/unit/test_epoch_store \
 	tests/unit/test_failover_settings tests/unit/test_proxy_link
 check_PROGRAMS += $(FAILOVER_SHELL_TESTS)
 TESTS += $(FAILOVER_SHELL_TESTS)
+tests_unit_test_clients_SOURCES = tests/unit/test_clients.c
+tests_unit_test_clients_LDADD = failover/libfailover.a $(CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_frame_SOURCES = tests/unit/test_frame.c
 tests_unit_test_frame_LDADD = failover/libfailover.a $(CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_paths_SOURCES = tests/unit/test_paths.c
