@@ -11,6 +11,7 @@ proxy_libproxy_core_a_SOURCES = \
 	proxy/http/h1_parse.c \
 	proxy/http/h1_write.c \
 	proxy/http/http1.h \
+	proxy/http/keep_alive.c \
 	proxy/http/path.c \
 	proxy/http/scan.c proxy/http/scan.h \
 	proxy/http/stamp.c \

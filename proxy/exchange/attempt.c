@@ -28,8 +28,8 @@ void exchange_release_server(struct exchange *x, bool reusable)
 	struct server_conn *sc = x->upstream;
 
 	x->upstream = NULL;
-	if (sc && reusable)
-		upstream_release(sc, x->timeouts->server_idle_ns);
+	if (sc && reusable && x->server_idle_ns)
+		upstream_release(sc, x->server_idle_ns);
 	else if (sc)
 		upstream_discard(sc);
 	atomic_fetch_sub_explicit(&x->server->in_flight, 1, memory_order_relaxed);
@@ -145,6 +145,25 @@ void exchange_failed(
 		exchange_retry(x, s, false);
 	else
 		exchange_answer(x, status, why);
+}
+
+/* A server closes what was idle for as long as it says; a second less, and no request meets that.
+ */
+static uint64_t idle_time(const struct exchange *x)
+{
+	uint64_t own_ns = x->timeouts->server_idle_ns, said_s;
+
+	if (!http_keep_alive_timeout(&x->response, &said_s))
+		return own_ns;
+	if (said_s <= 1)
+		return 0;
+	return (said_s - 1) * NS_PER_S < own_ns ? (said_s - 1) * NS_PER_S : own_ns;
+}
+
+void exchange_server_answered(struct exchange *x)
+{
+	server_report(x->server, SERVER_OK);
+	x->server_idle_ns = idle_time(x);
 }
 
 struct server *exchange_find_better(struct exchange *x)

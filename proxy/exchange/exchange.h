@@ -84,6 +84,7 @@ struct exchange {
 	struct span path, query;
 
 	uint64_t started_ns, chosen_ns, connected_ns, first_byte_ns;
+	uint64_t server_idle_ns;      /* how long its connection may be kept; 0: not */
 	uint64_t bytes_in, bytes_out; /* content */
 	char request_id[36];
 	char client_ip[ADDR_TEXT_MAX]; /* whose request it is: for the log */
@@ -139,6 +140,9 @@ int exchange_pump_request(struct exchange *x);
 /* Tries again after a failure before the response started, or gives this answer. */
 void exchange_failed(
 	struct exchange *x, enum retry_failure what, uint16_t status, enum exchange_end end);
+/* A response's head is here: counts it for the server, and sees for how long its connection may be
+ * kept. */
+void exchange_server_answered(struct exchange *x);
 /* The response whose head is read is worth another try: returns the server for exchange_retry(),
  * which first lets go of this one. NULL: it is the answer. */
 struct server *exchange_find_better(struct exchange *x);

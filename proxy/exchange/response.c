@@ -154,7 +154,7 @@ static void begin(struct exchange *x)
 	struct http_head *h = &x->response;
 	struct server *better;
 
-	server_report(x->server, SERVER_OK);
+	exchange_server_answered(x);
 	better = exchange_find_better(x);
 	if (better) {
 		exchange_retry(x, better, pass_over(x));

@@ -128,6 +128,10 @@ enum parse_rc http1_parse_response(struct http_head *h, struct span in,
 /* Is every protocol that a 101's Upgrade names (one at least) among those that the request's asked
  * for? Case does not count. */
 bool http_upgrade_agrees(struct span asked, struct span named);
+/* For how many seconds the sender says (Keep-Alive: timeout=5) that it keeps the connection when it
+ * is idle; of several the least. False: it says nothing that can be read. */
+bool http_keep_alive_timeout(const struct http_head *h, uint64_t *ret_s);
+#define HTTP_KEEP_ALIVE_MAX_S 31536000 /* more is nonsense */
 const struct http_field *http_field_find(const struct http_head *h, enum http_field_id id);
 const char *http_reason(uint16_t status); /* "Bad Gateway"; "" when not known */
 enum http_field_id http_field_id(struct span name);

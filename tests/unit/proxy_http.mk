@@ -1,6 +1,6 @@
 # Unit tests of proxy/http/: they link the cores and nothing else.
 PROXY_HTTP_TESTS = tests/unit/test_h1_parse tests/unit/test_h1_body tests/unit/test_h1_write tests/unit/test_fields \
-	tests/unit/test_path tests/unit/test_scan tests/unit/test_stamp tests/unit/test_upgrade
+	tests/unit/test_path tests/unit/test_scan tests/unit/test_stamp tests/unit/test_upgrade tests/unit/test_keep_alive
 check_PROGRAMS += $(PROXY_HTTP_TESTS)
 TESTS += $(PROXY_HTTP_TESTS)
 PROXY_HTTP_LIBS = proxy/libproxy-core.a $(CORE_LIBS) $(UNIT_LIBS)
@@ -21,3 +21,5 @@ tests_unit_test_stamp_SOURCES = tests/unit/test_stamp.c
 tests_unit_test_stamp_LDADD = $(PROXY_HTTP_LIBS)
 tests_unit_test_upgrade_SOURCES = tests/unit/test_upgrade.c
 tests_unit_test_upgrade_LDADD = $(PROXY_HTTP_LIBS)
+tests_unit_test_keep_alive_SOURCES = tests/unit/test_keep_alive.c
+tests_unit_test_keep_alive_LDADD = $(PROXY_HTTP_LIBS)
