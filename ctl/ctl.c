@@ -167,6 +167,8 @@ static const struct verb {
 		verb_servers},
 	{"events", "events [--since N]", "what changes, as it changes; --since first replays",
 		TAKES_SINCE, verb_events},
+	{"errors", "errors", "the last malformed requests and responses, and where they are wrong",
+		0, verb_errors},
 	{"check", "check [FILE]", "validate a configuration file", TAKES_ARGUMENT, verb_check},
 	{"reload", "reload", "have both daemons read their configuration again", 0, verb_reload},
 	{"switchover", "switchover [GROUP]", "hand the virtual addresses to the other node",

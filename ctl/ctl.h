@@ -69,6 +69,7 @@ int verb_pools(struct ctl *c);
 int verb_servers(struct ctl *c);
 int verb_events(struct ctl *c);
 int verb_check(struct ctl *c);
+int verb_errors(struct ctl *c);
 int verb_reload(struct ctl *c);
 int verb_switchover(struct ctl *c);
 int verb_freeze(struct ctl *c);

@@ -3,6 +3,7 @@ noinst_LIBRARIES += ctl/libctl.a
 ctl_libctl_a_SOURCES = \
 	ctl/config.c \
 	ctl/ctl.c ctl/ctl.h \
+	ctl/errors.c \
 	ctl/events.c \
 	ctl/failover.c \
 	ctl/pools.c \

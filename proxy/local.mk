@@ -17,6 +17,7 @@ proxy_libproxy_core_a_SOURCES = \
 	proxy/http/stamp.c \
 	proxy/http/upgrade.c \
 	proxy/net/wheel.c proxy/net/wheel.h \
+	proxy/observe/excerpt.c proxy/observe/excerpt.h \
 	proxy/pool/balance/balance.h \
 	proxy/pool/balance/least_requests.c \
 	proxy/pool/balance/round_robin.c \
@@ -39,6 +40,7 @@ proxy_libproxy_a_SOURCES = \
 	proxy/net/conn.c proxy/net/conn.h \
 	proxy/net/iobuf.c proxy/net/iobuf.h \
 	proxy/observe/access_log.c proxy/observe/access_log.h \
+	proxy/observe/faults.c proxy/observe/faults.h \
 	proxy/pool/checks.c proxy/pool/checks.h \
 	proxy/pool/pool.c proxy/pool/pool.h \
 	proxy/pool/probe.c proxy/pool/probe.h \

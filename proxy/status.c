@@ -128,9 +128,25 @@ static int method_check(void *ctx, const struct rpc_caller *who, const json_t *p
 	return *ret_result ? 0 : -1;
 }
 
+static int method_errors(void *ctx, const struct rpc_caller *who, const json_t *params,
+	json_t **ret_result, struct err *err)
+{
+	struct proxy *p = ctx;
+	struct fault_log **logs = malloc(p->worker_count * sizeof(struct fault_log *));
+
+	(void)who;
+	(void)params;
+	for (unsigned i = 0; logs && i < p->worker_count; i++)
+		logs[i] = &p->workers[i]->faults;
+	*ret_result = logs ? fault_logs_json(logs, p->worker_count) : NULL;
+	free(logs);
+	return *ret_result ? 0 : err_set(err, "out of memory");
+}
+
 const struct rpc_method proxy_methods[] = {
 	{"status", method_status},
 	{"check", method_check},
+	{"errors", method_errors},
 	{"reload", method_reload},
 	{NULL, NULL},
 };

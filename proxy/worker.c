@@ -400,6 +400,7 @@ struct worker *worker_new(
 	w->on_finished = on_finished;
 	w->ctx = ctx;
 	pthread_mutex_init(&w->inbox_lock, NULL);
+	fault_log_init(&w->faults);
 	list_init(&w->inbox);
 	list_init(&w->acceptors);
 	list_init(&w->leaving);
@@ -438,6 +439,7 @@ void worker_free(struct worker *w)
 	exchange_free_all(w);
 	iobuf_pool_fini(&w->iobufs);
 	pthread_mutex_destroy(&w->inbox_lock);
+	fault_log_fini(&w->faults);
 	ev_loop_destroy(w->loop);
 	free(w->upstreams);
 	free(w);

@@ -12,6 +12,7 @@
 #include "proxy/net/conn.h"
 #include "proxy/net/acceptor.h"
 #include "proxy/observe/access_log.h"
+#include "proxy/observe/faults.h"
 #include "proxy/pool/pool.h"
 #include "shared/rng.h"
 
@@ -65,6 +66,7 @@ struct worker {
 	struct list free_exchanges;
 	unsigned free_exchange_count;
 	struct access_log *access; /* this worker's buffer; NULL: off */
+	struct fault_log faults;
 	bool stopping;
 
 	_Atomic uint64_t echo; /* the last ping that this loop answered */

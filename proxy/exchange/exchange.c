@@ -201,6 +201,7 @@ void exchange_client_timeout(struct exchange *x)
 
 void exchange_reject(struct exchange *x, const struct http_fault *fault)
 {
+	fault_note(x, FAULT_REQUEST, EXCERPT_HEAD, iobuf_span(x->client->conn.in), fault);
 	x->head_done = true;
 	exchange_answer(x, fault->status, END_CLIENT_BAD);
 }
@@ -284,7 +285,8 @@ static void begin(struct exchange *x)
 	if (h->method != HTTP_CONNECT &&
 		http_path(h->target, x->listener->path_mode, x->target_room, sizeof(x->target_room),
 			&x->path, &x->query, &fault) != PARSE_DONE) {
-		exchange_answer(x, fault.status, END_CLIENT_BAD);
+		fault.at += (uint32_t)(h->target.ptr - iobuf_span(c->conn.in).ptr);
+		exchange_reject(x, &fault);
 		return;
 	}
 	status = refusal(x, &why);

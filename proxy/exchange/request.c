@@ -56,8 +56,10 @@ static int stage_content(struct exchange *x, struct http_fault *fault)
 	size_t used;
 	enum parse_rc rc = http1_body_next(&x->request_body, rest, &used, &data, fault);
 
-	if (rc == PARSE_BAD)
+	if (rc == PARSE_BAD) {
+		fault_note(x, FAULT_REQUEST, EXCERPT_CONTENT, rest, fault);
 		return -1;
+	}
 	x->body_at += (uint32_t)used;
 	x->bytes_in += data.len;
 	if (x->listener->body_max_bytes && x->bytes_in > x->listener->body_max_bytes) {

@@ -33,8 +33,10 @@ static int stage_content(struct exchange *x)
 	size_t used;
 	enum parse_rc rc = http1_body_next(&x->response_body, iobuf_span(in), &used, &data, &fault);
 
-	if (rc == PARSE_BAD)
+	if (rc == PARSE_BAD) {
+		fault_note(x, FAULT_RESPONSE, EXCERPT_CONTENT, iobuf_span(in), &fault);
 		return -1;
+	}
 	in->start += (uint32_t)used;
 	x->bytes_out += data.len;
 	exchange_stage_content(&x->worker->stage, (enum http_framing)x->out_framing, data);
@@ -185,6 +187,13 @@ static int interim(struct exchange *x)
 	bool switches = x->response.status == 101;
 
 	if (switches && !tunnel_agreed(x)) {
+		const struct iobuf *in = x->upstream->conn.in;
+		const struct http_fault fault = {502, 9, "101 that nothing asked for"};
+
+		fault_note(x, FAULT_RESPONSE, EXCERPT_HEAD,
+			span_make(in->data + in->start - x->response.head_bytes,
+				x->response.head_bytes),
+			&fault);
 		server_malformed(x);
 		return -1;
 	}
@@ -213,6 +222,7 @@ static void read_head(struct exchange *x)
 		switch (http1_parse_response(&x->response, iobuf_span(in), &response_limits,
 			x->request.method, &fault)) {
 		case PARSE_BAD:
+			fault_note(x, FAULT_RESPONSE, EXCERPT_HEAD, iobuf_span(in), &fault);
 			server_malformed(x);
 			return;
 		case PARSE_MORE:

@@ -1,8 +1,10 @@
 # Tests of the proxy's net/, observe/ and the decisions of exchange/.
-PROXY_UNIT_TESTS = tests/unit/test_wheel tests/unit/test_retry
+PROXY_UNIT_TESTS = tests/unit/test_wheel tests/unit/test_retry tests/unit/test_excerpt
 check_PROGRAMS += $(PROXY_UNIT_TESTS)
 TESTS += $(PROXY_UNIT_TESTS)
 tests_unit_test_wheel_SOURCES = tests/unit/test_wheel.c
 tests_unit_test_wheel_LDADD = proxy/libproxy-core.a $(CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_retry_SOURCES = tests/unit/test_retry.c
 tests_unit_test_retry_LDADD = proxy/libproxy-core.a $(CORE_LIBS) $(UNIT_LIBS)
+tests_unit_test_excerpt_SOURCES = tests/unit/test_excerpt.c
+tests_unit_test_excerpt_LDADD = proxy/libproxy-core.a $(CORE_LIBS) $(UNIT_LIBS)

@@ -90,6 +90,20 @@ METHOD(proxy_status)
 	return 0;
 }
 
+METHOD(errors)
+{
+	UNUSED;
+	*ret_result = quoted(
+		"{'requests':{'total':40,'last':[{'time':'2026-11-22T01:02:03.004Z','listener':"
+		"'http','client':'10.0.0.9:5555','status':400,'reason':'control byte','part':"
+		"'head','at':26,'lines':[{'at':0,'text':'GET /?a=*** HTTP/1.1\\\\r\\\\n'},"
+		"{'at':22,'text':'A: \\\\x01','caret':3}]}]},'responses':{'total':1,'last':["
+		"{'time':'2026-11-22T01:02:03.004Z','server':'api/a1','address':'10.0.1.11:80',"
+		"'status':502,'reason':'bad \\u001b[31m','part':'content','at':7,'request':'GET /',"
+		"'lines':[{'at':0,'text':'***-','caret':3}]}]}}");
+	return 0;
+}
+
 METHOD(switchover)
 {
 	struct stage *s = ctx;
@@ -149,8 +163,8 @@ METHOD(check)
 static const struct rpc_method failover_methods[] = {{"status", failover_status},
 	{"switchover", switchover}, {"freeze", freeze}, {"resume", freeze},
 	{"reload", failover_reload}, {NULL, NULL}};
-static const struct rpc_method proxy_methods[] = {
-	{"status", proxy_status}, {"reload", proxy_reload}, {"check", check}, {NULL, NULL}};
+static const struct rpc_method proxy_methods[] = {{"status", proxy_status},
+	{"reload", proxy_reload}, {"check", check}, {"errors", errors}, {NULL, NULL}};
 
 static void on_wake(struct ev_loop *loop, ev_async *w, int revents)
 {
@@ -324,6 +338,32 @@ static void pools_and_servers_are_tables(void)
 	stage_open(&s, true, false);
 	CHECK_INT(RUN(&s, ARG("pools")), 3);
 	SHOWS(said, "is tandem-proxy running?");
+	stage_shut(&s);
+}
+
+static void errors_are_shown_with_a_caret(void)
+{
+	struct stage s;
+
+	stage_open(&s, false, true);
+	CHECK_INT(RUN(&s, ARG("errors")), 0);
+	CHECK_TEXT(span_of(out_text),
+		"malformed requests: 40, the last 1 that were looked at:\n"
+		"\n"
+		"2026-11-22T01:02:03.004Z  listener http, client 10.0.0.9:5555\n"
+		"    control byte, at byte 26 of the head: 400\n"
+		"       0  GET /?a=*** HTTP/1.1\\r\\n\n"
+		"      22  A: \\x01\n"
+		"             ^\n"
+		"\n"
+		"malformed responses: 1\n"
+		"\n"
+		"2026-11-22T01:02:03.004Z  server api/a1, address 10.0.1.11:80\n"
+		"    bad ?[31m, after 7 bytes of content: 502 for GET /\n"
+		"        ***-\n"
+		"           ^\n");
+	CHECK_INT(RUN(&s, ARG("errors"), ARG("--json")), 0);
+	SHOWS(out_text, "\"caret\": 3");
 	stage_shut(&s);
 }
 
@@ -568,6 +608,7 @@ static const struct test_case cases[] = {
 	TEST(status_says_which_daemon_is_missing),
 	TEST(status_json_has_an_object_for_each_or_null),
 	TEST(pools_and_servers_are_tables),
+	TEST(errors_are_shown_with_a_caret),
 	TEST(wrong_usage_is_told_and_exits_2),
 	TEST(help_and_version_exit_0),
 	TEST(check_asks_the_proxy_with_an_absolute_path),
