@@ -231,6 +231,14 @@ static void perform(struct group *g, const struct fsm_action *a)
 	case FSM_DO_CLEAR_DRAIN:
 	case FSM_DO_TICKLE:
 		break;
+	case FSM_DO_ASK_PEER:
+		result(g, FSM_EV_PEER_HOST);
+		break;
+	case FSM_DO_ASK_WITNESS:
+	case FSM_DO_FENCE_PEER:
+	case FSM_DO_CLAIM_HOOK:
+		ASSERT(!"configured nowhere");
+		break;
 	case FSM_DO_TELL:
 		tell_state(g, a);
 		break;
@@ -321,7 +329,9 @@ static void on_claim(void *ctx, const struct frame_said *said)
 		log_event(LOG_INFO, "probe.answered", "the address is in use",
 			F_TEXT("group", g->settings.name), F_TEXT("address", address),
 			F_TEXT("mac", mac));
-		event(g, FSM_EV_PROBE_ANSWERED);
+		group_event(
+			g, &(struct fsm_event){.kind = FSM_EV_PROBE_ANSWERED,
+				   .good = agent_is_peer(g->agent, g->link.ifindex, said->mac)});
 		return;
 	}
 	if (!g->holding || agent_is_peer(g->agent, g->link.ifindex, said->mac))

@@ -7,6 +7,9 @@
 
 #include "failover/core/fsm_internal.h"
 
+/* RFC 5227 2.4: an address is defended once in that time. */
+#define CONFLICT_NS (10 * NS_PER_S)
+
 /* --- actions -------------------------------------------------------------------------------- */
 
 struct fsm_action *act(struct step *s, enum fsm_action_kind kind)
@@ -17,6 +20,16 @@ struct fsm_action *act(struct step *s, enum fsm_action_kind kind)
 	s->out->count++;
 	*a = (struct fsm_action){.kind = kind};
 	return a;
+}
+
+uint32_t act_ticket(struct step *s, enum fsm_action_kind kind)
+{
+	struct fsm *m = s->m;
+
+	if (++m->ticket == 0)
+		m->ticket = 1;
+	act(s, kind)->ticket = m->ticket;
+	return m->ticket;
 }
 
 void act_send(struct step *s, enum packet_kind kind, enum fsm_reason reason)
@@ -53,7 +66,8 @@ void enter(struct step *s, enum fsm_state to, enum fsm_reason reason)
 			act(s, FSM_DO_PROBE_STOP);
 		if (to != FSM_ACTIVE)
 			act(s, FSM_DO_CLOSE_CLAIM);
-		m->probing = m->by_release = m->claim_sent = false;
+		m->probing = m->by_release = m->claim_sent = m->fenced = false;
+		m->witness_ticket = m->fence_ticket = 0;
 	}
 	if (m->state == FSM_DRAINING) {
 		act(s, FSM_DO_CLEAR_DRAIN);
@@ -102,6 +116,15 @@ void unload_rules(struct step *s)
 	m->rules = m->rules_pending = m->ready_owed = false;
 }
 
+void ask_host(struct step *s)
+{
+	struct fsm *m = s->m;
+
+	m->host_lives = false;
+	m->host_end_ns = s->now + m->config.times.probe_ns;
+	act(s, FSM_DO_ASK_PEER);
+}
+
 /* --- events --------------------------------------------------------------------------------- */
 
 /* We did not run for so long that what we know of the peer is old: it may have done anything. */
@@ -112,6 +135,8 @@ static void notice_sleep(struct step *s)
 	if (owns(m)) {
 		if (s->now - m->sent_ns > m->config.times.lease_ns)
 			step_down(s, FSM_STANDBY, REASON_FROZEN, true);
+		else if (m->config.witness && s->now - m->known_ns > m->config.times.lease_ns)
+			step_down(s, FSM_STANDBY, REASON_UNHEARD, true);
 		return;
 	}
 	if (s->now <= m->next_ns || s->now - m->next_ns <= m->config.times.lease_ns)
@@ -119,6 +144,34 @@ static void notice_sleep(struct step *s)
 	m->owner_ns = s->now;
 	if (m->state == FSM_PROBING)
 		retreat(s, REASON_FROZEN);
+}
+
+/* The world went on without us, and without the kernel's lease: it stood still as well. */
+static void on_paused(struct step *s, uint64_t pause_ns)
+{
+	struct fsm *m = s->m;
+	uint64_t lease_ns = m->config.times.lease_ns;
+
+	if (owns(m)) {
+		if (pause_ns > lease_ns || s->now - m->sent_ns > lease_ns - pause_ns)
+			step_down(s, FSM_STANDBY, REASON_PAUSED, true);
+		return;
+	}
+	m->owner_ns = s->now;
+	if (m->state == FSM_PROBING)
+		retreat(s, REASON_PAUSED);
+}
+
+static void on_probe_answered(struct step *s, bool by_peer)
+{
+	struct fsm *m = s->m;
+
+	if (m->state != FSM_PROBING || m->by_release)
+		return;
+	act_alarm(s, by_peer ? FSM_ALARM_HELD : FSM_ALARM_CONFLICT, true);
+	if (!by_peer)
+		m->conflict_until_ns = s->now + CONFLICT_NS;
+	retreat(s, by_peer ? REASON_PROBE_ANSWERED : REASON_ADDRESS_CONFLICT);
 }
 
 static void condition_changed(struct step *s)
@@ -183,7 +236,7 @@ static void on_conflict(struct step *s)
 	act_alarm(s, FSM_ALARM_CONFLICT, true);
 	if (s->now >= m->conflict_until_ns)
 		announce(s);
-	m->conflict_until_ns = s->now + 10 * NS_PER_S; /* RFC 5227 2.4: defend once in that time */
+	m->conflict_until_ns = s->now + CONFLICT_NS;
 }
 
 static void on_address(struct step *s, enum fsm_event_kind kind)
@@ -201,9 +254,6 @@ static void on_address(struct step *s, enum fsm_event_kind kind)
 		m->address = true;
 		act_alarm(s, FSM_ALARM_STUCK, false);
 		announce(s);
-		if (m->tickle && !m->rules)
-			act(s, FSM_DO_TICKLE);
-		m->tickle = false;
 	}
 }
 
@@ -252,10 +302,7 @@ static void on_event(struct step *s, const struct fsm_event *ev)
 		on_local_event(s, ev);
 		break;
 	case FSM_EV_PROBE_ANSWERED:
-		if (m->state == FSM_PROBING && !m->by_release) {
-			act_alarm(s, FSM_ALARM_HELD, true);
-			retreat(s, REASON_PROBE_ANSWERED);
-		}
+		on_probe_answered(s, ev->good);
 		break;
 	case FSM_EV_PROBE_SENT:
 		if (m->state == FSM_PROBING && m->probing)
@@ -271,6 +318,27 @@ static void on_event(struct step *s, const struct fsm_event *ev)
 			retreat(s, REASON_PEER_PROBING);
 		else if (m->retry_ns < s->now + m->config.times.window_ns)
 			m->retry_ns = s->now + m->config.times.window_ns;
+		break;
+	case FSM_EV_WITNESS:
+		if (m->witness_ticket && ev->ticket == m->witness_ticket)
+			on_witness(s, ev->good);
+		break;
+	case FSM_EV_WITNESS_HEARD:
+		known_as_owner(s, ev->age_ns);
+		break;
+	case FSM_EV_PEER_FENCED:
+		if (m->fence_ticket && ev->ticket == m->fence_ticket)
+			on_peer_fenced(s, ev->good);
+		break;
+	case FSM_EV_PEER_HOST:
+		m->host_lives = true;
+		break;
+	case FSM_EV_CLAIM_HOOKED:
+		if (m->hook_ticket && ev->ticket == m->hook_ticket)
+			on_claim_hooked(s, ev->good);
+		break;
+	case FSM_EV_PAUSED:
+		on_paused(s, ev->age_ns);
 		break;
 	case FSM_EV_EPOCH_STORED:
 		on_epoch(s, true, ev->epoch);
@@ -438,6 +506,8 @@ static void check_invariants(const struct fsm *m)
 	ASSERT(!owns(m) || (m->epoch <= m->stored_epoch && m->epoch > 0));
 	ASSERT(!m->removing || !owns(m));
 	ASSERT(m->announce_left == 0 || owns(m));
+	ASSERT(m->hook_ticket == 0 || owns(m));
+	ASSERT((m->witness_ticket == 0 && m->fence_ticket == 0) || m->state == FSM_PROBING);
 	ASSERT(!m->released || m->state == FSM_DRAINING);
 	ASSERT(!m->rules || !m->rules_pending);
 }

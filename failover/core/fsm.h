@@ -11,7 +11,7 @@
  * FSM_EV_TICK;
  *  - FSM_EV_TICK comes when actions.next_ns is due (late is tolerated and noticed);
  *  - actions are done in their order, before the next event is given; an action with a result gets
- *    exactly one, at once or later;
+ *    exactly one, at once or later, and one that was made with a ticket comes with that ticket;
  *  - a packet is given only when its MAC was good, replay_check accepted it, and its group and node
  *    are the ones of this configuration.
  *
@@ -35,7 +35,13 @@
 	X(PROXY)	  /* proxy: its health changed */                                          \
 	X(PROBE_SENT)	  /* result of PROBE_START: the first one left, the wait begins now */     \
 	X(PROBE_FAILED)	  /* result of PROBE_START: it could not be sent, it proves nothing */     \
-	X(PROBE_ANSWERED) /* somebody answered PROBE_START: the address is alive */                \
+	X(PROBE_ANSWERED) /* PROBE_START was answered: the address is alive. good: by the peer */  \
+	X(WITNESS)	  /* result of ASK_WITNESS; ticket, good: it promised us the address */    \
+	X(WITNESS_HEARD)  /* it acknowledged a SEND ACTIVE or CLAIM of age_ns ago */               \
+	X(PEER_FENCED)	  /* result of FENCE_PEER; ticket, good: the peer is certainly off */      \
+	X(PEER_HOST)	  /* the peer's host answered ASK_PEER, or it cannot be asked */           \
+	X(CLAIM_HOOKED)	  /* result of CLAIM_HOOK; ticket, good */                                 \
+	X(PAUSED)	  /* our clock stood still for age_ns (suspended); before all else */      \
 	X(PEER_PROBE)	  /* the peer's own probe was heard on the client network. Has a result */ \
 	X(EPOCH_STORED)	  /* result of STORE_EPOCH; epoch */                                       \
 	X(EPOCH_FAILED)	  /* result of STORE_EPOCH */                                              \
@@ -77,6 +83,7 @@ struct fsm_event {
 	bool good;
 	enum fsm_proxy proxy;
 	uint8_t path;
+	uint32_t ticket;
 	uint64_t age_ns;	     /* of replay_check */
 	const struct packet *packet; /* borrows, for the step */
 	uint64_t epoch;
@@ -91,6 +98,10 @@ struct fsm_event {
 	X(PROBE_START) /* three probes, spread over probe_ns, on the client network. Has a result  \
 			*/                                                                         \
 	X(PROBE_STOP)  /* no further probes; answers that still come are not reported */           \
+	X(ASK_PEER) /* the peer's own addresses on the client network, as often as PROBE_START */  \
+	X(ASK_WITNESS) /* ticket, epoch to be claimed. Has a result, within window_ns */           \
+	X(FENCE_PEER)  /* ticket: the fence hook. Has a result, within its deadline */             \
+	X(CLAIM_HOOK)  /* ticket: the claim hook. Has a result, within its deadline */             \
 	X(STORE_EPOCH) /* epoch: durable, so that a restart begins at least there. Has a result */ \
 	X(OPEN_CLAIM)  /* at_ns: a claim may leave until then (kernel's claim window) */           \
 	X(CLOSE_CLAIM) /* no longer */                                                             \
@@ -98,7 +109,8 @@ struct fsm_event {
 	X(REFRESH_ADDRESSES) /* their lifetime again, never adding: see below */                   \
 	X(REMOVE_ADDRESSES)  /* the fence; drops the lease as well. Has a result */                \
 	X(ANNOUNCE)	     /* gratuitous ARP, unsolicited NA for every address, once */          \
-	X(LOAD_RULES)	     /* second chance: strays go to the peer. Has a result */              \
+	X(LOAD_RULES)	     /* second chance: what is not our proxy's goes to the peer. Has a     \
+				result */                                                          \
 	X(UNLOAD_RULES)                                                                            \
 	X(SET_DRAIN) /* what is still on its way reaches us; the proxy finishes. Has a result */   \
 	X(CLEAR_DRAIN)                                                                             \
@@ -108,6 +120,13 @@ struct fsm_event {
 	X(STOPPED) /* after FSM_EV_STOP: nothing is held any more, the agent may exit */
 
 /*
+ * SEND goes to the witness as well when it is ACTIVE, CLAIM or RELEASE. The witness promises the
+ * address to one node: to the asker when no other owner was heard, and nothing promised to another,
+ * for times_promise_ns(), or when the other's RELEASE was the last it said. PEER_HOST comes as
+ * often as it likes while it is true; no PEER_HOST within probe_ns of ASK_PEER means a dead host.
+ *
+ * LOAD_RULES: the flows that our own proxy has at that time count as seen.
+ *
  * REFRESH_ADDRESSES: the agent looks at the clock just before. When the last adding or refreshing
  * is FSM_ADDRESS_LIFE_NS ago, it was frozen on the way and they are gone, perhaps to the peer: it
  * leaves them and reports ADDRESS_DELETED.
@@ -123,7 +142,10 @@ enum fsm_action_kind {
 	X(CANNOT_SERVE, "this node has the address and cannot serve, nor can the peer") \
 	X(CONFLICT, "somebody else answers for the address")                            \
 	X(EPOCH, "the epoch cannot be stored: no claim is possible")                    \
-	X(STUCK, "an address could not be removed")
+	X(STUCK, "an address could not be removed")                                     \
+	X(WITNESS, "the witness refuses or is silent: no claim is possible")            \
+	X(FENCE, "the fence hook failed: no claim is possible")                         \
+	X(HOOK, "the claim hook failed: the address was given up")
 
 enum fsm_alarm {
 #define X(name, words) FSM_ALARM_##name,
@@ -139,6 +161,7 @@ struct fsm_action {
 	enum fsm_reason reason;
 	enum fsm_alarm alarm;
 	bool on;
+	uint32_t ticket;
 	uint64_t epoch;
 	uint64_t at_ns;
 };
@@ -163,6 +186,11 @@ struct fsm_config {
 	uint64_t failback_ns; /* hand back after the preferred peer was good for this long; 0:
 				 manual */
 	uint64_t drain_ns;    /* draining ends after this, whatever is left */
+	/* What a claim needs beside the evidence. A claim by RELEASE needs neither of the first
+	 * two: the peer itself says that it has let go. */
+	bool witness;	 /* a third box must promise us the address, and hear us or the peer must */
+	bool fence_hook; /* the peer must have been fenced */
+	bool claim_hook; /* runs once the lease is ours; announced only after it */
 };
 
 /* The constants that are not a user's business. */
@@ -171,6 +199,7 @@ struct fsm_config {
 #define FSM_ADDRESS_LIFE_NS \
 	(2000 * UINT64_C(1000000)) /* dead-man: what the addresses are added with */
 #define FSM_REFRESH_NS (500 * UINT64_C(1000000))
+#define FSM_HOST_NS (1000 * UINT64_C(1000000)) /* between two looks at a silent peer's host */
 #define FSM_WANT_NS (5000 * UINT64_C(1000000)) /* how long a wish to move is pursued */
 
 /* What was heard of the peer, in the order in which it said it. */
@@ -225,7 +254,12 @@ struct fsm {
 	bool probing;	 /* PROBE_START without PROBE_STOP */
 	bool by_release; /* the claim rests on the peer's RELEASE, not on a probe */
 	bool claim_sent;
-	bool tickle; /* the peer's clients are to be told once we have the address */
+	uint32_t ticket;	   /* the last one that was given out */
+	uint32_t witness_ticket;   /* ASK_WITNESS under way; 0: none */
+	uint32_t fence_ticket;	   /* FENCE_PEER under way; 0: none */
+	uint64_t promise_asked_ns; /* when the promise was asked for that we have; 0: none */
+	bool fenced;		   /* the peer is, for this claim */
+	bool tickle; /* the peer's clients are to be told once we have the address and no rules */
 
 	/* having */
 	bool address;	/* in place, as far as we know */
@@ -234,6 +268,8 @@ struct fsm {
 	uint64_t announce_ns;
 	uint64_t refresh_ns;
 	uint64_t conflict_until_ns;
+	uint32_t hook_ticket; /* CLAIM_HOOK under way; 0: none. Nothing is announced meanwhile */
+	uint64_t known_ns;    /* peer or witness knew us as the owner; our clock, when we said so */
 
 	/* giving */
 	uint64_t handover_ns;  /* none before: the last one failed */
@@ -249,6 +285,8 @@ struct fsm {
 	bool rules, rules_pending; /* loaded; LOAD_RULES under way */
 	bool ready_owed;	   /* READY goes out when the rules are loaded */
 	uint64_t rules_end_ns;
+	bool host_lives;      /* the peer's host answered since it was asked last */
+	uint64_t host_end_ns; /* until when it may answer */
 
 	uint32_t alarms; /* bit a: enum fsm_alarm a */
 };
@@ -271,7 +309,9 @@ void fsm_step(struct fsm *m, const struct fsm_event *ev, uint64_t now_ns, struct
 void fsm_packet(const struct fsm *m, const struct fsm_action *send, uint64_t now_ns,
 	struct packet *ret_packet);
 
-/* Whether FSM_EV_SWITCHOVER would do anything: REASON_NONE, or why not (for the operator's answer).
+/*
+ * Whether FSM_EV_SWITCHOVER would do anything: REASON_NONE, or why not (for the operator's answer).
+ * STILL_DRAINING: it can be asked again when the node that gave the address away last has finished.
  */
 enum fsm_reason fsm_switchover_check(const struct fsm *m, uint64_t now_ns);
 /* Heard on any path within the silence time. */

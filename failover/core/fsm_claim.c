@@ -2,8 +2,10 @@
  * The states without the address: when to ask for it, and how a claim is made.
  *
  * A claim needs evidence that nobody has the address, and evidence ages: silence counts only while
- * we listen and after the receive queues are empty, an unanswered probe only within the claim
- * window, a RELEASE only while the lease time runs since it was made.
+ * we listen and after the receive queues are empty, an unanswered probe and the witness's promise
+ * only within the claim window, a RELEASE only while the lease time runs since it was made. So the
+ * fence hook, which takes what it takes, comes after a first round of questions (a living owner is
+ * never fenced) and before a second one.
  */
 #include "failover/core/fsm_internal.h"
 
@@ -19,12 +21,15 @@ static uint64_t patience_ns(const struct fsm *m)
  */
 static uint64_t ask_due_ns(const struct fsm *m, uint64_t now)
 {
-	uint64_t due = m->owner_ns;
+	uint64_t due = m->owner_ns, silence_ns = m->config.times.silence_ns;
 
 	if (!willing(m))
 		return UINT64_MAX;
+	/* Whom only the other end hears may stay an owner for a lease longer. */
+	if (m->config.witness)
+		silence_ns *= 2;
 	if (m->config.peer)
-		due += peer_is_before_us(m, now) ? patience_ns(m) : m->config.times.silence_ns;
+		due += peer_is_before_us(m, now) ? patience_ns(m) : silence_ns;
 	if (due < m->retry_ns)
 		due = m->retry_ns;
 	if (m->stored_epoch <= m->epoch && !m->storing_epoch && due < m->store_retry_ns)
@@ -36,11 +41,11 @@ uint64_t claim_due_ns(const struct fsm *m, uint64_t now)
 {
 	if (m->state == FSM_STANDBY)
 		return ask_due_ns(m, now);
-	if (m->state != FSM_PROBING)
+	if (m->state != FSM_PROBING || m->fence_ticket)
 		return UINT64_MAX;
 	if (now < m->probe_end_ns && m->probe_end_ns <= m->window_end_ns)
 		return m->probe_end_ns;
-	if (now < m->probe_end_ns || m->claim_sent || m->rules_pending ||
+	if (now < m->probe_end_ns || m->claim_sent || m->rules_pending || m->witness_ticket ||
 		m->stored_epoch <= m->epoch)
 		return m->window_end_ns + 1;
 	return now;
@@ -50,6 +55,24 @@ static void open_window(struct step *s, uint64_t end_ns)
 {
 	s->m->window_end_ns = end_ns;
 	act(s, FSM_DO_OPEN_CLAIM)->at_ns = end_ns;
+}
+
+/* Both answers must be fresh when the claim leaves. */
+static void begin_round(struct step *s)
+{
+	struct fsm *m = s->m;
+
+	ASSERT(m->state == FSM_PROBING && !m->probing && !m->by_release);
+	m->probe_end_ns = UINT64_MAX;
+	m->probing = true;
+	open_window(s, s->now + m->config.times.window_ns);
+	act(s, FSM_DO_PROBE_START);
+	m->promise_asked_ns = 0;
+	if (!m->config.witness)
+		return;
+	m->witness_ticket = act_ticket(s, FSM_DO_ASK_WITNESS);
+	s->out->list[s->out->count - 1].epoch = m->epoch + 1;
+	m->promise_asked_ns = s->now;
 }
 
 static void ask(struct step *s)
@@ -62,15 +85,14 @@ static void ask(struct step *s)
 		!m->config.peer ? REASON_NO_PEER
 		: alive		? REASON_NO_OWNER
 				: REASON_PEER_SILENT);
-	m->probe_end_ns = UINT64_MAX;
-	m->probing = true;
-	m->tickle = false;
-	open_window(s, s->now + m->config.times.window_ns);
-	act(s, FSM_DO_PROBE_START);
+	begin_round(s);
 	/* Only its agent may be dead: its connections live on, and what strays to us is sent there.
 	 */
-	if (m->peer.boot_id && !alive)
-		load_rules(s, s->now + m->config.drain_ns);
+	m->tickle = m->peer.boot_id && !alive;
+	if (!m->tickle)
+		return;
+	ask_host(s);
+	load_rules(s, s->now + m->config.drain_ns);
 }
 
 void claim_by_release(struct step *s, uint64_t age_ns, enum fsm_reason reason)
@@ -86,13 +108,17 @@ void claim_by_release(struct step *s, uint64_t age_ns, enum fsm_reason reason)
 		act(s, FSM_DO_PROBE_STOP);
 	m->probing = false;
 	m->by_release = true;
+	m->witness_ticket = m->fence_ticket = 0;
 	m->probe_end_ns = s->now;
+	m->promise_asked_ns = s->now - age_ns;
 	/* The peer does not claim again before its silence time; we are done well before. */
 	open_window(s, s->now + m->config.times.lease_ns - age_ns);
-	m->tickle = reason == REASON_PROXY_DEAD || reason == REASON_PROXY_HUNG ||
-		    reason == REASON_PROXY_ABSENT;
-	if (m->rules)
-		m->rules_end_ns = s->now + m->config.drain_ns;
+	m->tickle = serves_no_more(reason);
+	m->host_lives = true;
+	if (m->tickle)
+		unload_rules(s);
+	else
+		load_rules(s, s->now + m->config.drain_ns);
 }
 
 /* Without the claim. The next try comes later on the node that is second, lest they meet for ever.
@@ -108,6 +134,31 @@ void retreat(struct step *s, enum fsm_reason reason)
 	enter(s, FSM_STANDBY, reason);
 	unload_rules(s);
 	m->retry_ns = s->now + (first ? silence_ns : silence_ns + silence_ns / 2);
+}
+
+void on_witness(struct step *s, bool good)
+{
+	struct fsm *m = s->m;
+
+	m->witness_ticket = 0;
+	act_alarm(s, FSM_ALARM_WITNESS, !good);
+	if (!good)
+		retreat(s, REASON_WITNESS_REFUSED);
+}
+
+void on_peer_fenced(struct step *s, bool good)
+{
+	struct fsm *m = s->m;
+
+	m->fence_ticket = 0;
+	m->fenced = good;
+	act_alarm(s, FSM_ALARM_FENCE, !good);
+	if (!good) {
+		retreat(s, REASON_FENCE_FAILED);
+		m->retry_ns += NS_PER_S;
+	} else if (s->now > m->window_end_ns) {
+		begin_round(s);
+	}
 }
 
 void on_claimed(struct step *s)
@@ -158,11 +209,14 @@ void probing_run(struct step *s)
 					 : REASON_FROZEN_BY_OPERATOR);
 		return;
 	}
+	if (m->fence_ticket)
+		return;
 	if (s->now > m->window_end_ns) {
-		retreat(s, REASON_CLAIM_LATE);
+		act_alarm(s, FSM_ALARM_WITNESS, m->witness_ticket != 0);
+		retreat(s, m->witness_ticket ? REASON_WITNESS_SILENT : REASON_CLAIM_LATE);
 		return;
 	}
-	if (m->claim_sent || s->now < m->probe_end_ns || m->rules_pending)
+	if (m->claim_sent || s->now < m->probe_end_ns || m->rules_pending || m->witness_ticket)
 		return;
 	if (!m->by_release && !s->queues_empty)
 		return;
@@ -173,6 +227,14 @@ void probing_run(struct step *s)
 	if (m->probing)
 		act(s, FSM_DO_PROBE_STOP);
 	m->probing = false;
+	if (m->config.fence_hook && !m->by_release && !m->fenced && m->config.peer &&
+		!fsm_peer_alive(m, s->now)) {
+		m->fence_ticket = act_ticket(s, FSM_DO_FENCE_PEER);
+		return;
+	}
+	/* A dead host's clients are told; those of a living one are served there. */
+	if (m->fenced || !m->host_lives)
+		unload_rules(s);
 	m->claim_sent = true;
 	m->epoch++;
 	act_send(s, PACKET_CLAIM, REASON_NONE);
@@ -193,7 +255,8 @@ void fault_run(struct step *s)
 	if (!able(m))
 		return;
 	if (!damping_over(&m->damping, m->good_since_ns, s->now) &&
-		(m->reason == REASON_ADDRESS_FAILED || is_served(m, s->now)))
+		(m->reason == REASON_ADDRESS_FAILED || m->reason == REASON_CLAIM_HOOK_FAILED ||
+			is_served(m, s->now)))
 		return;
 	enter(s, FSM_STANDBY, REASON_ALL_GOOD);
 }

@@ -18,6 +18,8 @@ struct step {
 
 /* fsm.c */
 struct fsm_action *act(struct step *s, enum fsm_action_kind kind);
+/* With a ticket of its own, which is returned. */
+uint32_t act_ticket(struct step *s, enum fsm_action_kind kind);
 void act_send(struct step *s, enum packet_kind kind, enum fsm_reason reason);
 void act_alarm(struct step *s, enum fsm_alarm alarm, bool on);
 /* Changes state: TELL, and the clean-up that leaving a state needs. */
@@ -25,6 +27,8 @@ void enter(struct step *s, enum fsm_state to, enum fsm_reason reason);
 void store_epoch(struct step *s, uint64_t epoch);
 void load_rules(struct step *s, uint64_t end_ns);
 void unload_rules(struct step *s);
+/* Does the peer's host live? Silence until host_end_ns says that it does not. */
+void ask_host(struct step *s);
 
 /* fsm_view.c */
 bool owns(const struct fsm *m);
@@ -35,6 +39,12 @@ enum fsm_reason unable_reason(const struct fsm *m);
 /* Would take the address if it were offered. */
 bool willing(const struct fsm *m);
 bool peer_can_take(const struct fsm *m, uint64_t now);
+/* Or is draining, and would take it from an owner that cannot serve. */
+bool peer_can_rescue(const struct fsm *m, uint64_t now);
+/* Is draining and would take it back from an owner that cannot serve. */
+bool can_rescue(const struct fsm *m);
+/* Who gives the address away for this does not serve the connections that it has, either. */
+bool serves_no_more(enum fsm_reason reason);
 /* The peer comes first for an address that nobody has. */
 bool peer_is_before_us(const struct fsm *m, uint64_t now);
 
@@ -42,6 +52,8 @@ bool peer_is_before_us(const struct fsm *m, uint64_t now);
 void claim_by_release(struct step *s, uint64_t age_ns, enum fsm_reason reason);
 void retreat(struct step *s, enum fsm_reason reason);
 void on_claimed(struct step *s);
+void on_witness(struct step *s, bool good);
+void on_peer_fenced(struct step *s, bool good);
 /* What the state does by itself now. */
 void init_run(struct step *s);
 void standby_run(struct step *s);
@@ -56,6 +68,9 @@ void become_owner(struct step *s, enum fsm_reason reason);
 void step_down(struct step *s, enum fsm_state to, enum fsm_reason reason, bool release);
 void begin_fence(struct step *s);
 void on_fenced(struct step *s, bool certain);
+void on_claim_hooked(struct step *s, bool good);
+/* The peer or the witness knew us as the owner when we said so this long ago. */
+void known_as_owner(struct step *s, uint64_t age_ns);
 /* The peer does not take it (in time). */
 void handover_refused(struct step *s, enum fsm_reason reason);
 void announce(struct step *s);

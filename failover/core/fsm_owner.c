@@ -14,6 +14,8 @@ void announce(struct step *s)
 	struct fsm *m = s->m;
 
 	ASSERT(owns(m));
+	if (m->hook_ticket)
+		return;
 	act(s, FSM_DO_ANNOUNCE);
 	m->announce_left = 2;
 	m->announce_ns = s->now + ANNOUNCE_SECOND_NS;
@@ -26,12 +28,37 @@ void become_owner(struct step *s, enum fsm_reason reason)
 	ASSERT(m->state == FSM_PROBING && m->claim_sent && !m->address);
 	enter(s, FSM_ACTIVE, reason);
 	m->sent_ns = s->now;
+	m->known_ns = m->promise_asked_ns;
 	m->want = REASON_NONE;
-	m->yield_until_ns = m->handover_ns = 0;
+	m->yield_until_ns = m->handover_ns = m->conflict_until_ns = 0;
 	m->contested = m->drained = false;
 	m->refresh_ns = s->now + FSM_REFRESH_NS;
 	act(s, FSM_DO_ADD_ADDRESSES);
+	if (m->config.claim_hook)
+		m->hook_ticket = act_ticket(s, FSM_DO_CLAIM_HOOK);
 	act_alarm(s, FSM_ALARM_HELD, false);
+}
+
+/* Where the hook moves the address (in a cloud), nothing reaches us without it: the peer may do
+ * better, and if there is none we try again after the hold-down. */
+void on_claim_hooked(struct step *s, bool good)
+{
+	struct fsm *m = s->m;
+
+	m->hook_ticket = 0;
+	act_alarm(s, FSM_ALARM_HOOK, !good);
+	if (!good)
+		step_down(s, FSM_FAULT, REASON_CLAIM_HOOK_FAILED, true);
+	else if (m->address)
+		announce(s);
+}
+
+void known_as_owner(struct step *s, uint64_t age_ns)
+{
+	struct fsm *m = s->m;
+
+	if (age_ns <= s->now && s->now - age_ns > m->known_ns)
+		m->known_ns = s->now - age_ns;
 }
 
 static void remove_addresses(struct step *s)
@@ -41,6 +68,8 @@ static void remove_addresses(struct step *s)
 	m->removing = true;
 	m->address = m->contested = false;
 	m->announce_left = 0;
+	m->hook_ticket = 0;
+	m->tickle = false;
 	m->owner_ns = s->now;
 	m->want = REASON_NONE;
 	act(s, FSM_DO_REMOVE_ADDRESSES);
@@ -117,11 +146,31 @@ static void catch_up_epoch(struct step *s)
 	s->beat = true;
 }
 
+/* While strays go to a silent peer: to whom, once its host is dead? */
+static void watch_host(struct step *s)
+{
+	struct fsm *m = s->m;
+
+	if (!m->rules || fsm_peer_alive(m, s->now) || s->now < m->host_end_ns)
+		return;
+	if (!m->host_lives) {
+		unload_rules(s);
+		m->tickle = true;
+	} else if (s->now - m->host_end_ns >= FSM_HOST_NS) {
+		ask_host(s);
+	}
+}
+
 static void upkeep(struct step *s)
 {
 	struct fsm *m = s->m;
 
 	catch_up_epoch(s);
+	watch_host(s);
+	if (m->tickle && m->address && !m->rules && !m->rules_pending && !m->hook_ticket) {
+		act(s, FSM_DO_TICKLE);
+		m->tickle = false;
+	}
 	if (m->announce_left && s->now >= m->announce_ns) {
 		act(s, FSM_DO_ANNOUNCE);
 		m->announce_left--;
@@ -138,7 +187,7 @@ static enum fsm_reason reason_to_move(const struct fsm *m, uint64_t now)
 {
 	if (m->stopping)
 		return REASON_STOPPING;
-	if (m->frozen || now < m->handover_ns || !peer_can_take(m, now))
+	if (m->frozen || now < m->handover_ns || m->hook_ticket || !peer_can_take(m, now))
 		return REASON_NONE;
 	if (m->want != REASON_NONE)
 		return m->want;
@@ -160,7 +209,7 @@ void active_run(struct step *s)
 		return;
 	}
 	upkeep(s);
-	if (!able(m) && !m->frozen && peer_can_take(m, s->now)) {
+	if (!able(m) && !m->frozen && peer_can_rescue(m, s->now)) {
 		/* Nothing is served here: no time to lose on making ready. */
 		enter(s, FSM_HANDOVER, unable_reason(m));
 		begin_fence(s);

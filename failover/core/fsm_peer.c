@@ -106,10 +106,14 @@ static void on_prepare(struct step *s)
 	struct fsm *m = s->m;
 
 	if (m->state != FSM_STANDBY || !willing(m)) {
-		act_send(s, PACKET_REFUSE, able(m) ? REASON_PEER_CANNOT : unable_reason(m));
+		act_send(s, PACKET_REFUSE,
+			!able(m)		   ? unable_reason(m)
+			: m->state == FSM_DRAINING ? REASON_STILL_DRAINING
+						   : REASON_PEER_CANNOT);
 		return;
 	}
 	store_epoch(s, m->epoch + 1);
+	m->host_lives = true;
 	load_rules(s, s->now + NS_PER_S);
 	if (m->rules)
 		act_send(s, PACKET_READY, REASON_NONE);
@@ -120,9 +124,14 @@ static void on_prepare(struct step *s)
 static void on_release(struct step *s, const struct fsm_event *ev)
 {
 	struct fsm *m = s->m;
+	enum fsm_reason reason = ev->packet->reason;
 
-	if (willing(m) && ev->packet->epoch >= m->epoch && ev->age_ns <= m->config.times.lease_ns)
-		claim_by_release(s, ev->age_ns, ev->packet->reason);
+	if (ev->packet->epoch < m->epoch || ev->age_ns > m->config.times.lease_ns)
+		return;
+	if (can_rescue(m) && serves_no_more(reason))
+		enter(s, FSM_STANDBY, REASON_PEER_RELEASED);
+	if (willing(m))
+		claim_by_release(s, ev->age_ns, reason);
 }
 
 void on_packet(struct step *s, const struct fsm_event *ev)
@@ -135,6 +144,7 @@ void on_packet(struct step *s, const struct fsm_event *ev)
 	if (p->boot_id == m->peer.boot_id && p->sent_ns < m->peer.sent_ns)
 		return;
 	remember(s, p);
+	known_as_owner(s, ev->age_ns);
 	if (says_owner(p->kind))
 		on_owner(s, p);
 	else
@@ -156,6 +166,7 @@ void on_packet(struct step *s, const struct fsm_event *ev)
 		break;
 	case PACKET_DRAINED:
 		unload_rules(s);
+		m->tickle = false;
 		break;
 	case PACKET_STANDBY:
 	case PACKET_ACTIVE:

@@ -99,6 +99,24 @@ bool peer_can_take(const struct fsm *m, uint64_t now)
 	       (m->peer.state == FSM_STANDBY || m->peer.state == FSM_PROBING);
 }
 
+bool peer_can_rescue(const struct fsm *m, uint64_t now)
+{
+	return peer_can_take(m, now) ||
+	       (fsm_peer_alive(m, now) && m->peer.health != 0 && m->peer.state == FSM_DRAINING);
+}
+
+bool can_rescue(const struct fsm *m)
+{
+	return m->state == FSM_DRAINING && able(m) && !m->frozen && !m->stopping;
+}
+
+bool serves_no_more(enum fsm_reason reason)
+{
+	return reason == REASON_PROXY_DEAD || reason == REASON_PROXY_HUNG ||
+	       reason == REASON_PROXY_ABSENT || reason == REASON_GATEWAY_LOST ||
+	       reason == REASON_LINK_DOWN;
+}
+
 bool peer_is_before_us(const struct fsm *m, uint64_t now)
 {
 	const struct fsm_peer *p = &m->peer;
@@ -120,8 +138,12 @@ enum fsm_reason fsm_switchover_check(const struct fsm *m, uint64_t now_ns)
 		return REASON_FROZEN_BY_OPERATOR;
 	if (m->stopping)
 		return REASON_STOPPING;
+	if (m->state == FSM_DRAINING)
+		return REASON_STILL_DRAINING;
+	if (m->state == FSM_ACTIVE && !peer_can_take(m, now_ns))
+		return peer_can_rescue(m, now_ns) ? REASON_STILL_DRAINING : REASON_PEER_CANNOT;
 	if (m->state == FSM_ACTIVE)
-		return peer_can_take(m, now_ns) ? REASON_NONE : REASON_PEER_CANNOT;
+		return REASON_NONE;
 	if (m->state != FSM_STANDBY)
 		return able(m) ? REASON_NOT_OWNER : unable_reason(m);
 	if (!fsm_peer_alive(m, now_ns))
@@ -153,7 +175,7 @@ void fsm_packet(const struct fsm *m, const struct fsm_action *send, uint64_t now
 		p.flags |= PACKET_DRAINING;
 	if (m->want != REASON_NONE)
 		p.flags |= PACKET_WANT_RELEASE;
-	if (owns(m) ? able(m) : willing(m))
+	if (owns(m) ? able(m) : willing(m) || can_rescue(m))
 		p.health = PACKET_HEALTH_MAX;
 	if (m->config.prefer == m->config.node)
 		p.preference = 1;

@@ -61,14 +61,21 @@ enum fsm_state {
 	X(35, FENCED, "the address is gone from here")                                     \
 	X(36, DRAINED, "no connection is left")                                            \
 	X(37, DRAIN_TIMEOUT, "the time for draining is over")                              \
-	X(38, RULES_FAILED, "the second-chance rules could not be loaded")
+	X(38, RULES_FAILED, "the second-chance rules could not be loaded")                 \
+	X(39, PAUSED, "the clock of this node stood still: it was suspended")              \
+	X(40, WITNESS_REFUSED, "the witness refused: another node has the address")        \
+	X(41, WITNESS_SILENT, "the witness did not answer")                                \
+	X(42, FENCE_FAILED, "the fence hook failed")                                       \
+	X(43, CLAIM_HOOK_FAILED, "the claim hook failed")                                  \
+	X(44, UNHEARD, "neither the peer nor the witness hears this node")                 \
+	X(45, STILL_DRAINING, "the connections of the last move are not finished yet")
 
 enum fsm_reason {
 #define X(value, name, words) REASON_##name = (value),
 	FSM_REASONS(X)
 #undef X
 };
-#define FSM_REASON_LAST REASON_RULES_FAILED
+#define FSM_REASON_LAST REASON_STILL_DRAINING
 
 /* "ACTIVE" */
 const char *fsm_state_name(enum fsm_state state);

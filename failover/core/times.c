@@ -34,6 +34,13 @@ const char *times_profile_name(enum times_profile profile)
 	return names[profile];
 }
 
+/* An owner says so for the lease after it was last known to be one, and its last word holds the
+ * kernel's lease for as long again. */
+uint64_t times_promise_ns(const struct times *t)
+{
+	return 2 * t->lease_ns + MARGIN_NS;
+}
+
 const char *times_check(const struct times *t)
 {
 	if (t->heartbeat_ns < NS_PER_MS || t->silence_ns > 60 * NS_PER_S)

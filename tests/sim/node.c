@@ -251,6 +251,11 @@ static void perform(struct world *w, struct node *n, const struct fsm_action *a)
 		if (rng_below(&w->rng, 2))
 			result(n, FSM_EV_DRAINED, 0);
 		break;
+	case FSM_DO_ASK_PEER:
+	case FSM_DO_ASK_WITNESS:
+	case FSM_DO_FENCE_PEER:
+	case FSM_DO_CLAIM_HOOK:
+		break;
 	case FSM_DO_STOPPED:
 		node_kill(w, n);
 		break;

@@ -157,7 +157,7 @@ static void answer_in(struct world *w, struct node *n, uint32_t probe)
 		return;
 	in = node_input(n, INPUT_EVENT);
 	if (in) {
-		in->event = (struct fsm_event){.kind = FSM_EV_PROBE_ANSWERED};
+		in->event = (struct fsm_event){.kind = FSM_EV_PROBE_ANSWERED, .good = true};
 		in->probe = probe;
 	}
 }

@@ -1,13 +1,17 @@
 # Tests of this room.
 
 # The core: links nothing but the archives, which proves that they are pure.
-FAILOVER_CORE_TESTS = tests/unit/test_election tests/unit/test_fsm tests/unit/test_packet tests/unit/test_replay
+FAILOVER_CORE_TESTS = tests/unit/test_election tests/unit/test_fsm tests/unit/test_fsm_claims tests/unit/test_packet \
+	tests/unit/test_replay
 check_PROGRAMS += $(FAILOVER_CORE_TESTS)
 TESTS += $(FAILOVER_CORE_TESTS)
 tests_unit_test_election_SOURCES = tests/unit/test_election.c
 tests_unit_test_election_LDADD = $(FAILOVER_CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_fsm_SOURCES = tests/unit/test_fsm.c
 tests_unit_test_fsm_LDADD = $(FAILOVER_CORE_LIBS) $(UNIT_LIBS)
+tests_unit_test_fsm_claims_SOURCES = tests/unit/test_fsm_claims.c
+tests_unit_test_fsm_claims_LDADD = $(FAILOVER_CORE_LIBS) $(UNIT_LIBS)
+EXTRA_DIST += tests/unit/fsm_rig.h
 tests_unit_test_packet_SOURCES = tests/unit/test_packet.c
 tests_unit_test_packet_LDADD = $(FAILOVER_CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_replay_SOURCES = tests/unit/test_replay.c
