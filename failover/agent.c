@@ -312,7 +312,7 @@ static void on_reap(EV_P_ ev_prepare *w, int revents)
 			F_TEXT("group", g->settings.name));
 		group_free(g);
 	}
-	if (a->stopping && list_empty(&a->groups))
+	if (a->stopping && list_empty(&a->groups) && hooks_idle(a->hooks))
 		ev_break(EV_A_ EVBREAK_ALL);
 	else if (any && start_missing(a, &err) != 0)
 		log_event(LOG_ERROR, "group.failed", err.text);
@@ -498,6 +498,14 @@ static int open_kernel(struct agent *a, struct err *err)
 	return a->paths ? 0 : -1;
 }
 
+static void on_hook(void *ctx, const struct hook_result *result)
+{
+	(void)ctx;
+	log_event(result->good ? LOG_INFO : LOG_WARNING, "hook.ended", result->words,
+		F_TEXT("hook", result->label), F_INT("lane", result->lane),
+		F_BOOL("good", result->good), F_INT("ms", result->took_ns / NS_PER_MS));
+}
+
 static int open_sockets(struct agent *a, struct err *err)
 {
 	if (daemon_make_dir(a->options->run_dir, 0750, err) != 0 ||
@@ -505,6 +513,9 @@ static int open_sockets(struct agent *a, struct err *err)
 		return -1;
 	a->epochs = epoch_store_new(a->loop, a->options->state_dir, a, on_epoch, err);
 	if (!a->epochs)
+		return -1;
+	a->hooks = hooks_new(a->loop, a, on_hook, err);
+	if (!a->hooks)
 		return -1;
 	/* Also keeps a second agent out, before anything of the first one is touched. */
 	a->rpc = status_serve(a, err);
@@ -554,5 +565,6 @@ void agent_fini(struct agent *a)
 	proxy_link_fini(&a->proxy);
 	rpc_server_free(a->rpc);
 	epoch_store_free(a->epochs);
+	hooks_free(a->hooks);
 	settings_free(a->settings);
 }

@@ -1,7 +1,7 @@
 /*
  * The failover agent: owns sockets, groups, and the proxy's link, and brings what happens in one
- * place to the others that must know. One thread runs all of it (the store of epochs keeps one of
- * its own); nothing here forks.
+ * place to the others that must know. One thread runs all of it (the store of epochs and
+ * the hooks keep one of their own); nothing here forks.
  */
 #pragma once
 
@@ -26,6 +26,7 @@ struct agent {
 	struct netlink *netlink;
 	struct announce announce;
 	struct epoch_store *epochs;
+	struct hooks *hooks;
 	struct paths *paths;
 	struct proxy_link proxy;
 	struct list groups; /* struct group.in_agent */

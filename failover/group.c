@@ -1,6 +1,7 @@
 #include "failover/group.h"
 
 #include "failover/agent.h"
+#include "failover/group_hooks.h"
 #include "shared/assert.h"
 #include "shared/log.h"
 #include "shared/units.h"
@@ -121,6 +122,7 @@ static void tell_state(struct group *g, const struct fsm_action *a)
 			fsm_state_name(a->to), "reason", fsm_reason_name(a->reason), "words", words,
 			"epoch", (json_int_t)g->fsm.epoch));
 	agent_tell_role(g->agent);
+	group_hooks_state(g, a);
 }
 
 static void tell_alarm(struct group *g, const struct fsm_action *a)

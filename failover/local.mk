@@ -20,6 +20,8 @@ failover_libfailover_a_SOURCES = \
 	failover/clients.c failover/clients.h \
 	failover/epoch_store.c failover/epoch_store.h \
 	failover/group.c failover/group.h \
+	failover/group_hooks.c failover/group_hooks.h \
+	failover/hooks.c failover/hooks.h \
 	failover/net/announce.c failover/net/announce.h \
 	failover/net/frame.c failover/net/frame.h \
 	failover/net/gateway.c failover/net/gateway.h \

@@ -32,7 +32,8 @@ static struct settings *load(const struct daemon_options *o)
 static int run(const struct daemon_options *o, struct settings *settings)
 {
 	static const int capabilities[] = {CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_NICE, CAP_IPC_LOCK};
-	struct ev_loop *loop = ev_default_loop(EVFLAG_NOENV);
+	/* Not the default loop: that one waits for every child, also those of the hooks. */
+	struct ev_loop *loop = ev_loop_new(EVFLAG_NOENV);
 	struct agent agent;
 	struct err err;
 
@@ -55,6 +56,7 @@ static int run(const struct daemon_options *o, struct settings *settings)
 	ev_run(loop, 0);
 	log_event(LOG_NOTICE, "agent.stopped", "stopped");
 	agent_fini(&agent);
+	ev_loop_destroy(loop);
 	return EXIT_SUCCESS;
 }
 

@@ -224,6 +224,49 @@ static void read_group_paths(
 	}
 }
 
+/* Its own, or those of all groups. */
+static const struct conf_node *of_group(
+	const struct reading *r, const struct conf_node *group, const char *key)
+{
+	const struct conf_node *own = conf_find(group, key);
+
+	return own ? own : conf_find(r->failover, key);
+}
+
+static void read_hook(
+	struct reading *r, struct hook_command *to, const char *key, const struct conf_node *words)
+{
+	struct err err;
+
+	conf_each (word, words)
+		if (hook_command_add(to, word->text) != 0) {
+			conf_error(r->report, words->pos, NULL,
+				"the command of %s is longer than %d characters", key,
+				HOOK_TEXT_MAX - 1);
+			return;
+		}
+	if (to->text[0] != '/')
+		conf_error(r->report, words->first->pos, NULL,
+			"%s names a program by its full path, such as /etc/tandem/%s", key, key);
+	else if (access(to->text, X_OK) != 0) {
+		err_set_errno(&err, "cannot run %s", to->text);
+		conf_error(r->report, words->first->pos, NULL, "%s", err.text);
+	}
+}
+
+static void read_hooks(struct reading *r, struct group_settings *g, const struct conf_node *group)
+{
+	const struct conf_node *timeout = conf_find(group, "hook_timeout");
+
+	for (enum hook_kind k = 0; k < HOOK_KIND_COUNT; k++) {
+		const struct conf_node *words = of_group(r, group, hook_kind_name(k));
+
+		if (words)
+			read_hook(r, &g->hooks[k], hook_kind_name(k), words);
+	}
+	g->hook_timeout_ns = timeout ? timeout->num : conf_u64(r->failover, "hook_timeout");
+}
+
 static void read_group(struct reading *r, const struct conf_node *group)
 {
 	struct group_settings *g = &r->s->groups[r->s->group_count];
@@ -239,6 +282,7 @@ static void read_group(struct reading *r, const struct conf_node *group)
 	g->failback_ns = failback ? failback->num : 0;
 	read_vips(g, group);
 	read_group_paths(r, g, group);
+	read_hooks(r, g, group);
 }
 
 /* --- all ---------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "failover/core/times.h"
+#include "failover/hooks.h"
 #include "failover/net/paths.h"
 #include "failover/net/probe.h"
 #include "shared/conf.h"
@@ -24,6 +25,8 @@ struct group_settings {
 	uint32_t path_mask;   /* bit a path that carries its heartbeats */
 	uint8_t prefer;	      /* node id; 0: none */
 	uint64_t failback_ns; /* 0: manual */
+	struct hook_command hooks[HOOK_KIND_COUNT];
+	uint64_t hook_timeout_ns;
 };
 
 struct settings {

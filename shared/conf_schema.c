@@ -75,6 +75,30 @@ static const struct conf_key timeouts_narrow[] = {TIMEOUTS(TIMEOUT_NARROW){0}};
 
 /* --- failover -------------------------------------------------------------------------------- */
 
+#define HOOK(key_name, text)                                                                      \
+	{                                                                                         \
+		.name = key_name, .type = CONF_TYPE_LIST, .min = 1, .max = 16,                    \
+		.value = ROW(.type = CONF_TYPE_TEXT, .help = "The program, then its arguments."), \
+		.help = text                                                                      \
+	}
+/* For all groups, and narrower in a group. */
+#define HOOKS_ROW(default_timeout)                                                                 \
+	HOOK("on_active", "Program to run when this node has become active."),                     \
+		HOOK("on_standby", "Program to run when this node has become a standby."),         \
+		HOOK("on_fault", "Program to run when this node cannot serve any more."),          \
+		HOOK("fence_hook",                                                                 \
+			"Program that makes sure that the peer is off, such as through its power " \
+			"switch; a claim on a silent peer waits for it, and none is made if it "   \
+			"fails."),                                                                 \
+		HOOK("claim_hook", "Program that moves the address where the network needs "       \
+				   "telling, such as a "                                           \
+				   "cloud's route table; if it fails the address is given up."),   \
+	{                                                                                          \
+		.name = "hook_timeout", .type = CONF_TYPE_DURATION, .fallback = (default_timeout), \
+		.min = 100 * MS, .max = HOUR,                                                      \
+		.help = "After this a program is stopped and has failed."                          \
+	}
+
 static const struct conf_key node_keys[] = {
 	{.name = "id",
 		.type = CONF_TYPE_COUNT,
@@ -164,9 +188,7 @@ static const struct conf_key group_keys[] = {
 		.max = 8,
 		.value = ROW(.type = CONF_TYPE_NAME, .help = "A path's name, or all."),
 		.help = "Paths that carry this group's heartbeats."},
-	LATER("on_active", "hook", NULL), LATER("on_standby", "hook", NULL),
-	LATER("on_fault", "hook", NULL), LATER("claim_hook", "hook", NULL),
-	LATER("fence_hook", "hook", NULL), {0}};
+	HOOKS_ROW(NULL), {0}};
 
 static const struct conf_key failover_keys[] = {
 	{.name = "nodes",
@@ -211,9 +233,7 @@ static const struct conf_key failover_keys[] = {
 		.value = ROW(.type = CONF_TYPE_MAP, .keys = group_keys, .help = "A group."),
 		.help = "Sets of addresses that move together, by name."},
 	LATER("protocol", "VRRP on the wire", NULL), LATER("witness", "a third box", NULL),
-	LATER("on_active", "hook", NULL), LATER("on_standby", "hook", NULL),
-	LATER("on_fault", "hook", NULL), LATER("claim_hook", "hook", NULL),
-	LATER("fence_hook", "hook", NULL), {0}};
+	HOOKS_ROW("10s"), {0}};
 
 /* --- listeners ------------------------------------------------------------------------------- */
 

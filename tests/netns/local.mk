@@ -10,6 +10,7 @@ NETNS_TESTS = \
 	tests/netns/test_vip.py \
 	tests/netns/test_groups.py \
 	tests/netns/test_agent.py \
+	tests/netns/test_hooks.py \
 	tests/netns/test_failover.py
 TESTS += $(NETNS_TESTS)
 EXTRA_DIST += $(NETNS_TESTS) tests/netns/lab.py tests/netns/origin.py tests/netns/replay.py tests/netns/run \
@@ -25,7 +26,8 @@ tests/netns/test_ctl.log: tests/netns/test_proxy.log
 tests/netns/test_vip.log: tests/netns/test_ctl.log
 tests/netns/test_groups.log: tests/netns/test_vip.log
 tests/netns/test_agent.log: tests/netns/test_groups.log
-tests/netns/test_failover.log: tests/netns/test_agent.log
+tests/netns/test_hooks.log: tests/netns/test_agent.log
+tests/netns/test_failover.log: tests/netns/test_hooks.log
 
 # What takes long: twenty rounds a fault, and the times that the product promises on a quiet machine.
 check-long: all $(check_PROGRAMS)

@@ -17,9 +17,15 @@ tests_unit_test_packet_LDADD = $(FAILOVER_CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_replay_SOURCES = tests/unit/test_replay.c
 tests_unit_test_replay_LDADD = $(FAILOVER_CORE_LIBS) $(UNIT_LIBS)
 
-# The agent's shell: clients, frames, paths, epochs on disk, settings, the proxy's link.
-FAILOVER_SHELL_TESTS = tests/unit/test_clients tests/unit/test_frame tests/unit/test_paths tests/unit/test_epoch_store \
-	tests/unit/test_failover_settings tests/unit/test_proxy_link
+# The agent's shell.
+FAILOVER_SHELL_TESTS = \
+	tests/unit/test_clients \
+	tests/unit/test_epoch_store \
+	tests/unit/test_failover_settings \
+	tests/unit/test_frame \
+	tests/unit/test_hooks \
+	tests/unit/test_paths \
+	tests/unit/test_proxy_link
 check_PROGRAMS += $(FAILOVER_SHELL_TESTS)
 TESTS += $(FAILOVER_SHELL_TESTS)
 tests_unit_test_clients_SOURCES = tests/unit/test_clients.c
@@ -35,3 +41,5 @@ tests_unit_test_failover_settings_LDADD = $(FAILOVER_LIBS) $(UNIT_LIBS)
 tests_unit_test_proxy_link_SOURCES = tests/unit/test_proxy_link.c
 tests_unit_test_proxy_link_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_proxy_link_LDADD = $(FAILOVER_LIBS) $(UNIT_LIBS)
+tests_unit_test_hooks_SOURCES = tests/unit/test_hooks.c
+tests_unit_test_hooks_LDADD = $(FAILOVER_LIBS) $(UNIT_LIBS)

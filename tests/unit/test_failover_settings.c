@@ -221,6 +221,30 @@ static void a_secret_is_kept_from_others_and_long_enough(void)
 	check_refused("lb-a", "cannot open");
 }
 
+static void hooks_are_for_all_groups_and_narrower_in_one(void)
+{
+	struct settings *s;
+
+	write_config(HEAD, "  on_active: [/bin/echo, became, active]\n  on_fault: /bin/true\n"
+			   "  hook_timeout: 3s\n" WEB ", on_fault: /bin/false}\n"
+			   "    db: {vrid: 52, interface: eth0, virtual_ips: 10.0.0.101/24,"
+			   " hook_timeout: 500ms}\n");
+	s = load_good("lb-a");
+	CHECK_INT(s->groups[0].hooks[HOOK_ON_ACTIVE].count, 3);
+	CHECK(memcmp(s->groups[0].hooks[HOOK_ON_ACTIVE].text, "/bin/echo\0became\0active", 24) ==
+		0);
+	CHECK_TEXT(span_of(s->groups[0].hooks[HOOK_ON_FAULT].text), "/bin/false");
+	CHECK_TEXT(span_of(s->groups[1].hooks[HOOK_ON_FAULT].text), "/bin/true");
+	CHECK_INT(s->groups[1].hooks[HOOK_FENCE].count, 0);
+	CHECK_INT(s->groups[0].hook_timeout_ns, 3 * NS_PER_S);
+	CHECK_INT(s->groups[1].hook_timeout_ns, 500 * NS_PER_MS);
+	settings_free(s);
+	write_config(HEAD, "  on_active: notify.sh\n" WEB "}\n");
+	check_refused("lb-a", ":6:14: error: on_active names a program by its full path");
+	write_config(HEAD, "  on_active: /nonexistent/notify\n" WEB "}\n");
+	check_refused("lb-a", "cannot run /nonexistent/notify: No such file or directory");
+}
+
 static const struct test_case cases[] = {
 	TEST(either_node_sees_itself_and_the_peer),
 	TEST(what_is_not_written_has_defaults),
@@ -228,6 +252,7 @@ static const struct test_case cases[] = {
 	TEST(faults_are_named),
 	TEST(nodes_must_fit_each_other),
 	TEST(a_secret_is_kept_from_others_and_long_enough),
+	TEST(hooks_are_for_all_groups_and_narrower_in_one),
 };
 
 static void clean(void)

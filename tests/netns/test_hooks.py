@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""The operator's own programs: told of what happened, in order, with a deadline, and never in the way."""
+
+import os
+import tempfile
+import time
+
+from lab import VIP4, VIP6, LabTest, main, wait_for
+
+DIR = tempfile.mkdtemp(prefix="tandem-hooks.")
+TOLD = """#!/bin/sh
+echo "$TANDEM_NODE $TANDEM_HOOK $TANDEM_GROUP $TANDEM_FROM $TANDEM_STATE $1" >>%s/told
+""" % DIR
+SLOW = """#!/bin/sh
+echo "$TANDEM_NODE slow" >>%s/told
+sleep 60
+""" % DIR
+
+
+def script(name, text):
+    path = os.path.join(DIR, name)
+    with open(path, "w", encoding="ascii") as f:
+        f.write(text)
+    os.chmod(path, 0o755)
+    return path
+
+
+def told():
+    try:
+        with open(os.path.join(DIR, "told"), encoding="ascii") as f:
+            return f.read().splitlines()
+    except FileNotFoundError:
+        return []
+
+
+HOOKS = "".join("  %s: [%s, word]\n" % (hook, script("told.sh", TOLD))
+                for hook in ("on_active", "on_standby", "on_fault"))
+
+
+class Hooks(LabTest):
+    config = {"profile": HOOKS}
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(self.heal)
+
+    def test_each_change_of_role_is_told_once_and_in_order(self):
+        before = len(told())
+        self.a.ask("agent", "switchover")
+        self.lab.settle(self.b)
+        wait_for("both are told", lambda: len(told()) >= before + 2)
+        time.sleep(0.3)
+        lines = told()[before:]
+        self.assertEqual(sorted(lines), ["lb-a on_standby web HANDOVER DRAINING word",
+                                         "lb-b on_active web PROBING ACTIVE word"])
+
+    def test_a_node_that_cannot_serve_is_told_so(self):
+        before = len(told())
+        self.a.kill("proxy")
+        self.b.wait_state("ACTIVE")
+        wait_for("told", lambda: "lb-b on_active web PROBING ACTIVE word" in told()[before:])
+        wait_for("the fault is told", lambda: any("lb-a on_fault web" in line for line in told()[before:]))
+
+    def test_a_stopping_agent_waits_for_its_hooks(self):
+        before = len(told())
+        self.assertEqual(self.a.stop("agent"), 0)
+        self.assertTrue(any(line.startswith("lb-a on_standby") for line in told()[before:]), told()[before:])
+
+    def test_a_hook_that_hangs_delays_no_move_and_is_stopped(self):
+        slow = script("slow.sh", SLOW)
+        self.addCleanup(self.lab.config, **self.config)
+        self.lab.config(profile="  on_standby: %s\n  on_active: %s\n  hook_timeout: 500ms\n" % (slow, slow))
+        for node in (self.a, self.b):
+            node.ask("agent", "reload")
+        start = time.monotonic()
+        self.a.ask("agent", "switchover")
+        self.b.wait_state("ACTIVE")
+        self.assertLess(time.monotonic() - start, 0.45)
+        wait_for("it is stopped", lambda: "not done within 500 ms" in self.b.log_text("agent"), timeout_s=5)
+        self.assertTrue(self.b.holds_vip(VIP4) and self.b.holds_vip(VIP6))
+        self.lab.config(**self.config)
+        for node in (self.a, self.b):
+            node.ask("agent", "reload")
+
+
+if __name__ == "__main__":
+    main()
