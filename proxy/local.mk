@@ -39,6 +39,7 @@ proxy_libproxy_a_SOURCES = \
 	proxy/net/acceptor.c proxy/net/acceptor.h \
 	proxy/net/conn.c proxy/net/conn.h \
 	proxy/net/iobuf.c proxy/net/iobuf.h \
+	proxy/net/progress.c proxy/net/progress.h \
 	proxy/observe/access_log.c proxy/observe/access_log.h \
 	proxy/observe/faults.c proxy/observe/faults.h \
 	proxy/pool/checks.c proxy/pool/checks.h \

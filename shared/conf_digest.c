@@ -51,6 +51,7 @@ static void add_scalar(struct sum *s, const struct conf_node *n)
 	switch (n->key->type) {
 	case CONF_TYPE_DURATION:
 	case CONF_TYPE_SIZE:
+	case CONF_TYPE_BYTE_RATE:
 	case CONF_TYPE_COUNT:
 	case CONF_TYPE_STATUS:
 		snprintf(text, sizeof(text), "%llu", (unsigned long long)n->num);
@@ -102,7 +103,8 @@ static bool is_default(const struct conf_node *n)
 	if (span_eq(n->text, span_of(fallback)))
 		return true;
 	same = (struct conf_node){.kind = CONF_SCALAR, .text = span_of(fallback)};
-	return (type == CONF_TYPE_DURATION || type == CONF_TYPE_SIZE || type == CONF_TYPE_COUNT) &&
+	return (type == CONF_TYPE_DURATION || type == CONF_TYPE_SIZE ||
+		       type == CONF_TYPE_BYTE_RATE || type == CONF_TYPE_COUNT) &&
 	       conf_type_scalar(n->key, &same, NULL, NULL, 0) == 0 && same.num == n->num;
 }
 

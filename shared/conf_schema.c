@@ -43,11 +43,12 @@ const char *conf_type_name(enum conf_type type)
 	X("head", "10s", "For the whole head of a request to arrive.")                  \
 	X("body", "30s", "Between two pieces of a request's body.")                     \
 	X("idle", "60s", "A client's connection between two requests.")                 \
-	X("send", "30s", "For a client to take what is sent to it.")                    \
+	X("send", "30s", "A client, or server, that takes nothing of what is sent.")    \
 	X("connect", "5s", "For a connection to a server.")                             \
 	X("first_byte", "60s", "From the end of a request to the server's first byte.") \
 	X("between_bytes", "60s", "Between two pieces of a response.")                  \
 	X("tunnel", "1h", "A tunnel (WebSocket) on which nothing moves.")               \
+	X("half_closed", "30s", "The same, once one side has ended its bytes.")         \
 	X("queue", "10s", "For a request to wait for a server.")                        \
 	X("server_idle", "4s", "A server's connection between two requests.")           \
 	X("drain", "30s", "For running requests to end after a stop or reload.")
@@ -262,6 +263,31 @@ static const struct conf_key pool_name = {
 static const struct conf_key weighted_pools =
 	LATER(NULL, "weighted pools", "write the name of one pool");
 
+/* Of a listener, where the rates have defaults, and narrower of a route. */
+#define CONTENT_LIMITS(default_rate)                                                          \
+	{.name = "request_body",                                                              \
+		.type = CONF_TYPE_SIZE,                                                       \
+		.min = 1,                                                                     \
+		.max = UINT64_C(1) << 50,                                                     \
+		.help = "Largest body of a request; more is answered with 413; no limit "     \
+			"when not written."},                                                 \
+		{.name = "body_rate",                                                         \
+			.type = CONF_TYPE_BYTE_RATE,                                          \
+			.words = WORDS("off"),                                                \
+			.fallback = default_rate,                                             \
+			.min = 1,                                                             \
+			.max = 1 << 30,                                                       \
+			.help = "A request's body must come at least as fast, measured over " \
+				"each timeouts.body of waiting for it; else 408."},           \
+	{                                                                                     \
+		.name = "send_rate", .type = CONF_TYPE_BYTE_RATE, .words = WORDS("off"),      \
+		.fallback = default_rate, .min = 1, .max = 1 << 30,                           \
+		.help = "A client must take a response at least as fast, measured over each " \
+			"timeouts.send of waiting for it; else it is cut."                    \
+	}
+
+static const struct conf_key route_limits_keys[] = {CONTENT_LIMITS(NULL), {0}};
+
 static const struct conf_key route_keys[] = {
 	{.name = "match",
 		.type = CONF_TYPE_MAP,
@@ -273,6 +299,10 @@ static const struct conf_key route_keys[] = {
 		.required = true,
 		.shapes = {[CONF_SCALAR] = &pool_name, [CONF_MAP] = &weighted_pools},
 		.help = "Pool that gets the request."},
+	{.name = "limits",
+		.type = CONF_TYPE_MAP,
+		.keys = route_limits_keys,
+		.help = "As in the listener, for this route."},
 	TIMEOUTS_ROW("this route"), LATER("limit", "rate limit", NULL),
 	LATER("cache", "cache", NULL), LATER("compress", "compression", NULL),
 	LATER_FOR("redirect", "redirect", NULL, "pool"),
@@ -290,14 +320,9 @@ static const struct conf_key limits_keys[] = {
 		.type = CONF_TYPE_SIZE,
 		.fallback = "32KiB",
 		.min = 1024,
-		.max = 60 << 10,
+		.max = 56 << 10, /* and trailers, in one buffer */
 		.help = "Largest head of a request; more is answered with 431."},
-	{.name = "request_body",
-		.type = CONF_TYPE_SIZE,
-		.min = 1,
-		.max = UINT64_C(1) << 50,
-		.help = "Largest body of a request; more is answered with 413; no limit when not "
-			"written."},
+	CONTENT_LIMITS("500B/s"),
 	{.name = "fields",
 		.type = CONF_TYPE_COUNT,
 		.fallback = "100",
@@ -575,6 +600,8 @@ static void format_num(const struct conf_key *key, uint64_t num, char *out, size
 		duration_format(num, out, size);
 	else if (key->type == CONF_TYPE_SIZE)
 		size_format(num, out, size);
+	else if (key->type == CONF_TYPE_BYTE_RATE)
+		snprintf(out + size_format(num, out, size), 3, "/s");
 	else
 		snprintf(out, size, "%llu", (unsigned long long)num);
 }

@@ -19,6 +19,7 @@
 	X(DURATION, "duration")                                                                  \
 	X(SIZE, "size")                                                                          \
 	X(RATE, "rate")                                                                          \
+	X(BYTE_RATE, "bytes a second")                                                           \
 	X(PERCENT, "percentage")                                                                 \
 	X(ENUM, "word") /* one of .words */                                                      \
 	X(ADDRESS, "address and port")                                                           \

@@ -160,7 +160,8 @@ static bool has_control(struct span text)
 
 static bool is_number(enum conf_type type)
 {
-	return type == CONF_TYPE_COUNT || type == CONF_TYPE_DURATION || type == CONF_TYPE_SIZE;
+	return type == CONF_TYPE_COUNT || type == CONF_TYPE_DURATION || type == CONF_TYPE_SIZE ||
+	       type == CONF_TYPE_BYTE_RATE;
 }
 
 static int check_range(const struct conf_key *key, const struct conf_node *n, struct err *err)
@@ -195,6 +196,8 @@ static int type_value(
 		return duration_parse(n->text, &n->num, err);
 	case CONF_TYPE_SIZE:
 		return size_parse(n->text, &n->num, err);
+	case CONF_TYPE_BYTE_RATE:
+		return byte_rate_parse(n->text, &n->num, err);
 	case CONF_TYPE_RATE:
 		return rate_parse(n->text, &n->rate, err);
 	case CONF_TYPE_PERCENT:

@@ -110,6 +110,18 @@ int size_parse(struct span text, uint64_t *ret_bytes, struct err *err)
 	return 0;
 }
 
+int byte_rate_parse(struct span text, uint64_t *ret_bytes, struct err *err)
+{
+	size_t slash = span_find(text, '/', 0);
+
+	if (!span_eq(span_from(text, slash), SPAN("/s")) ||
+		size_parse(span_make(text.ptr, slash), ret_bytes, NULL) < 0)
+		return err_set(err,
+			"'%.*s' is not a number of bytes a second: write such as 500B/s or 64KiB/s",
+			SPAN_ARG(text));
+	return 0;
+}
+
 int rate_parse(struct span text, struct rate *ret_rate, struct err *err)
 {
 	size_t slash = span_find(text, '/', 0);

@@ -14,6 +14,8 @@
 int duration_parse(struct span text, uint64_t *ret_ns, struct err *err);
 /* "64KiB", "1MiB", "2GiB", "100B", also kB MB GB of thousands. In bytes. */
 int size_parse(struct span text, uint64_t *ret_bytes, struct err *err);
+/* "500B/s", "64KiB/s". In bytes a second. */
+int byte_rate_parse(struct span text, uint64_t *ret_bytes, struct err *err);
 struct rate {
 	uint64_t count;
 	uint64_t per_ns;

@@ -73,7 +73,7 @@ static void rewind_request(struct exchange *x)
 	http1_body_init(&x->request_body, x->request.framing, x->request.length);
 	x->request_done = x->request.framing == HTTP_NO_BODY;
 	x->keep_client = x->request.keep_alive;
-	x->bytes_in = 0;
+	x->bytes_in = x->pace.bytes_before = 0;
 	x->head_sent = x->heard = x->deaf = x->waits_for_body = false;
 	http_head_init(&x->response);
 	if (!conn_blocked(c)) /* else its send deadline runs */

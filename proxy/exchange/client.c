@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "proxy/exchange/exchange.h"
 #include "proxy/exchange/tunnel.h"
 #include "proxy/worker.h"
 
@@ -31,6 +32,7 @@ static void client_close(struct client *c)
 /* --- reading heads
  * --------------------------------------------------------------------------------- */
 
+/* Idle from when the last answer was taken: a deadline that runs already stays. */
 static void wait_for_request(struct client *c)
 {
 	const struct listener *l = c->acceptor->listener;
@@ -41,11 +43,26 @@ static void wait_for_request(struct client *c)
 		client_close(c);
 		return;
 	}
-	if (!conn_blocked(&c->conn))
+	if (!conn_blocked(&c->conn) &&
+		c->conn.in) /* half an empty line, in a buffer: not for long */
+		conn_deadline(&c->conn, l->timeouts.head_ns);
+	else if (!conn_blocked(&c->conn) && (!c->conn.timer.deadline_ns || c->acceptor->draining))
 		conn_deadline(&c->conn, c->acceptor->worker->stopping ? CLIENT_GOODBYE_NS
 					: c->acceptor->draining	      ? l->timeouts.drain_ns
 								      : l->timeouts.idle_ns);
 	conn_resume(&c->conn);
+}
+
+/* Between requests an empty line is nothing (RFC 9112 2.2): it begins no request, and does not make
+ * an idle connection live longer. False: there is no more than that. */
+static bool skip_empty_lines(struct iobuf *in)
+{
+	const char *p = in->data + in->start, *end = in->data + in->end;
+
+	while (end - p >= 2 && p[0] == '\r' && p[1] == '\n')
+		p += 2;
+	in->start = (uint32_t)(p - in->data);
+	return p < end && (end - p > 1 || *p != '\r');
 }
 
 /* Starts what is complete in the buffer. A loop, not a recursion: answers of our own end at once.
@@ -57,6 +74,8 @@ static void client_run(struct client *c)
 		c->conn.in && c->conn.in->end > c->conn.in->start &&
 		(!c->exchange || exchange_reading_head(c->exchange))) {
 		if (!c->exchange) {
+			if (!skip_empty_lines(c->conn.in))
+				break;
 			c->exchange = exchange_new(c);
 			if (!c->exchange) {
 				client_close(c);
@@ -200,13 +219,11 @@ static void on_writable(struct conn *conn)
 		start_lingering(c);
 		return;
 	}
-	if (c->exchange && !exchange_reading_head(c->exchange)) {
-		conn_deadline(conn, 0);
+	conn_deadline(conn, 0);
+	if (c->exchange && !exchange_reading_head(c->exchange))
 		exchange_client_drained(c->exchange);
-		return;
-	}
-	conn_deadline(conn, c->acceptor->listener->timeouts.head_ns);
-	client_run(c);
+	else
+		client_run(c);
 }
 
 static void on_write_error(struct conn *conn)
@@ -214,16 +231,23 @@ static void on_write_error(struct conn *conn)
 	client_close(client_of(conn));
 }
 
+static const struct content_limits *content_limits(const struct client *c)
+{
+	if (c->exchange && c->exchange->route)
+		return &c->exchange->route->content;
+	return &c->acceptor->listener->content;
+}
+
 static void on_deadline(struct conn *conn)
 {
 	struct client *c = client_of(conn);
 
-	if (c->exchange && c->state == CLIENT_OPEN && !conn_blocked(conn)) {
-		exchange_client_timeout(c->exchange);
+	if (conn_blocked(conn) && !conn_stalled(conn, content_limits(c)->send_rate))
 		return;
-	}
-	/* Idle for long enough, lingered for long enough, or reads nothing of what we send. */
-	client_close(c);
+	if (c->exchange)
+		exchange_client_timeout(c->exchange);
+	else /* idle for long enough, or lingered, or did not take the last answer */
+		client_close(c);
 }
 
 void client_free(struct conn *conn)

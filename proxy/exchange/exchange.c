@@ -188,11 +188,9 @@ void exchange_client_timeout(struct exchange *x)
 		exchange_answer(x, 408, END_CLIENT_TIMEOUT);
 		return;
 	}
-	if (!x->waits_for_body)
-		return;
-	if (x->response_started)
+	if (x->response_started || conn_blocked(&c->conn))
 		exchange_cut(x, END_CLIENT_TIMEOUT);
-	else
+	else if (x->waits_for_body)
 		exchange_answer(x, 408, END_CLIENT_TIMEOUT);
 }
 
@@ -230,15 +228,18 @@ static uint16_t refusal(struct exchange *x, enum exchange_end *ret_end)
 	*ret_end = END_REFUSED;
 	if (h->method == HTTP_TRACE || h->method == HTTP_CONNECT)
 		return 405;
-	if (x->listener->body_max_bytes && h->framing == HTTP_LENGTH &&
-		h->length > x->listener->body_max_bytes)
-		return 413;
 	if (exchange_seen_in_via(x))
 		return 508;
 	*ret_end = END_NO_ROUTE;
 	x->route = routes_find(x->listener->routes, without_port(h->authority), x->path, h->method,
 		h->method_text);
-	return x->route ? 0 : 404;
+	if (!x->route)
+		return 404;
+	*ret_end = END_REFUSED;
+	if (x->route->content.body_max_bytes && h->framing == HTTP_LENGTH &&
+		h->length > x->route->content.body_max_bytes)
+		return 413;
+	return 0;
 }
 
 /* Content is read behind the head. One that leaves little room there, or none, moves to the front
@@ -295,6 +296,7 @@ static void begin(struct exchange *x)
 		return;
 	}
 	x->timeouts = &x->route->timeouts;
+	c->conn.send_ns = x->timeouts->send_ns;
 	budget_count_request(&x->route->pool->state->budget, x->worker->now_ns);
 	exchange_choose(x);
 }

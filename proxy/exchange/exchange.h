@@ -86,6 +86,10 @@ struct exchange {
 	uint64_t started_ns, chosen_ns, connected_ns, first_byte_ns;
 	uint64_t server_idle_ns;      /* how long its connection may be kept; 0: not */
 	uint64_t bytes_in, bytes_out; /* content */
+	/* How fast the request's content comes: judged when it was waited for long enough. */
+	struct {
+		uint64_t bytes_before, waited_ns, since_ns;
+	} pace;
 	char request_id[36];
 	char client_ip[ADDR_TEXT_MAX]; /* whose request it is: for the log */
 	char peer_ip[ADDR_TEXT_MAX];   /* who sent it to us: the same, or a trusted proxy */
@@ -112,6 +116,7 @@ bool exchange_make_room(struct exchange *x);
 void exchange_client_drained(struct exchange *x);
 void exchange_client_eof(struct exchange *x);
 void exchange_client_gone(struct exchange *x);
+/* The head or the content does not come, or the client does not take what is sent. */
 void exchange_client_timeout(struct exchange *x);
 
 /* --- for the server's connection

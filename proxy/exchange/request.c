@@ -62,7 +62,7 @@ static int stage_content(struct exchange *x, struct http_fault *fault)
 	}
 	x->body_at += (uint32_t)used;
 	x->bytes_in += data.len;
-	if (x->listener->body_max_bytes && x->bytes_in > x->listener->body_max_bytes) {
+	if (x->route->content.body_max_bytes && x->bytes_in > x->route->content.body_max_bytes) {
 		*fault = (struct http_fault){413, 0, "content over the limit"};
 		return -1;
 	}
@@ -158,15 +158,40 @@ bool exchange_make_room(struct exchange *x)
 	return iobuf_room(in) > 0;
 }
 
-static void wait_for_content(struct exchange *x)
+/* Has the client been waited for long enough, and sent too little meanwhile? Time in which the
+ * server held it back does not count. */
+static bool comes_too_slowly(struct exchange *x)
+{
+	uint64_t rate = x->route->content.body_rate, came;
+
+	x->pace.waited_ns += x->worker->now_ns - x->pace.since_ns;
+	if (x->pace.waited_ns < x->timeouts->body_ns)
+		return false;
+	came = x->bytes_in - x->pace.bytes_before;
+	if (came < rate * (x->pace.waited_ns / NS_PER_MS) / 1000)
+		return true;
+	x->pace.waited_ns = 0;
+	x->pace.bytes_before = x->bytes_in;
+	return false;
+}
+
+/* -1: the exchange is over. */
+static int wait_for_content(struct exchange *x)
 {
 	struct conn *c = &x->client->conn;
 
+	if (x->waits_for_body && !x->request_done && comes_too_slowly(x)) {
+		exchange_client_timeout(x);
+		return -1;
+	}
 	x->waits_for_body = !x->request_done && !conn_blocked(&x->upstream->conn);
-	if (x->waits_for_body)
+	if (x->waits_for_body) {
+		x->pace.since_ns = x->worker->now_ns;
 		conn_resume(c);
+	}
 	if (!conn_blocked(c)) /* else its send deadline runs */
 		conn_deadline(c, x->waits_for_body ? x->timeouts->body_ns : 0);
+	return 0;
 }
 
 /* The server's answer is what we wait for once the whole request is with the kernel, or the rest of
@@ -245,7 +270,8 @@ int exchange_pump_request(struct exchange *x)
 		return -1;
 	}
 	reclaim_room(x);
-	wait_for_content(x);
+	if (wait_for_content(x) < 0)
+		return -1;
 	wait_for_server(x);
 	return 0;
 }

@@ -3,8 +3,9 @@
  * came before, so that one read is the most that is ever held, and an idle tunnel holds no buffer.
  *
  * Each connection's deadline is moved when bytes are written to it; the later of the two is the
- * tunnel's. A side's end is passed on behind its bytes. A side that broke is still read to its end,
- * since its last words may be waiting; then the other is reset as well.
+ * tunnel's, and a shorter one once a side has ended. A side's end is passed on behind its bytes. A
+ * side that broke is still read to its end, since its last words may be waiting; then the other is
+ * reset as well.
  */
 #include "proxy/exchange/tunnel.h"
 
@@ -13,8 +14,7 @@
 #include "proxy/worker.h"
 
 struct tunnel {
-	ev_timer last_call; /* runs once a side has ended, or the listener has gone */
-	enum exchange_end last_call_end;
+	ev_timer last_call;	   /* runs once the listener has gone */
 	const struct conn *broken; /* nothing can be written to it any more; NULL: none */
 	unsigned ends_passed;
 	char head[]; /* the request's, which the log quotes: the buffer it came in is not kept */
@@ -42,27 +42,18 @@ static void on_last_call(struct ev_loop *loop, ev_timer *timer, int events)
 
 	(void)loop;
 	(void)events;
-	cut(x, x->tunnel->last_call_end);
-}
-
-/* The tunnel ends within this time, if it does not by itself. */
-static void call_last(struct exchange *x, uint64_t within_ns, enum exchange_end why)
-{
-	struct tunnel *t = x->tunnel;
-	struct ev_loop *loop = x->worker->loop;
-	double within_s = (double)within_ns / 1e9;
-
-	if (ev_is_active(&t->last_call) && ev_timer_remaining(loop, &t->last_call) <= within_s)
-		return;
-	t->last_call.repeat = within_s;
-	ev_timer_again(loop, &t->last_call);
-	t->last_call_end = why;
+	cut(x, END_DRAINED);
 }
 
 void tunnel_drain(struct exchange *x)
 {
-	if (!x->worker->stopping) /* else the stop's own limit holds */
-		call_last(x, x->listener->timeouts.drain_ns, END_DRAINED);
+	struct tunnel *t = x->tunnel;
+
+	/* A stop has a limit of its own. */
+	if (x->worker->stopping || ev_is_active(&t->last_call))
+		return;
+	ev_timer_set(&t->last_call, (double)x->listener->timeouts.drain_ns / 1e9, 0);
+	ev_timer_start(x->worker->loop, &t->last_call);
 }
 
 void tunnel_fini(struct exchange *x)
@@ -103,8 +94,19 @@ static int pass_bytes_on(struct exchange *x, struct conn *from, struct conn *to)
 		return -1;
 	}
 	conn_drop_in(from);
-	conn_deadline(to, x->timeouts->tunnel_ns);
+	conn_deadline(to, to->send_ns);
 	return conn_blocked(to) ? -1 : 0;
+}
+
+/* For how long nothing may move from now on. */
+static void set_limit(struct exchange *x, uint64_t limit_ns)
+{
+	struct conn *sides[] = {&x->client->conn, &x->upstream->conn};
+
+	for (unsigned i = 0; i < countof(sides); i++) {
+		sides[i]->send_ns = limit_ns;
+		conn_deadline(sides[i], limit_ns);
+	}
 }
 
 static void pass_end_on(struct exchange *x, struct conn *from, struct conn *to)
@@ -117,7 +119,7 @@ static void pass_end_on(struct exchange *x, struct conn *from, struct conn *to)
 	else if (++x->tunnel->ends_passed == 2)
 		exchange_finish(x);
 	else
-		call_last(x, TUNNEL_HALF_CLOSED_NS, END_TUNNEL_HALF);
+		set_limit(x, x->timeouts->half_closed_ns);
 }
 
 /* Passes on what is in hand from this side, then its end if it came; else there may be more. */
@@ -171,7 +173,7 @@ static void on_writable(struct conn *c)
 {
 	struct exchange *x = exchange_of(c);
 
-	conn_deadline(c, x->timeouts->tunnel_ns);
+	conn_deadline(c, c->send_ns);
 	pump(x, other_side(x, c));
 }
 
@@ -184,8 +186,10 @@ static void on_deadline(struct conn *c)
 {
 	struct exchange *x = exchange_of(c);
 
+	if (conn_blocked(c) && !conn_stalled(c, 0))
+		return;
 	if (other_side(x, c)->timer.deadline_ns <= x->worker->now_ns)
-		cut(x, END_TUNNEL_IDLE);
+		cut(x, x->tunnel->ends_passed ? END_TUNNEL_HALF : END_TUNNEL_IDLE);
 }
 
 #define HANDLER(free_function)                                                \
@@ -221,13 +225,6 @@ static int take_head(struct exchange *x)
 	return 0;
 }
 
-static void take_conn(struct exchange *x, struct conn *c, const struct conn_handler *handler)
-{
-	c->handler = handler;
-	c->send_ns = x->timeouts->tunnel_ns;
-	conn_deadline(c, x->timeouts->tunnel_ns);
-}
-
 void tunnel_start(struct exchange *x)
 {
 	ASSERT(x->request_done && !x->tunnel);
@@ -240,8 +237,9 @@ void tunnel_start(struct exchange *x)
 		exchange_cut(x, END_PROXY_FULL);
 		return;
 	}
-	take_conn(x, &x->client->conn, &client_side);
-	take_conn(x, &x->upstream->conn, &server_side);
+	x->client->conn.handler = &client_side;
+	x->upstream->conn.handler = &server_side;
+	set_limit(x, x->timeouts->tunnel_ns);
 	if (x->client->acceptor->draining)
 		tunnel_drain(x);
 	pump(x, &x->client->conn);

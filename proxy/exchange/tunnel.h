@@ -11,9 +11,6 @@
 
 #include "proxy/exchange/exchange.h"
 
-/* So long after one side has ended its bytes the tunnel is cut, if the other has not. */
-#define TUNNEL_HALF_CLOSED_NS (30 * NS_PER_S)
-
 /* Is Upgrade passed on? Not with content: a server that switches would have to read it first. */
 static inline bool tunnel_wanted(const struct exchange *x)
 {

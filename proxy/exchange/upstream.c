@@ -76,7 +76,7 @@ static void on_deadline(struct conn *conn)
 		close_idle(sc);
 	else if (conn->connecting)
 		exchange_server_connect_failed(sc->exchange, ETIMEDOUT);
-	else
+	else if (!conn_blocked(conn) || conn_stalled(conn, 0))
 		exchange_server_timeout(sc->exchange);
 }
 

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "proxy/net/progress.h"
 #include "proxy/worker.h"
 
 static void on_read_event(struct ev_loop *loop, ev_io *io, int events)
@@ -34,12 +35,25 @@ static int out_write(struct conn *c)
 		if (n < 0)
 			return errno == EAGAIN || errno == EINTR ? 0 : -1;
 		buf_consume(c->out, (size_t)n);
-		conn_deadline(c, c->send_ns);
 		if ((size_t)n < s.len)
 			return 0;
 	}
 	out_drop(c);
 	return 0;
+}
+
+/* While bytes are pending the deadline is the send time's. It stands still in between, so that
+ * who takes a little now and then does not begin anew each time. */
+static void start_send_clock(struct conn *c)
+{
+	conn_deadline(c, c->send_left_ns < c->send_ns ? c->send_left_ns : c->send_ns);
+}
+
+static void stop_send_clock(struct conn *c)
+{
+	uint64_t now_ns = c->worker->now_ns, until_ns = c->timer.deadline_ns;
+
+	c->send_left_ns = until_ns > now_ns ? until_ns - now_ns : 1;
 }
 
 static void on_write_event(struct ev_loop *loop, ev_io *io, int events)
@@ -56,6 +70,7 @@ static void on_write_event(struct ev_loop *loop, ev_io *io, int events)
 		}
 		if (c->out)
 			return;
+		stop_send_clock(c);
 	}
 	ev_io_stop(loop, &c->wr);
 	c->handler->on_writable(c);
@@ -68,6 +83,8 @@ void conn_init(struct conn *c, struct worker *w, const struct conn_handler *h, i
 	c->fd = fd;
 	c->in = NULL;
 	c->out = NULL;
+	c->send_left_ns = UINT64_MAX;
+	c->acked_bytes = 0;
 	c->connecting = c->closing = c->eof = false;
 	list_init(&c->reap_link);
 	wheel_timer_init(&c->timer);
@@ -177,7 +194,7 @@ static int keep_rest(struct conn *c, struct stage *s, size_t done)
 	}
 	if (!ev_is_active(&c->wr)) {
 		ev_io_start(c->worker->loop, &c->wr);
-		conn_deadline(c, c->send_ns);
+		start_send_clock(c);
 	}
 	return 0;
 }
@@ -211,6 +228,19 @@ int conn_flush(struct conn *c, struct stage *s)
 		rc = keep_rest(c, s, (size_t)n);
 	stage_reset(s);
 	return rc;
+}
+
+bool conn_stalled(struct conn *c, uint64_t rate)
+{
+	uint64_t least = rate * (c->send_ns / NS_PER_MS) / 1000;
+	struct progress p;
+
+	if (progress_read(c->fd, &p) < 0 || p.silent_ns >= c->send_ns ||
+		p.acked_bytes - c->acked_bytes < (least ? least : 1))
+		return true;
+	c->acked_bytes = p.acked_bytes;
+	conn_deadline(c, c->send_ns - p.silent_ns);
+	return false;
 }
 
 void conn_deadline(struct conn *c, uint64_t after_ns)

@@ -39,7 +39,9 @@ struct conn {
 	struct iobuf *in; /* NULL when nothing is in hand */
 	struct buf *out;  /* NULL when nothing is pending */
 	struct list reap_link;
-	uint64_t send_ns; /* pending bytes that make no progress for so long: on_deadline */
+	uint64_t send_ns; /* on_deadline, when bytes were pending for so long (ask conn_stalled) */
+	uint64_t send_left_ns; /* of that, when nothing was pending in between */
+	uint64_t acked_bytes;  /* by the other side when it was last asked about */
 	int fd;
 	bool connecting; /* wr watches for the connect */
 	bool closing;
@@ -90,6 +92,9 @@ static inline bool stage_has_room(const struct stage *s) /* for a chunk: head, d
 /* Writes what is staged (after what is pending). -1: the connection is broken (errno). */
 int conn_flush(struct conn *c, struct stage *s);
 
+/* on_deadline with bytes pending: has the other side taken nothing for send_ns, or, while bytes
+ * were pending, less than `rate` bytes a second? False: it goes on, and so does the deadline. */
+bool conn_stalled(struct conn *c, uint64_t rate);
 void conn_deadline(struct conn *c, uint64_t after_ns); /* from now; 0: none */
 void conn_pause(struct conn *c);
 static inline void conn_resume(struct conn *c);

@@ -38,6 +38,7 @@ struct builder {
 	X(first_byte, false)    \
 	X(between_bytes, false) \
 	X(tunnel, false)        \
+	X(half_closed, false)   \
 	X(queue, false)         \
 	X(server_idle, false)   \
 	X(drain, true)
@@ -67,6 +68,22 @@ static void timeouts_narrow(
 			where);
 	TIMEOUTS(X)
 #undef X
+}
+
+/* What is written replaces what was inherited. */
+static void content_limits_narrow(const struct conf_node *node, struct content_limits *c)
+{
+	const struct conf_node *found;
+
+	found = conf_find(node, "limits.request_body");
+	if (found)
+		c->body_max_bytes = found->num;
+	found = conf_find(node, "limits.body_rate");
+	if (found)
+		c->body_rate = found->num;
+	found = conf_find(node, "limits.send_rate");
+	if (found)
+		c->send_rate = found->num;
 }
 
 /* --- pools ----------------------------------------------------------------------------------- */
@@ -285,7 +302,9 @@ static void build_route(struct builder *b, struct route_building *rb, const stru
 	ASSERT(r->pool); /* the table checks references */
 	r->timeouts = l->timeouts;
 	timeouts_narrow(b, r->pool->node, NULL, &r->timeouts);
+	r->content = l->content;
 	if (node != pool) {
+		content_limits_narrow(node, &r->content);
 		timeouts_narrow(b, node, "route", &r->timeouts);
 		build_match(b, rb, l, node);
 	}
@@ -384,8 +403,9 @@ static void build_limits(const struct conf_node *node, struct listener *l)
 	l->limits.field_bytes =
 		head_bytes < FIELD_BYTES_MAX ? (uint32_t)head_bytes : FIELD_BYTES_MAX;
 	l->limits.fields = (uint16_t)conf_u64(node, "limits.fields");
-	if (conf_find(node, "limits.request_body"))
-		l->body_max_bytes = conf_u64(node, "limits.request_body");
+	l->content.body_rate = conf_u64(node, "limits.body_rate");
+	l->content.send_rate = conf_u64(node, "limits.send_rate");
+	content_limits_narrow(node, &l->content);
 	if (conf_find(node, "limits.connections"))
 		l->connections_max = (uint32_t)conf_u64(node, "limits.connections");
 }

@@ -18,7 +18,12 @@
 
 struct timeouts { /* ns */
 	uint64_t head_ns, body_ns, idle_ns, send_ns, connect_ns, first_byte_ns, between_bytes_ns,
-		tunnel_ns, queue_ns, server_idle_ns, drain_ns;
+		tunnel_ns, half_closed_ns, queue_ns, server_idle_ns, drain_ns;
+};
+
+struct content_limits {
+	uint64_t body_max_bytes;       /* of a request; 0: no limit */
+	uint64_t body_rate, send_rate; /* the least, in bytes a second; 0: none */
 };
 
 enum balance { BALANCE_LEAST_REQUESTS, BALANCE_ROUND_ROBIN };
@@ -84,6 +89,7 @@ struct route {
 	unsigned index; /* in the listener's order; first match wins */
 	const struct pool *pool;
 	struct timeouts timeouts;
+	struct content_limits content;
 	uint32_t line; /* in the file, for explain and warnings */
 };
 
@@ -101,7 +107,7 @@ struct listener {
 	const struct routes *routes;
 	struct timeouts timeouts;
 	struct http_limits limits;
-	uint64_t body_max_bytes;  /* 0: no limit */
+	struct content_limits content;
 	uint32_t connections_max; /* 0: no limit */
 	enum http_path_mode path_mode;
 	struct span via; /* empty: off */

@@ -1,6 +1,13 @@
 # tests/system: the real program on loopback, between raw sockets that send and record exact bytes.
-SYSTEM_TESTS = tests/system/test_errors.py tests/system/test_http1.py tests/system/test_http1_corners.py \
-	tests/system/test_pools.py tests/system/test_retries.py tests/system/test_storm.py tests/system/test_upgrade.py
+SYSTEM_TESTS = \
+	tests/system/test_errors.py \
+	tests/system/test_http1.py \
+	tests/system/test_http1_corners.py \
+	tests/system/test_pools.py \
+	tests/system/test_retries.py \
+	tests/system/test_storm.py \
+	tests/system/test_times.py \
+	tests/system/test_upgrade.py
 EXTRA_DIST += $(SYSTEM_TESTS)
 TESTS += $(SYSTEM_TESTS)
 EXTRA_DIST += tests/system/rig.py tests/system/systemd-boot

@@ -378,28 +378,33 @@ class Ends(Tunnels):
         self.assertEqual(got, [b"and mine"])
         self.assert_nothing_left(p)
 
-    def test_a_side_that_never_ends_is_cut_thirty_seconds_after_the_other_did_however_busy(self):
-        lasted = []
+    def test_a_side_that_goes_on_after_the_others_end_lives_until_it_is_silent(self):
+        spoke = []
 
         def chatter(conn, rest):
             start = time.monotonic()
-            try:
-                conn.recv(1)  # the client's end
-                while time.monotonic() < start + 40:
-                    conn.sendall(b"still here")
-                    time.sleep(0.2)
-            except OSError:
-                lasted.append(time.monotonic() - start)
-        p = self.proxy(config(self.tunnel_server(chatter)))
+            conn.recv(1)  # the client's end
+            while time.monotonic() < start + 2:
+                conn.sendall(b"still here")
+                spoke.append(time.monotonic())
+                time.sleep(0.2)
+            time.sleep(5)
+        p = self.proxy("timeouts: {half_closed: 700ms}\n" + config(self.tunnel_server(chatter)))
         c, r, _ = self.open(p)
-        c.settimeout(40)
         c.shutdown(socket.SHUT_WR)
         with self.assertRaises(ConnectionResetError):
             r.rest()
-        self.eventually(lambda: lasted)
-        self.assertTrue(29 < lasted[0] < 32, lasted)
+        self.assertGreater(spoke[-1] - spoke[0], 1.7)
+        self.assertTrue(0.6 < time.monotonic() - spoke[-1] < 1.4)
         self.assert_nothing_left(p)
         self.assertEqual(self.logged_lines(p, 1)[0]["end"], "tunnel timeout:half-closed")
+
+    def test_an_open_tunnel_is_not_measured_by_the_time_of_a_half_closed_one(self):
+        p = self.proxy("timeouts: {half_closed: 300ms}\n" + config(self.tunnel_server(self.echo_all)))
+        c, r, _ = self.open(p)
+        time.sleep(0.8)
+        c.sendall(b"hello")
+        self.assertEqual(r.exactly(5), b"hello")
 
     def test_an_idle_tunnel_is_cut_and_bytes_of_either_direction_keep_it(self):
         def then(conn, rest):

@@ -153,7 +153,7 @@ static void values_are_checked_by_type_and_range(void)
 		{"timeouts: {idle: 1ms}", "'1ms' is out of range: 10ms to 7d"},
 		{"log: {level: loud}", "write error, warning, notice, info or debug"},
 		{"listeners: {h: {limits: {request_head: 32}}}", "'32' is not a size"},
-		{"listeners: {h: {limits: {request_head: 2MiB}}}", "out of range: 1KiB to 60KiB"},
+		{"listeners: {h: {limits: {request_head: 2MiB}}}", "out of range: 1KiB to 56KiB"},
 		{"listeners: {h: {trusted_proxies: 10.0.0.0/33}}", "the bits after / are 0 to 32"},
 		{"listeners: {h: {via: \"a b\"}}", "'a b' is not a name"},
 		{"listeners: {h: {routes: [{match: {path: \"~ ^/x\"}}]}}",

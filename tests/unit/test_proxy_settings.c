@@ -111,8 +111,8 @@ static void the_top_and_the_listeners_are_in_the_snapshot(void)
 	CHECK_INT(l->path_mode, HTTP_PATH_REJECT);
 	CHECK_INT(plain->path_mode, HTTP_PATH_NORMALIZE);
 	CHECK_INT(l->connections_max, 100);
-	CHECK_INT(l->body_max_bytes, 1 << 20);
-	CHECK_INT(plain->body_max_bytes, 0);
+	CHECK_INT(l->content.body_max_bytes, 1 << 20);
+	CHECK_INT(plain->content.body_max_bytes, 0);
 	CHECK_INT(l->limits.head_bytes, 8192);
 	CHECK_INT(l->limits.field_bytes, 8192);
 	CHECK_INT(l->limits.fields, 50);
@@ -189,6 +189,100 @@ static void the_narrowest_time_wins(void)
 	CHECK_INT(first->between_bytes_ns, 60 * NS_PER_S);
 	CHECK_INT(s->pools[0].timeouts.connect_ns, NS_PER_S);
 	CHECK_INT(s->pools[0].timeouts.server_idle_ns, 4 * NS_PER_S);
+	settings_unref(s);
+	done();
+}
+
+#define AT(key) offsetof(struct timeouts, key##_ns)
+static const struct {
+	const char *key;
+	size_t at;
+	const char *defaults_to;
+	bool early; /* needed before a route is known */
+} times[] = {{"head", AT(head), "10s", true}, {"body", AT(body), "30s", false},
+	{"idle", AT(idle), "60s", true}, {"send", AT(send), "30s", false},
+	{"connect", AT(connect), "5s", false}, {"first_byte", AT(first_byte), "60s", false},
+	{"between_bytes", AT(between_bytes), "60s", false}, {"tunnel", AT(tunnel), "1h", false},
+	{"half_closed", AT(half_closed), "30s", false}, {"queue", AT(queue), "10s", false},
+	{"server_idle", AT(server_idle), "4s", false}, {"drain", AT(drain), "30s", true}};
+
+static uint64_t time_at(const struct timeouts *t, size_t at)
+{
+	return *(const uint64_t *)(const void *)((const char *)t + at);
+}
+
+/* The times of a file that has them at the first `places` of top, listener, pool and route. */
+static void check_time(unsigned which, unsigned places)
+{
+	static const char *const values[] = {"41s", "42s", "43s", "44s"};
+	char text[1024], written[4][64] = {""};
+	uint64_t expected_early, expected, by_default;
+	struct settings *s;
+
+	for (unsigned i = 0; i < places; i++)
+		snprintf(written[i], sizeof(written[i]), "timeouts: {%s: %s}", times[which].key,
+			values[i]);
+	snprintf(text, sizeof(text),
+		"%s\n"
+		"listeners: {web: {bind: \"127.0.0.1:80\", routes: [{pool: p, %s}], %s}}\n"
+		"pools: {p: {servers: {a: \"127.0.0.1:81\"}, %s}}\n",
+		written[0], written[3], written[1], written[2]);
+	s = load_good(text);
+	CHECK_INT(duration_parse(span_of(times[which].defaults_to), &by_default, NULL), 0);
+	expected = places ? (40 + places) * NS_PER_S : by_default;
+	expected_early = places > 2 ? 42 * NS_PER_S : expected;
+	CHECK_INT(time_at(&s->timeouts, times[which].at), places ? 41 * NS_PER_S : by_default);
+	CHECK_INT(time_at(&s->listeners[0].timeouts, times[which].at), expected_early);
+	CHECK_INT(time_at(&routes_find(s->listeners[0].routes, SPAN("a"), SPAN("/"), HTTP_GET,
+				  SPAN("GET"))
+				   ->timeouts,
+			  times[which].at),
+		times[which].early ? expected_early : expected);
+	settings_unref(s);
+	done();
+}
+
+static void every_time_has_a_default_and_is_taken_from_the_narrowest_place_that_has_it(void)
+{
+	CHECK_INT(sizeof(struct timeouts), countof(times) * sizeof(uint64_t));
+	for (unsigned i = 0; i < countof(times); i++)
+		for (unsigned places = 0; places <= 4; places++)
+			check_time(i, places);
+}
+
+static void limits_of_content_are_the_routes_or_else_the_listeners(void)
+{
+	struct settings *s = load_good(
+		"listeners:\n"
+		"  web:\n"
+		"    bind: \"127.0.0.1:80\"\n"
+		"    limits: {request_body: 1kB, body_rate: 1KiB/s}\n"
+		"    routes:\n"
+		"      - {match: {path: /a}, pool: p, limits: {request_body: 2kB, send_rate: "
+		"off}}\n"
+		"      - {match: {path: /b}, pool: p, limits: {body_rate: 9B/s}}\n"
+		"      - pool: p\n"
+		"  plain: {bind: \"127.0.0.1:81\", pool: p}\n"
+		"pools: {p: {servers: {a: \"127.0.0.1:82\"}}}\n");
+	const struct listener *web = &s->listeners[0], *plain = &s->listeners[1];
+	const struct content_limits *a =
+		&routes_find(web->routes, SPAN("a"), SPAN("/a"), HTTP_GET, SPAN("GET"))->content;
+	const struct content_limits *b =
+		&routes_find(web->routes, SPAN("a"), SPAN("/b"), HTTP_GET, SPAN("GET"))->content;
+	const struct content_limits *rest =
+		&routes_find(web->routes, SPAN("a"), SPAN("/"), HTTP_GET, SPAN("GET"))->content;
+
+	CHECK_INT(a->body_max_bytes, 2000);
+	CHECK_INT(a->body_rate, 1024);
+	CHECK_INT(a->send_rate, 0);
+	CHECK_INT(b->body_max_bytes, 1000);
+	CHECK_INT(b->body_rate, 9);
+	CHECK_INT(b->send_rate, 500);
+	CHECK_INT(rest->body_max_bytes, 1000);
+	CHECK_INT(web->content.body_rate, 1024);
+	CHECK_INT(plain->content.body_rate, 500);
+	CHECK_INT(plain->content.send_rate, 500);
+	CHECK_INT(plain->content.body_max_bytes, 0);
 	settings_unref(s);
 	done();
 }
@@ -429,6 +523,8 @@ static const struct test_case cases[] = {
 	TEST(the_top_and_the_listeners_are_in_the_snapshot),
 	TEST(pools_are_in_the_snapshot_with_their_defaults),
 	TEST(the_narrowest_time_wins),
+	TEST(every_time_has_a_default_and_is_taken_from_the_narrowest_place_that_has_it),
+	TEST(limits_of_content_are_the_routes_or_else_the_listeners),
 	TEST(routes_lead_where_the_file_says),
 	TEST(with_raw_paths_patterns_are_taken_as_they_are),
 	TEST(a_node_without_listeners_has_none),

@@ -59,6 +59,24 @@ static void sizes_know_both_thousands(void)
 	CHECK_INT(size_parse(SPAN("99999999999GiB"), &bytes, NULL), -1);
 }
 
+static void rates_of_bytes_are_by_the_second(void)
+{
+	uint64_t bytes;
+	struct err err;
+
+	CHECK_INT(byte_rate_parse(SPAN("500B/s"), &bytes, NULL), 0);
+	CHECK_INT(bytes, 500);
+	CHECK_INT(byte_rate_parse(SPAN("64KiB/s"), &bytes, NULL), 0);
+	CHECK_INT(bytes, 65536);
+	CHECK_INT(byte_rate_parse(SPAN("500B"), &bytes, NULL), -1);
+	CHECK_INT(byte_rate_parse(SPAN("500/s"), &bytes, NULL), -1);
+	CHECK_INT(byte_rate_parse(SPAN("500B/m"), &bytes, NULL), -1);
+	CHECK_INT(byte_rate_parse(SPAN("500B/s/s"), &bytes, NULL), -1);
+	CHECK_INT(byte_rate_parse(SPAN("/s"), &bytes, &err), -1);
+	CHECK_TEXT(span_of(err.text),
+		"'/s' is not a number of bytes a second: write such as 500B/s or 64KiB/s");
+}
+
 static void rates_and_percentages(void)
 {
 	struct rate r;
@@ -124,6 +142,7 @@ static const struct test_case cases[] = {
 	TEST(durations_have_a_unit),
 	TEST(wrong_durations_say_what_to_write),
 	TEST(sizes_know_both_thousands),
+	TEST(rates_of_bytes_are_by_the_second),
 	TEST(rates_and_percentages),
 	TEST(durations_are_written_short_and_exact),
 	TEST(time_stamps_are_rfc_3339),
