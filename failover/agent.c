@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
+#include "failover/group_hooks.h"
 #include "failover/status.h"
 #include "shared/assert.h"
 #include "shared/log.h"
@@ -500,10 +501,14 @@ static int open_kernel(struct agent *a, struct err *err)
 
 static void on_hook(void *ctx, const struct hook_result *result)
 {
-	(void)ctx;
+	struct agent *a = ctx;
+
 	log_event(result->good ? LOG_INFO : LOG_WARNING, "hook.ended", result->words,
 		F_TEXT("hook", result->label), F_INT("lane", result->lane),
 		F_BOOL("good", result->good), F_INT("ms", result->took_ns / NS_PER_MS));
+	list_each (it, &a->groups)
+		if (group_of(it)->settings.vrid == result->lane)
+			group_hooks_ended(group_of(it), result);
 }
 
 static int open_sockets(struct agent *a, struct err *err)

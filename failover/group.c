@@ -184,6 +184,14 @@ static void send_packet(struct group *g, const struct fsm_action *a)
 		result(g, FSM_EV_CLAIMED);
 }
 
+static void ask_hook(struct group *g, const struct fsm_action *a, enum fsm_event_kind refusal)
+{
+	if (group_hooks_ask(g, a))
+		return;
+	result(g, refusal);
+	g->results[g->result_count - 1].ticket = a->ticket;
+}
+
 static void perform(struct group *g, const struct fsm_action *a)
 {
 	switch (a->kind) {
@@ -236,9 +244,13 @@ static void perform(struct group *g, const struct fsm_action *a)
 	case FSM_DO_ASK_PEER:
 		result(g, FSM_EV_PEER_HOST);
 		break;
-	case FSM_DO_ASK_WITNESS:
 	case FSM_DO_FENCE_PEER:
+		ask_hook(g, a, FSM_EV_PEER_FENCED);
+		break;
 	case FSM_DO_CLAIM_HOOK:
+		ask_hook(g, a, FSM_EV_CLAIM_HOOKED);
+		break;
+	case FSM_DO_ASK_WITNESS:
 		ASSERT(!"configured nowhere");
 		break;
 	case FSM_DO_TELL:
@@ -510,7 +522,9 @@ static struct fsm_config config_of(const struct agent *a, const struct group_set
 		.prefer = s->prefer,
 		.group = s->vrid,
 		.failback_ns = s->failback_ns,
-		.drain_ns = a->settings->drain_ns};
+		.drain_ns = a->settings->drain_ns,
+		.fence_hook = s->hooks[HOOK_FENCE].count > 0,
+		.claim_hook = s->hooks[HOOK_CLAIM].count > 0};
 }
 
 static uint64_t stored_epoch(struct group *g)

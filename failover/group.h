@@ -18,6 +18,12 @@ struct agent;
 
 #define GROUP_RESULTS_MAX 16
 
+/* A hook that the machine waits for. */
+struct group_asked_hook {
+	uint64_t id;
+	uint32_t ticket;
+};
+
 struct group {
 	struct list in_agent;
 	struct agent *agent; /* borrows */
@@ -36,6 +42,7 @@ struct group {
 	uint64_t claim_until_ns;    /* a claim may leave until then; 0: none may */
 	enum fsm_reason asked_why;  /* what led to the last PROBING */
 	uint64_t since_realtime_ns; /* of the last change of state */
+	struct group_asked_hook asked_hooks[2]; /* fence_hook, claim_hook */
 	/* Results of actions, waiting for their turn. */
 	bool stepping;
 	unsigned result_count;

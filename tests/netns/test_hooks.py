@@ -33,6 +33,17 @@ def told():
         return []
 
 
+VERDICT = """#!/bin/sh
+echo "$TANDEM_NODE $TANDEM_HOOK" >>%s/told
+exit $(cat %s/verdict)
+""" % (DIR, DIR)
+
+
+def verdict(code):
+    with open(os.path.join(DIR, "verdict"), "w", encoding="ascii") as f:
+        f.write("%d" % code)
+
+
 HOOKS = "".join("  %s: [%s, word]\n" % (hook, script("told.sh", TOLD))
                 for hook in ("on_active", "on_standby", "on_fault"))
 
@@ -81,6 +92,46 @@ class Hooks(LabTest):
         self.lab.config(**self.config)
         for node in (self.a, self.b):
             node.ask("agent", "reload")
+
+
+class Asked(LabTest):
+    """Hooks that the agent waits for."""
+
+    config = {"profile": "  fence_hook: %s\n  claim_hook: %s\n" % (script("fence.sh", VERDICT), script("claim.sh", VERDICT))}
+
+    @classmethod
+    def setUpClass(cls):
+        verdict(0)
+        super().setUpClass()
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(self.heal)
+        self.addCleanup(verdict, 0)
+
+    def test_a_silent_peer_is_fenced_before_its_address_is_taken(self):
+        before = len(told())
+        self.lab.unplug(self.a)
+        self.b.wait_state("ACTIVE")
+        wait_for("asked", lambda: told()[before:][:2] == ["lb-b fence_hook", "lb-b claim_hook"])
+
+    def test_no_claim_while_the_fence_fails(self):
+        verdict(1)
+        self.lab.unplug(self.a)
+        wait_for("it is said", lambda: any("fence hook" in alarm for alarm in self.b.group()["alarms"]))
+        time.sleep(1)
+        self.assertNotEqual(self.b.state(), "ACTIVE")
+        self.assertFalse(self.b.holds_vip(VIP4))
+        verdict(0)
+        self.b.wait_state("ACTIVE")
+
+    def test_an_address_whose_claim_hook_fails_is_given_up(self):
+        verdict(1)
+        self.a.ask("agent", "switchover")
+        wait_for("it is said", lambda: any("claim hook" in alarm for alarm in self.b.group()["alarms"]))
+        self.assertFalse(self.b.holds_vip(VIP4))
+        verdict(0)
+        wait_for("somebody serves", lambda: "ACTIVE" in (self.a.state(), self.b.state()))
 
 
 if __name__ == "__main__":
