@@ -66,9 +66,26 @@ static void on_proxy_state(void *ctx, enum proxy_state from, enum proxy_state to
 			"{s:s, s:s}", "from", proxy_state_name(from), "to", proxy_state_name(to)));
 }
 
+static void tell_proxy(void *ctx, uint64_t caller, const char *method, json_t *params)
+{
+	struct agent *a = ctx;
+
+	(void)rpc_notify(a->rpc, caller, method, params); /* gone: it says hello again */
+}
+
+static void append_vips(json_t *to, const struct group_settings *s)
+{
+	char text[ADDR_TEXT_MAX];
+
+	for (unsigned i = 0; i < s->vip_count; i++) {
+		(void)cidr_format_ip(&s->vips[i], text);
+		json_array_append_new(to, json_string(text));
+	}
+}
+
 void agent_tell_role(struct agent *a)
 {
-	json_t *groups = json_object();
+	json_t *groups = json_object(), *vips = json_array();
 	bool active = false;
 
 	list_each (it, &a->groups) {
@@ -77,14 +94,17 @@ void agent_tell_role(struct agent *a)
 		active = active || group_owns(g);
 		json_object_set_new(
 			groups, g->settings.name, json_string(fsm_state_name(g->fsm.state)));
+		append_vips(vips, &g->settings);
 	}
 	daemon_status("%s", active ? "active" : "standby");
 	if (a->proxy.caller == 0) {
 		json_decref(groups);
+		json_decref(vips);
 		return;
 	}
-	(void)rpc_notify(a->rpc, a->proxy.caller, "role",
-		json_pack("{s:s, s:o}", "role", active ? "active" : "standby", "groups", groups));
+	tell_proxy(a, a->proxy.caller, "role",
+		json_pack("{s:s, s:o, s:o}", "role", active ? "active" : "standby", "groups",
+			groups, "virtual_ips", vips));
 }
 
 /* --- the peer ----------------------------------------------------------------------------------
@@ -374,6 +394,7 @@ static void apply(struct agent *a, struct settings *next)
 	}
 	if (start_missing(a, &err) != 0)
 		log_event(LOG_ERROR, "group.failed", err.text);
+	agent_tell_role(a); /* of other virtual IPs, perhaps */
 	settings_free(old);
 }
 
@@ -530,7 +551,8 @@ static int open_sockets(struct agent *a, struct err *err)
 int agent_init(struct agent *a, struct ev_loop *loop, const struct daemon_options *options,
 	struct settings *settings, struct err *err)
 {
-	struct proxy_link_handlers proxy = {.ctx = a, .on_state = on_proxy_state};
+	struct proxy_link_handlers proxy = {
+		.ctx = a, .on_state = on_proxy_state, .tell = tell_proxy};
 	double watchdog_s = daemon_watchdog_interval();
 
 	*a = (struct agent){
@@ -538,10 +560,14 @@ int agent_init(struct agent *a, struct ev_loop *loop, const struct daemon_option
 	a->announce.fd = -1;
 	a->ran_ns = monotonic_ns();
 	list_init(&a->groups);
-	proxy_link_init(&a->proxy, loop, &proxy);
 	ev_timer_init(&a->stop_limit, on_stop_limit, STOP_LIMIT_S, 0);
 	ev_timer_init(&a->watchdog, on_watchdog, watchdog_s, watchdog_s);
 	ev_prepare_init(&a->reap, on_reap);
+	if (proxy_link_init(&a->proxy, loop, &proxy) != 0) {
+		err_set(err, "out of memory");
+		agent_fini(a);
+		return -1;
+	}
 	if (open_sockets(a, err) != 0 || open_kernel(a, err) != 0 || start_missing(a, err) != 0) {
 		agent_fini(a);
 		return -1;

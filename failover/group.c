@@ -235,10 +235,14 @@ static void perform(struct group *g, const struct fsm_action *a)
 		result(g, FSM_EV_RULES_LOADED);
 		break;
 	case FSM_DO_SET_DRAIN:
+		proxy_link_drain(&g->agent->proxy, g->settings.vips, g->settings.vip_count,
+			g->fsm.config.drain_ns);
 		result(g, FSM_EV_DRAINED);
 		break;
-	case FSM_DO_UNLOAD_RULES:
 	case FSM_DO_CLEAR_DRAIN:
+		proxy_link_undrain(&g->agent->proxy, g->settings.vips, g->settings.vip_count);
+		break;
+	case FSM_DO_UNLOAD_RULES:
 	case FSM_DO_TICKLE:
 		break;
 	case FSM_DO_ASK_PEER:

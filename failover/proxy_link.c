@@ -36,6 +36,159 @@ static void set_state(struct proxy_link *l, enum proxy_state to)
 	l->handlers.on_state(l->handlers.ctx, from, to);
 }
 
+/* --- draining ------------------------------------------------------------------------------------
+ */
+/* All that drains, as it is now: the proxy keeps nothing of earlier orders. */
+static void send_drain(struct proxy_link *l)
+{
+	uint64_t now_ns = monotonic_ns();
+	char text[ADDR_TEXT_MAX];
+	json_t *vips = json_object();
+
+	for (unsigned i = 0; i < l->drain_count; i++) {
+		const struct proxy_drain *d = &l->drains[i];
+		uint64_t left_ns = d->until_ns > now_ns ? d->until_ns - now_ns : 0;
+
+		(void)cidr_format_ip(&d->vip, text);
+		json_object_set_new(vips, text, json_integer((json_int_t)(left_ns / NS_PER_MS)));
+	}
+	l->handlers.tell(l->handlers.ctx, l->caller, "drain",
+		json_pack("{s:I, s:o}", "seq", (json_int_t)++l->drain_seq, "virtual_ips", vips));
+}
+
+static bool take_drain(struct proxy_link *l, const struct cidr *vip)
+{
+	for (unsigned i = 0; i < l->drain_count; i++)
+		if (cidr_same_host(&l->drains[i].vip, vip)) {
+			l->drains[i] = l->drains[--l->drain_count];
+			return true;
+		}
+	return false;
+}
+
+void proxy_link_drain(
+	struct proxy_link *l, const struct cidr *vips, unsigned count, uint64_t limit_ns)
+{
+	uint64_t until_ns = monotonic_ns() + limit_ns;
+
+	for (unsigned i = 0; i < count; i++) {
+		(void)take_drain(l, &vips[i]);
+		ASSERT(l->drain_count < CLIENTS_VIPS_MAX);
+		l->drains[l->drain_count++] =
+			(struct proxy_drain){.vip = vips[i], .until_ns = until_ns};
+	}
+	if (l->caller)
+		send_drain(l);
+}
+
+void proxy_link_undrain(struct proxy_link *l, const struct cidr *vips, unsigned count)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < count; i++)
+		any = take_drain(l, &vips[i]) || any;
+	if (any && l->caller)
+		send_drain(l);
+}
+
+bool proxy_link_drained(const struct proxy_link *l, const struct cidr *vips, unsigned count)
+{
+	if (l->state == PROXY_DEAD || l->state == PROXY_ABSENT)
+		return true;
+	return l->caller && l->clients_known && l->drain_heard == l->drain_seq &&
+	       clients_count(l->clients, vips, count) == 0;
+}
+
+/* --- the list of clients -------------------------------------------------------------------------
+ */
+static void on_client(void *ctx, const struct client_key *k, bool there)
+{
+	struct proxy_link *l = ctx;
+
+	if (l->handlers.on_client)
+		l->handlers.on_client(l->handlers.ctx, k, there);
+}
+
+/* One may have come that was not told yet: the proxy is asked for all of them once more, and only
+ * its answer counts. */
+static void on_empty(void *ctx)
+{
+	struct proxy_link *l = ctx;
+
+	if (l->drain_count > 0 && l->caller)
+		send_drain(l);
+}
+
+static void told_drained(struct proxy_link *l)
+{
+	if (l->drain_count > 0 && l->handlers.on_drained)
+		l->handlers.on_drained(l->handlers.ctx);
+}
+
+/* {"VIP:PORT": "CLIENT:PORT CLIENT:PORT ..."}. */
+static int read_pairs(struct proxy_link *l, const json_t *pairs, bool there, struct err *err)
+{
+	const char *text;
+	json_t *list;
+
+	json_object_foreach ((json_t *)(uintptr_t)pairs, text, list) {
+		struct span rest = span_make(json_string_value(list), json_string_length(list));
+		struct addr local, remote;
+
+		if (addr_parse(span_of(text), &local, err) != 0)
+			return -1;
+		while (rest.len > 0) {
+			size_t end = span_find(rest, ' ', 0);
+			struct client_key k;
+
+			if (addr_parse(span_make(rest.ptr, end), &remote, err) != 0)
+				return -1;
+			k = client_key(&local, &remote);
+			if (!there)
+				clients_remove(l->clients, &k);
+			else if (clients_add(l->clients, &k) != 0)
+				log_event(LOG_WARNING, "proxy.clients_full",
+					"too many clients: some will not be told if this node dies",
+					F_INT("clients", clients_total(l->clients)));
+			rest = end < rest.len ? span_from(rest, end + 1) : SPAN("");
+		}
+	}
+	return 0;
+}
+
+int proxy_link_clients(
+	struct proxy_link *l, const struct rpc_caller *who, const json_t *params, struct err *err)
+{
+	json_int_t drain = json_integer_value(json_object_get(params, "drain"));
+
+	if (proxy_link_is(l, who, err) != 0)
+		return -1;
+	if (json_is_true(json_object_get(params, "first"))) {
+		l->clients_known = false;
+		clients_begin(l->clients);
+	}
+	if (read_pairs(l, json_object_get(params, "remove"), false, err) != 0 ||
+		read_pairs(l, json_object_get(params, "add"), true, err) != 0)
+		return err_prefix(err, "proxy.clients");
+	if (json_is_true(json_object_get(params, "last"))) {
+		clients_end(l->clients);
+		l->clients_known = true;
+		told_drained(l);
+	}
+	if (drain > 0 && (uint64_t)drain <= l->drain_seq) {
+		l->drain_heard = (uint64_t)drain;
+		told_drained(l);
+	}
+	return 0;
+}
+
+/* The process is gone, and with it its clients. After set_state: the address may have to move. */
+static void forget_clients(struct proxy_link *l)
+{
+	clients_clear(l->clients);
+	told_drained(l);
+}
+
 static void forget(struct proxy_link *l)
 {
 	ev_io_stop(l->loop, &l->exited);
@@ -47,6 +200,7 @@ static void forget(struct proxy_link *l)
 	l->caller = 0;
 	l->pid = 0;
 	l->connections = 0;
+	l->clients_known = false;
 	l->late = false;
 }
 
@@ -57,6 +211,7 @@ static void on_exited(EV_P_ ev_io *w, int revents)
 	(void)loop, (void)revents;
 	forget(l);
 	set_state(l, PROXY_DEAD);
+	forget_clients(l);
 }
 
 static void on_parted(EV_P_ ev_timer *w, int revents)
@@ -66,6 +221,7 @@ static void on_parted(EV_P_ ev_timer *w, int revents)
 	(void)loop, (void)revents;
 	forget(l);
 	set_state(l, PROXY_ABSENT);
+	forget_clients(l);
 }
 
 /* This process may have been held up: beats that wait in the socket are read before this counts. */
@@ -98,20 +254,25 @@ static void await_beat(struct proxy_link *l)
 	ev_timer_again(l->loop, &l->silence);
 }
 
-void proxy_link_init(
-	struct proxy_link *l, struct ev_loop *loop, const struct proxy_link_handlers *h)
+int proxy_link_init(struct proxy_link *l, struct ev_loop *loop, const struct proxy_link_handlers *h)
 {
+	const struct clients_handlers clients = {
+		.ctx = l, .on_change = on_client, .on_empty = on_empty};
+
 	*l = (struct proxy_link){.loop = loop, .handlers = *h, .state = PROXY_ABSENT, .pidfd = -1};
 	ev_init(&l->exited, on_exited);
 	ev_init(&l->silence, on_silence);
 	/* After what the sockets have to say in the same turn of the loop. */
 	ev_set_priority(&l->silence, EV_MINPRI);
 	ev_init(&l->parting, on_parted);
+	l->clients = clients_new(&clients);
+	return l->clients ? 0 : -1;
 }
 
 void proxy_link_fini(struct proxy_link *l)
 {
 	forget(l);
+	clients_free(l->clients);
 }
 
 int proxy_link_hello(
@@ -140,12 +301,15 @@ int proxy_link_hello(
 			"cannot watch the proxy's process: only its beats will tell of its death",
 			F_INT("pid", who->pid));
 	}
+	l->drain_heard = 0;
 	set_state(l, PROXY_STARTING);
 	await_beat(l);
+	if (l->drain_count > 0)
+		send_drain(l);
 	return 0;
 }
 
-static int must_be_proxy(const struct proxy_link *l, const struct rpc_caller *who, struct err *err)
+int proxy_link_is(const struct proxy_link *l, const struct rpc_caller *who, struct err *err)
 {
 	if (l->caller != 0 && l->caller == who->id)
 		return 0;
@@ -159,7 +323,7 @@ int proxy_link_beat(struct proxy_link *l, const struct rpc_caller *who, const js
 	json_int_t connections = json_integer_value(json_object_get(params, "connections"));
 	json_int_t seq = json_integer_value(json_object_get(params, "seq"));
 
-	if (must_be_proxy(l, who, err) != 0)
+	if (proxy_link_is(l, who, err) != 0)
 		return -1;
 	if (connections < 0 || seq < 0)
 		return err_set(err, "proxy.beat: connections and seq are whole numbers from 0");
@@ -176,7 +340,7 @@ int proxy_link_beat(struct proxy_link *l, const struct rpc_caller *who, const js
 
 int proxy_link_stopping(struct proxy_link *l, const struct rpc_caller *who, struct err *err)
 {
-	if (must_be_proxy(l, who, err) != 0)
+	if (proxy_link_is(l, who, err) != 0)
 		return -1;
 	set_state(l, PROXY_STOPPING);
 	return 0;
@@ -193,6 +357,7 @@ void proxy_link_closed(struct proxy_link *l, uint64_t caller_id)
 	if (l->pidfd >= 0 && poll(&exited, 1, 0) == 1) {
 		forget(l);
 		set_state(l, PROXY_DEAD);
+		forget_clients(l);
 		return;
 	}
 	ev_timer_set(&l->parting, PARTING_S, 0);
@@ -205,8 +370,9 @@ json_t *proxy_link_status(const struct proxy_link *l, uint64_t now_ns)
 			       ? json_integer((json_int_t)((now_ns - l->last_beat_ns) / NS_PER_MS))
 			       : json_null();
 
-	return json_pack("{s:s, s:o, s:s, s:o, s:I, s:I}", "state", proxy_state_name(l->state),
-		"pid", l->pid ? json_integer(l->pid) : json_null(), "version", l->version,
-		"last_beat_ms", beat, "connections", (json_int_t)l->connections, "beats_lost",
-		(json_int_t)l->beats_lost);
+	return json_pack("{s:s, s:o, s:s, s:o, s:I, s:I, s:I, s:b}", "state",
+		proxy_state_name(l->state), "pid", l->pid ? json_integer(l->pid) : json_null(),
+		"version", l->version, "last_beat_ms", beat, "connections",
+		(json_int_t)l->connections, "beats_lost", (json_int_t)l->beats_lost, "clients",
+		(json_int_t)clients_total(l->clients), "clients_known", l->clients_known);
 }

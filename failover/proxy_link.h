@@ -1,7 +1,8 @@
 /*
- * The agent's side of the proxy's Unix socket connection: is the proxy alive, and who must it hear
- * from about its role. The proxy says proxy.hello, then proxy.beat every 50 ms, then perhaps
- * proxy.stopping.
+ * The agent's side of the proxy's Unix socket connection: is the proxy alive, who are its clients,
+ * and what it must hear of its role and of addresses that are being moved away. The proxy says
+ * proxy.hello, then proxy.beat every 50 ms, proxy.clients as they come and go, proxy.state when a
+ * document of its changes, and perhaps proxy.stopping. doc/shared.md has the messages.
  *
  * Its exit is seen through a pidfd, in microseconds; a hang by PROXY_BEATS_MISSED beats that did
  * not come. One proxy at a time: the one that said hello last (a new binary takes over from the old
@@ -11,7 +12,7 @@
 
 #include <ev.h>
 
-#include "shared/span.h"
+#include "failover/clients.h"
 #include "shared/rpc.h"
 
 #define PROXY_BEAT_MS 50
@@ -34,6 +35,17 @@ const char *proxy_state_name(enum proxy_state s);
 struct proxy_link_handlers {
 	void *ctx;
 	void (*on_state)(void *ctx, enum proxy_state from, enum proxy_state to);
+	/* Each change of the list of its clients. May be NULL. */
+	void (*on_client)(void *ctx, const struct client_key *k, bool there);
+	/* proxy_link_drained may answer otherwise now. May be NULL. */
+	void (*on_drained)(void *ctx);
+	/* Sends a notification to this connection. Takes params. */
+	void (*tell)(void *ctx, uint64_t caller, const char *method, json_t *params);
+};
+
+struct proxy_drain {
+	struct cidr vip;
+	uint64_t until_ns;
 };
 
 struct proxy_link {
@@ -49,13 +61,20 @@ struct proxy_link {
 	uint64_t awaited_ns;   /* since when a beat is awaited */
 	uint64_t beats_lost;   /* holes in the numbers of the beats */
 	uint64_t seq;
-	bool late; /* the time for beats is over; one more look at the socket is due */
+	struct clients *clients; /* owned */
+	bool clients_known;	 /* the list is whole */
+	struct proxy_drain drains[CLIENTS_VIPS_MAX];
+	unsigned drain_count;
+	uint64_t drain_seq;   /* of the last order, from 1 */
+	uint64_t drain_heard; /* up to which one the proxy has told all clients */
+	bool late;	      /* the time for beats is over; one more look at the socket is due */
 	ev_io exited;
 	ev_timer silence;
 	ev_timer parting; /* the connection closed: time for the exit to show */
 };
 
-void proxy_link_init(
+/* -1: out of memory; _fini is right then too. */
+int proxy_link_init(
 	struct proxy_link *l, struct ev_loop *loop, const struct proxy_link_handlers *h);
 void proxy_link_fini(struct proxy_link *l);
 /* The notifications, as methods of the agent's socket. -1 with err: refused. */
@@ -64,7 +83,25 @@ int proxy_link_hello(
 int proxy_link_beat(struct proxy_link *l, const struct rpc_caller *who, const json_t *params,
 	uint64_t now_ns, struct err *err);
 int proxy_link_stopping(struct proxy_link *l, const struct rpc_caller *who, struct err *err);
+int proxy_link_clients(
+	struct proxy_link *l, const struct rpc_caller *who, const json_t *params, struct err *err);
+/* The rest of the agent may speak for the connection; proxy.state asks. */
+int proxy_link_is(const struct proxy_link *l, const struct rpc_caller *who, struct err *err);
 /* A connection of the socket closed; perhaps the proxy's. */
 void proxy_link_closed(struct proxy_link *l, uint64_t caller_id);
 /* What status shows; returns owned. */
 json_t *proxy_link_status(const struct proxy_link *l, uint64_t now_ns);
+
+/*
+ * The proxy is to finish with these virtual addresses within limit_ns: it answers with "Connection:
+ * close" there, and shows idle clients out before the end. Again with another limit: that holds.
+ */
+void proxy_link_drain(
+	struct proxy_link *l, const struct cidr *vips, unsigned count, uint64_t limit_ns);
+/* They are served as ever again. */
+void proxy_link_undrain(struct proxy_link *l, const struct cidr *vips, unsigned count);
+/*
+ * No client is left on these addresses, which drain: the proxy has said so of all its threads,
+ * after the last one left. A proxy that is gone has none. On `on_drained` ask again.
+ */
+bool proxy_link_drained(const struct proxy_link *l, const struct cidr *vips, unsigned count);

@@ -375,6 +375,17 @@ static int do_beat(void *ctx, const struct rpc_caller *who, const json_t *params
 	return 0;
 }
 
+static int do_clients(void *ctx, const struct rpc_caller *who, const json_t *params,
+	json_t **ret_result, struct err *err)
+{
+	struct agent *a = ctx;
+
+	if (proxy_link_clients(&a->proxy, who, params, err) != 0)
+		return -1;
+	*ret_result = json_object();
+	return 0;
+}
+
 static int do_stopping(void *ctx, const struct rpc_caller *who, const json_t *params,
 	json_t **ret_result, struct err *err)
 {
@@ -403,6 +414,7 @@ static const struct rpc_method methods[] = {
 	{"check", do_check},
 	{"proxy.hello", do_hello},
 	{"proxy.beat", do_beat},
+	{"proxy.clients", do_clients},
 	{"proxy.stopping", do_stopping},
 	{NULL, NULL},
 };

@@ -11,6 +11,7 @@
 #include "shared/assert.h"
 #include "shared/log.h"
 #include "shared/rpc.h"
+#include "shared/units.h"
 
 static const double beat_s = 0.05;
 
@@ -29,6 +30,9 @@ struct failover_link {
 			 lost */
 	enum failover_role role;
 	json_t *groups;
+	struct failover_vip vips[FAILOVER_VIPS_MAX];
+	unsigned vip_count;
+	uint64_t drain; /* the number of the last order */
 	bool stopping;
 };
 
@@ -68,17 +72,96 @@ static void on_closed(void *ctx)
 	ev_timer_stop(l->loop, &l->beat);
 	json_decref(l->groups);
 	l->groups = NULL;
+	l->vip_count = 0;
+	l->drain = 0;
+	if (l->o.on_vips)
+		l->o.on_vips(l->o.ctx, false);
 	set_role(l, FAILOVER_SINGLE);
 }
 
-static void on_notify(void *ctx, const char *method, const json_t *params)
+/* --- what the agent says ------------------------------------------------------------------------
+ */
+static struct failover_vip *find_vip(struct failover_link *l, const struct addr *ip)
 {
-	struct failover_link *l = ctx;
+	for (unsigned i = 0; i < l->vip_count; i++)
+		if (addr_eq_ip(&l->vips[i].ip, ip))
+			return &l->vips[i];
+	return NULL;
+}
+
+/* Orders about an address that stays stay too. */
+static void hear_vips(struct failover_link *l, const json_t *list)
+{
+	unsigned count = 0;
+	bool changed = false;
+	const json_t *item;
+	size_t i;
+
+	if (!json_is_array(list)) /* of an older agent */
+		return;
+	json_array_foreach (list, i, item) {
+		struct failover_vip vip = {0};
+
+		if (count == FAILOVER_VIPS_MAX || !json_is_string(item) ||
+			addr_parse_ip(span_of(json_string_value(item)), &vip.ip, NULL) != 0)
+			continue;
+		if (count >= l->vip_count || !addr_eq_ip(&l->vips[count].ip, &vip.ip)) {
+			l->vips[count] = vip;
+			changed = true;
+		}
+		count++;
+	}
+	changed = changed || count != l->vip_count;
+	l->vip_count = count;
+	if (changed && l->o.on_vips)
+		l->o.on_vips(l->o.ctx, true);
+}
+
+/* All that drains from now on: what is not named does not. */
+static void hear_drain(struct failover_link *l, const json_t *params)
+{
+	json_int_t seq = json_integer_value(json_object_get(params, "seq"));
+	uint64_t now_ns = monotonic_ns();
+	const char *text;
+	json_t *left_ms;
+
+	for (unsigned i = 0; i < l->vip_count; i++)
+		l->vips[i].drain_until_ns = 0;
+	json_object_foreach (json_object_get(params, "virtual_ips"), text, left_ms) {
+		struct failover_vip *vip;
+		struct addr ip;
+
+		if (addr_parse_ip(span_of(text), &ip, NULL) != 0)
+			continue;
+		vip = find_vip(l, &ip);
+		if (vip && json_integer_value(left_ms) >= 0)
+			vip->drain_until_ns =
+				now_ns + (uint64_t)json_integer_value(left_ms) * NS_PER_MS;
+	}
+	l->drain = seq > 0 ? (uint64_t)seq : 0;
+	if (l->o.on_vips)
+		l->o.on_vips(l->o.ctx, true);
+}
+
+static void hear_state(struct failover_link *l, const json_t *params)
+{
+	const json_t *version = json_object_get(params, "version");
+	const char *kind = json_string_value(json_object_get(params, "kind"));
+	struct failover_version v = {
+		.value = (uint64_t)json_integer_value(json_object_get(version, "value")),
+		.who = json_string_value(json_object_get(version, "who")),
+		.when_ms = (uint64_t)json_integer_value(json_object_get(version, "when")),
+	};
+
+	if (kind && v.who && l->o.on_state)
+		l->o.on_state(l->o.ctx, kind, &v, json_object_get(params, "doc"));
+}
+
+static void hear_role(struct failover_link *l, const json_t *params)
+{
 	const char *word = json_string_value(json_object_get(params, "role"));
 	json_t *groups = json_object_get(params, "groups");
 
-	if (strcmp(method, "role") != 0) /* of a newer agent */
-		return;
 	json_decref(l->groups);
 	l->groups = json_is_object(groups) ? json_incref(groups) : NULL;
 	if (word && strcmp(word, "active") == 0)
@@ -89,6 +172,39 @@ static void on_notify(void *ctx, const char *method, const json_t *params)
 		log_event(LOG_WARNING, "proxy.role_unknown",
 			"the agent named a role that is none: keeping the last",
 			F_TEXT("role", word ? word : ""));
+	hear_vips(l, json_object_get(params, "virtual_ips"));
+}
+
+/* Another method is one of a newer agent. */
+static void on_notify(void *ctx, const char *method, const json_t *params)
+{
+	if (strcmp(method, "role") == 0)
+		hear_role(ctx, params);
+	else if (strcmp(method, "drain") == 0)
+		hear_drain(ctx, params);
+	else if (strcmp(method, "state") == 0)
+		hear_state(ctx, params);
+}
+
+/* --- what we say --------------------------------------------------------------------------------
+ */
+int failover_link_clients(struct failover_link *l, json_t *params)
+{
+	return rpc_link_notify(l->link, "proxy.clients", params);
+}
+
+int failover_link_state(struct failover_link *l, const char *kind,
+	const struct failover_version *version, json_t *doc)
+{
+	return rpc_link_notify(l->link, "proxy.state",
+		json_pack("{s:s, s:{s:I, s:s, s:I}, s:o}", "kind", kind, "version", "value",
+			(json_int_t)version->value, "who", version->who, "when",
+			(json_int_t)version->when_ms, "doc", doc));
+}
+
+size_t failover_link_unsent(const struct failover_link *l)
+{
+	return rpc_link_unsent(l->link);
 }
 
 static void on_beat(struct ev_loop *loop, ev_timer *w, int revents)
@@ -157,4 +273,19 @@ enum failover_role failover_link_role(const struct failover_link *l)
 const json_t *failover_link_groups(const struct failover_link *l)
 {
 	return l->groups;
+}
+
+const struct failover_vip *failover_link_vips(const struct failover_link *l)
+{
+	return l->vips;
+}
+
+unsigned failover_link_vip_count(const struct failover_link *l)
+{
+	return l->vip_count;
+}
+
+uint64_t failover_link_drain(const struct failover_link *l)
+{
+	return l->drain;
 }

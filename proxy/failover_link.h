@@ -1,12 +1,11 @@
 /*
- * The proxy's side of the connection to the failover agent: says hello and beats, hears its role.
- * Main thread, main loop. Whether an agent runs at all is not our business: without one the link
- * keeps trying and the role is "single".
+ * The proxy's side of the connection to the failover agent: says hello and beats, hears its role,
+ * tells its clients. Main thread, main loop. Whether an agent runs at all is not our business:
+ * without one the link keeps trying and the role is "single".
  *
- * Messages (notifications both ways, over RUN_DIR/failover.sock):
- *   to the agent    proxy.hello {"pid", "version"} when the link opens; proxy.beat {"connections",
- * "seq"} every 50 ms while all event loops turn; proxy.stopping {} when draining begins from the
- * agent  role {"role": "active" | "standby", "groups": {...}}
+ * Messages are notifications both ways, over RUN_DIR/failover.sock; doc/shared.md has them all. To
+ * the agent go proxy.hello, proxy.beat every 50 ms while all event loops turn, proxy.stopping,
+ * proxy.clients and proxy.state; from it come role, drain and state.
  */
 #pragma once
 
@@ -15,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "shared/addr.h"
 #include "shared/err.h"
 
 #define FAILOVER_ROLES(X)                               \
@@ -28,6 +28,20 @@ enum failover_role {
 };
 const char *failover_role_name(enum failover_role role);
 
+#define FAILOVER_VIPS_MAX 1024
+struct failover_vip {
+	struct addr ip;
+	uint64_t drain_until_ns; /* CLOCK_MONOTONIC: it is being moved away; 0: it is not */
+};
+
+/* A document that both nodes' proxies share, of a kind that one feature owns. */
+#define FAILOVER_STATE_MAX (48 * 1024) /* bytes of a document as text */
+struct failover_version {
+	uint64_t value;	  /* the larger one wins; a tie goes by when, then by who */
+	const char *who;  /* borrows */
+	uint64_t when_ms; /* CLOCK_REALTIME */
+};
+
 struct failover_link_options {
 	void *ctx;
 	/* Has every event loop turned since the last call? If not, this beat is not sent. */
@@ -35,11 +49,28 @@ struct failover_link_options {
 	uint64_t (*connections)(void *ctx); /* open clients, for the beat */
 	void (*on_role)(
 		void *ctx, enum failover_role from, enum failover_role to); /* may be NULL */
+	/* Other virtual IPs, or other orders to drain, or (with the link closed) none. May be
+	 * NULL. */
+	void (*on_vips)(void *ctx, bool open);
+	/* The pair's latest document of this kind, which may be our own again. May be NULL. */
+	void (*on_state)(void *ctx, const char *kind, const struct failover_version *version,
+		const json_t *doc);
 };
 
 struct failover_link;
 struct failover_link *failover_link_new(struct ev_loop *loop, const char *run_dir,
 	const struct failover_link_options *o, struct err *err);
+/* From on_vips on, until the loop runs on. */
+const struct failover_vip *failover_link_vips(const struct failover_link *l);
+unsigned failover_link_vip_count(const struct failover_link *l);
+/* The number of the agent's last order to drain, from 1; 0: it has given none. */
+uint64_t failover_link_drain(const struct failover_link *l);
+/* Sends proxy.clients, or proxy.state. Takes what is JSON. -1: it is lost. */
+int failover_link_clients(struct failover_link *l, json_t *params);
+int failover_link_state(struct failover_link *l, const char *kind,
+	const struct failover_version *version, json_t *doc);
+/* Bytes that the agent has not taken yet. */
+size_t failover_link_unsent(const struct failover_link *l);
 void failover_link_free(struct failover_link *l);
 /* Draining begins: said at once, and again whenever the link reopens. */
 void failover_link_stopping(struct failover_link *l);

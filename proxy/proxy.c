@@ -335,6 +335,13 @@ static void on_role(void *ctx, enum failover_role from, enum failover_role to)
 		begin_drain(p, p->settings->timeouts.drain_ns);
 }
 
+static void on_vips(void *ctx, bool open)
+{
+	struct proxy *p = ctx;
+
+	client_feed_watch(p->feed, open ? p->link : NULL);
+}
+
 static void on_watchdog(struct ev_loop *loop, ev_timer *t, int events)
 {
 	struct proxy *p = t->data;
@@ -537,11 +544,17 @@ static void start_watchers(struct proxy *p)
 
 static int start_link(struct proxy *p, struct err *err)
 {
-	const struct failover_link_options o = {
-		.ctx = p, .alive = link_alive, .connections = link_connections, .on_role = on_role};
+	const struct failover_link_options o = {.ctx = p,
+		.alive = link_alive,
+		.connections = link_connections,
+		.on_role = on_role,
+		.on_vips = on_vips};
 
 	if (!conf_find(p->settings->conf->root, "failover"))
 		return 0;
+	p->feed = client_feed_new(p->loop, p->workers, p->worker_count);
+	if (!p->feed)
+		return err_set(err, "out of memory");
 	p->link = failover_link_new(p->loop, p->options->run_dir, &o, err);
 	return p->link ? 0 : -1;
 }
@@ -580,10 +593,12 @@ int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err
 	}
 	start_watchers(p);
 	apply(p, s, views, &k);
+	if (start_link(p, err) < 0)
+		return -1;
 	for (unsigned i = 0; i < p->worker_count; i++)
 		if (worker_start(p->workers[i], err) < 0)
 			return -1;
-	return start_link(p, err);
+	return 0;
 }
 
 int proxy_run(struct proxy *p)
@@ -607,6 +622,7 @@ void proxy_fini(struct proxy *p)
 	for (unsigned i = 0; p->workers && i < p->worker_count; i++)
 		worker_free(p->workers[i]);
 	free(p->workers);
+	client_feed_free(p->feed); /* the workers' last batches still woke it */
 	if (p->settings) {
 		views_free(p->views, p->settings->pool_count);
 		settings_unref(p->settings);

@@ -6,6 +6,7 @@
 
 #include <ev.h>
 
+#include "proxy/client_feed.h"
 #include "proxy/failover_link.h"
 #include "proxy/pool/checks.h"
 #include "proxy/worker.h"
@@ -27,6 +28,7 @@ struct proxy {
 	struct checks *checks;
 	struct rpc_server *rpc;
 	struct failover_link *link; /* NULL: a single box */
+	struct client_feed *feed;   /* NULL with it */
 	struct worker **workers;
 	unsigned worker_count;
 	struct daemon_signals signals;

@@ -46,6 +46,8 @@ struct post {
 	uint64_t generation;
 	unsigned pool_index;
 	struct pool_view *view;
+	/* of watch */
+	struct client_watch *watch;
 	/* of stop, ping */
 	uint64_t number;
 };
@@ -258,6 +260,21 @@ int worker_post_ping(struct worker *w, uint64_t number)
 	return post(w, p);
 }
 
+static void run_watch(struct worker *w, struct post *p)
+{
+	client_list_watch(&w->list, p->watch);
+}
+
+int worker_post_watch(struct worker *w, struct client_watch *watch)
+{
+	struct post *p = post_new(run_watch);
+
+	if (!p)
+		return -1;
+	p->watch = watch ? client_watch_ref(watch) : NULL;
+	return post(w, p);
+}
+
 /* --- time
  * ----------------------------------------------------------------------------------------- */
 
@@ -361,6 +378,7 @@ static void *thread_main(void *arg)
 	on_prepare(w->loop, &w->prepare, 0);
 	upstream_close_all(w);
 	on_prepare(w->loop, &w->prepare, 0);
+	client_list_flush(&w->list);
 	if (w->access)
 		access_log_flush(w->access);
 	atomic_store(&w->finished, true);
@@ -407,6 +425,7 @@ struct worker *worker_new(
 	list_init(&w->reap);
 	list_init(&w->reap_exchanges);
 	list_init(&w->free_exchanges);
+	client_list_init(&w->list, w);
 	random_bytes(&seed, sizeof(seed));
 	rng_seed(&w->rng, seed);
 	start_watchers(w);
@@ -434,6 +453,7 @@ void worker_free(struct worker *w)
 	if (!w)
 		return;
 	on_wake(w->loop, &w->wake, 0); /* posts that came after the end: their references */
+	client_list_fini(&w->list);
 	access_log_free(w->access);
 	snapshot_unref(w->snapshot);
 	exchange_free_all(w);

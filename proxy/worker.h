@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "proxy/client_list.h"
 #include "proxy/net/conn.h"
 #include "proxy/net/acceptor.h"
 #include "proxy/observe/access_log.h"
@@ -65,6 +66,7 @@ struct worker {
 	struct list reap, reap_exchanges;
 	struct list free_exchanges;
 	unsigned free_exchange_count;
+	struct client_list list;   /* of our clients, for the agent */
 	struct access_log *access; /* this worker's buffer; NULL: off */
 	struct fault_log faults;
 	bool stopping;
@@ -101,6 +103,8 @@ int worker_post_view(
 	struct worker *w, uint64_t generation, unsigned pool_index, struct pool_view *v);
 /* Stop listening, finish what runs within limit_ns, then end the thread. */
 int worker_post_stop(struct worker *w, uint64_t limit_ns);
+/* What the agent wants to know of clients; NULL: nothing any more. Takes a reference. */
+int worker_post_watch(struct worker *w, struct client_watch *watch);
 /* The loop stores `number` in w->echo: proof that it turns. */
 int worker_post_ping(struct worker *w, uint64_t number);
 

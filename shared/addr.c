@@ -163,6 +163,12 @@ bool addr_eq_ip(const struct addr *a, const struct addr *b)
 	       x.in6.sin6_scope_id == y.in6.sin6_scope_id;
 }
 
+bool addr_is_any(const struct addr *a)
+{
+	return is_v4(a) ? a->in.sin_addr.s_addr == INADDR_ANY
+			: IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr);
+}
+
 bool addr_eq(const struct addr *a, const struct addr *b)
 {
 	return addr_port(a) == addr_port(b) && addr_eq_ip(a, b);
@@ -240,6 +246,12 @@ size_t cidr_format(const struct cidr *c, char out[ADDR_TEXT_MAX])
 	len = snprintf(out, ADDR_TEXT_MAX, "%s/%u", ip, c->bits);
 	ASSERT(len > 0 && len < ADDR_TEXT_MAX);
 	return (size_t)len;
+}
+
+size_t cidr_format_ip(const struct cidr *c, char out[ADDR_TEXT_MAX])
+{
+	ASSERT(inet_ntop(c->family, c->bytes, out, ADDR_TEXT_MAX));
+	return strlen(out);
 }
 
 bool cidr_same_host(const struct cidr *a, const struct cidr *b)

@@ -35,6 +35,7 @@ uint16_t addr_port(const struct addr *a);
 void addr_set_port(struct addr *a, uint16_t port);
 bool addr_eq(const struct addr *a, const struct addr *b);    /* with port */
 bool addr_eq_ip(const struct addr *a, const struct addr *b); /* without port; mapped = IPv4 */
+bool addr_is_any(const struct addr *a);			     /* 0.0.0.0 or :: */
 /* ::ffff:a.b.c.d becomes a.b.c.d in place. */
 void addr_unmap(struct addr *a);
 
@@ -51,3 +52,5 @@ bool cidr_contains(const struct cidr *c, const struct addr *a);
 /* The same address, whatever the prefix lengths. */
 bool cidr_same_host(const struct cidr *a, const struct cidr *b);
 size_t cidr_format(const struct cidr *c, char out[ADDR_TEXT_MAX]);
+/* The address alone. */
+size_t cidr_format_ip(const struct cidr *c, char out[ADDR_TEXT_MAX]);

@@ -308,14 +308,8 @@ static void check_pools(struct rules *r, const struct conf_node *pools)
 	conf_each (pool, pools) {
 		conf_each (server, good(pool, "servers")) {
 			const struct conf_node *address = good(server, "address");
-			const struct sockaddr_in6 *v6;
 
-			if (!address)
-				continue;
-			v6 = &address->addr.in6;
-			if (address->addr.sa.sa_family == AF_INET
-					? address->addr.in.sin_addr.s_addr == INADDR_ANY
-					: IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr))
+			if (address && addr_is_any(&address->addr))
 				conf_error(r->report, address->pos, NULL,
 					"'%.*s' is no server's address: write its IP address",
 					SPAN_ARG(address->text));

@@ -94,3 +94,5 @@ void rpc_link_free(struct rpc_link *l);
  */
 int rpc_link_notify(struct rpc_link *l, const char *method, json_t *params);
 uint64_t rpc_link_lost(const struct rpc_link *l);
+/* Bytes that the other side has not taken yet. */
+size_t rpc_link_unsent(const struct rpc_link *l);

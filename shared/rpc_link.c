@@ -217,3 +217,8 @@ uint64_t rpc_link_lost(const struct rpc_link *l)
 {
 	return l->lost;
 }
+
+size_t rpc_link_unsent(const struct rpc_link *l)
+{
+	return l->out.len;
+}

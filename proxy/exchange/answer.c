@@ -68,7 +68,7 @@ void exchange_answer(struct exchange *x, uint16_t status, enum exchange_end why)
 		x->request_done = false; /* where it ends is nothing to rely on: close */
 	else
 		skip_content_in_hand(x);
-	x->keep_client = x->keep_client && x->request_done && !x->client->acceptor->draining &&
+	x->keep_client = x->keep_client && x->request_done && !client_is_leaving(x->client) &&
 			 x->request.minor > 0 && (!x->client->conn.eof || exchange_next_in_hand(x));
 	x->response_started = true;
 	stage_reset(s);

@@ -32,11 +32,22 @@ static void client_close(struct client *c)
 /* --- reading heads
  * --------------------------------------------------------------------------------- */
 
+static uint64_t idle_time_ns(const struct client *c)
+{
+	const struct listener *l = c->acceptor->listener;
+	uint64_t now_ns = c->acceptor->worker->now_ns, leave_ns = c->listed.leave_ns;
+	uint64_t idle_ns = c->acceptor->worker->stopping ? CLIENT_GOODBYE_NS
+			   : c->acceptor->draining	 ? l->timeouts.drain_ns
+							 : l->timeouts.idle_ns;
+
+	if (leave_ns && leave_ns <= now_ns)
+		return 1; /* at once: 0 is never */
+	return leave_ns && leave_ns - now_ns < idle_ns ? leave_ns - now_ns : idle_ns;
+}
+
 /* Idle from when the last answer was taken: a deadline that runs already stays. */
 static void wait_for_request(struct client *c)
 {
-	const struct listener *l = c->acceptor->listener;
-
 	if (c->conn.in && c->conn.in->start == c->conn.in->end)
 		conn_drop_in(&c->conn);
 	if (c->conn.eof) {
@@ -45,11 +56,9 @@ static void wait_for_request(struct client *c)
 	}
 	if (!conn_blocked(&c->conn) &&
 		c->conn.in) /* half an empty line, in a buffer: not for long */
-		conn_deadline(&c->conn, l->timeouts.head_ns);
-	else if (!conn_blocked(&c->conn) && (!c->conn.timer.deadline_ns || c->acceptor->draining))
-		conn_deadline(&c->conn, c->acceptor->worker->stopping ? CLIENT_GOODBYE_NS
-					: c->acceptor->draining	      ? l->timeouts.drain_ns
-								      : l->timeouts.idle_ns);
+		conn_deadline(&c->conn, c->acceptor->listener->timeouts.head_ns);
+	else if (!conn_blocked(&c->conn) && (!c->conn.timer.deadline_ns || client_is_leaving(c)))
+		conn_deadline(&c->conn, idle_time_ns(c));
 	conn_resume(&c->conn);
 }
 
@@ -246,6 +255,8 @@ static void on_deadline(struct conn *conn)
 		return;
 	if (c->exchange)
 		exchange_client_timeout(c->exchange);
+	else if (c->listed.leave_ns && c->state == CLIENT_OPEN && !conn_blocked(conn))
+		say_goodbye(c, true); /* what it may just be sending must not be met by a reset */
 	else /* idle for long enough, or lingered, or did not take the last answer */
 		client_close(c);
 }
@@ -257,6 +268,8 @@ void client_free(struct conn *conn)
 	struct worker *w = conn->worker;
 
 	ASSERT(!c->exchange && a->client_count > 0);
+	if (c->listed.state != CLIENT_UNLISTED)
+		client_list_gone(&w->list, c);
 	list_remove(&c->link);
 	a->client_count--;
 	atomic_fetch_sub_explicit(&a->listener->state->connections, 1, memory_order_relaxed);
@@ -290,6 +303,9 @@ void client_new(struct acceptor *a, int fd, const struct addr *peer)
 	c->state = CLIENT_OPEN;
 	c->discarded = 0;
 	c->running = c->linger = false;
+	client_listed_init(&c->listed);
+	if (a->worker->list.watch)
+		client_list_come(&a->worker->list, c);
 	list_append(&a->clients, &c->link);
 	a->client_count++;
 	atomic_fetch_add_explicit(&a->listener->state->connections, 1, memory_order_relaxed);
@@ -317,4 +333,12 @@ void client_close_all(struct acceptor *a)
 {
 	list_each_safe (it, &a->clients)
 		client_close(list_item(it, struct client, link));
+}
+
+void client_leave_changed(struct client *c)
+{
+	if (c->exchange || c->state != CLIENT_OPEN || conn_blocked(&c->conn))
+		return;
+	conn_deadline(&c->conn, 0);
+	wait_for_request(c);
 }

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "proxy/client_list.h"
 #include "proxy/net/acceptor.h"
 #include "proxy/net/conn.h"
 
@@ -19,6 +20,7 @@ struct client {
 	uint32_t discarded; /* while lingering */
 	bool running;	    /* client_run is on the stack */
 	bool linger;	    /* after flushing: linger, do not just close */
+	struct client_listed listed;
 };
 
 #define CLIENT_LINGER_BYTES (64 * 1024)
@@ -38,3 +40,11 @@ void client_exchange_cut(struct client *c);
 /* Its listener goes: idle connections are given a moment, busy ones finish. */
 void client_start_draining(struct acceptor *a);
 void client_close_all(struct acceptor *a);
+/* Its virtual IP is being moved away (c->listed.leave_ns), or is not any more. */
+void client_leave_changed(struct client *c);
+
+/* It is not to ask again here: answers say so. */
+static inline bool client_is_leaving(const struct client *c)
+{
+	return c->acceptor->draining || c->listed.leave_ns;
+}

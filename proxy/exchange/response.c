@@ -167,7 +167,7 @@ static void begin(struct exchange *x)
 	x->response_head_done = true;
 	http1_body_init(&x->response_body, h->framing, h->length);
 	x->out_framing = framing_out(x);
-	if (!x->request_done || x->client->acceptor->draining || x->out_framing == HTTP_UNTIL_CLOSE)
+	if (!x->request_done || client_is_leaving(x->client) || x->out_framing == HTTP_UNTIL_CLOSE)
 		x->keep_client = false;
 	x->response_done =
 		h->framing == HTTP_NO_BODY || (h->framing == HTTP_LENGTH && h->length == 0);

@@ -14,6 +14,8 @@ static struct proxy_link proxy;
 static unsigned changes;
 static uint64_t changed_ns;
 static pid_t child;
+static json_t *order; /* the last one about draining */
+static unsigned orders, drained, told;
 
 static void on_state(void *ctx, enum proxy_state from, enum proxy_state to)
 {
@@ -23,10 +25,35 @@ static void on_state(void *ctx, enum proxy_state from, enum proxy_state to)
 	changed_ns = monotonic_ns();
 }
 
+static void on_drained(void *ctx)
+{
+	(void)ctx;
+	drained++;
+}
+
+static void on_client(void *ctx, const struct client_key *k, bool there)
+{
+	(void)ctx, (void)k;
+	told += there ? 1 : 1000;
+}
+
+static void tell(void *ctx, uint64_t to, const char *method, json_t *params)
+{
+	(void)ctx;
+	CHECK(to == proxy.caller);
+	CHECK_TEXT(span_of(method), "drain");
+	json_decref(order);
+	order = params;
+	orders++;
+}
+
 /* A process that only waits to be killed stands for the proxy's. */
 static void begin(void)
 {
-	struct proxy_link_handlers h = {.on_state = on_state};
+	struct proxy_link_handlers h = {.on_state = on_state,
+		.on_client = on_client,
+		.on_drained = on_drained,
+		.tell = tell};
 
 	child = fork();
 	if (child == 0) {
@@ -34,8 +61,8 @@ static void begin(void)
 		_exit(0);
 	}
 	CHECK_TRUE(child > 0);
-	changes = 0;
-	proxy_link_init(&proxy, loop, &h);
+	changes = orders = drained = told = 0;
+	CHECK_TRUE(proxy_link_init(&proxy, loop, &h) == 0);
 }
 
 static void end(void)
@@ -43,6 +70,8 @@ static void end(void)
 	proxy_link_fini(&proxy);
 	(void)kill(child, SIGKILL);
 	(void)waitpid(child, NULL, 0);
+	json_decref(order);
+	order = NULL;
 }
 
 static struct rpc_caller caller(uint64_t id)
@@ -242,6 +271,161 @@ static void a_stopping_proxy_stays_so_though_it_beats(void)
 	end();
 }
 
+/* --- its clients ---------------------------------------------------------------------------------
+ */
+static int clients(uint64_t id, const char *text)
+{
+	struct rpc_caller who = caller(id);
+	json_t *params = json_loads(text, 0, NULL);
+	struct err err;
+	int rc;
+
+	CHECK_TRUE(params != NULL);
+	rc = proxy_link_clients(&proxy, &who, params, &err);
+	json_decref(params);
+	return rc;
+}
+
+static struct cidr vip(const char *text)
+{
+	struct cidr cidr;
+	struct err err;
+
+	CHECK_TRUE(cidr_parse(span_of(text), &cidr, &err) == 0);
+	return cidr;
+}
+
+static uint64_t count(const char *text)
+{
+	struct cidr cidr = vip(text);
+
+	return clients_count(proxy.clients, &cidr, 1);
+}
+
+static void its_list_of_clients_is_kept_and_told(void)
+{
+	begin();
+	hello(1);
+	CHECK_INT(clients(1, "{\"first\": true, \"add\": {\"10.77.0.100:80\":"
+			     "\"10.1.2.3:1 10.1.2.3:2\", \"[fd77::100]:80\": \"[fd77::9]:7\"}}"),
+		0);
+	CHECK(!proxy.clients_known);
+	CHECK_INT(count("10.77.0.100/24"), 2);
+	CHECK_INT(count("fd77::100/64"), 1);
+	CHECK_INT(clients(1, "{\"last\": true}"), 0);
+	CHECK(proxy.clients_known);
+	/* Who left makes room before who came takes it: a port that is used again. */
+	CHECK_INT(clients(1, "{\"add\": {\"10.77.0.100:80\": \"10.1.2.3:1\"},"
+			     "\"remove\": {\"10.77.0.100:80\": \"10.1.2.3:1 10.1.2.3:2\"}}"),
+		0);
+	CHECK_INT(count("10.77.0.100/24"), 1);
+	CHECK_INT(told, 4 + 2 * 1000);
+	end();
+}
+
+static void a_fresh_list_replaces_the_old_one(void)
+{
+	begin();
+	hello(1);
+	CHECK_INT(clients(1, "{\"first\": true, \"last\": true, \"add\":"
+			     "{\"10.77.0.100:80\": \"10.1.2.3:1 10.1.2.3:2\"}}"),
+		0);
+	hello(2);
+	CHECK(!proxy.clients_known);
+	CHECK_INT(count("10.77.0.100"), 2); /* to be told, should we die now */
+	CHECK_INT(clients(1, "{\"add\": {\"10.77.0.100:80\": \"10.1.2.3:9\"}}"), -1);
+	CHECK_INT(
+		clients(2, "{\"first\": true, \"add\": {\"10.77.0.100:80\": \"10.1.2.3:2\"}}"), 0);
+	CHECK_INT(count("10.77.0.100"), 2);
+	CHECK_INT(clients(2, "{\"last\": true}"), 0);
+	CHECK_INT(count("10.77.0.100"), 1);
+	end();
+}
+
+static void a_list_that_makes_no_sense_is_refused(void)
+{
+	begin();
+	CHECK_INT(clients(1, "{\"add\": {\"10.77.0.100:80\": \"10.1.2.3:1\"}}"), -1);
+	hello(1);
+	CHECK_INT(clients(1, "{\"add\": {\"10.77.0.100\": \"10.1.2.3:1\"}}"), -1);
+	CHECK_INT(clients(1, "{\"add\": {\"10.77.0.100:80\": \"10.1.2.3:1  \"}}"), -1);
+	CHECK_INT(clients(1, "{\"add\": {\"10.77.0.100:80\": 7}}"), 0); /* names nobody */
+	CHECK_INT(clients(1, "{\"remove\": 7, \"add\": []}"), 0);
+	end();
+}
+
+static void the_clients_of_a_dead_proxy_are_gone(void)
+{
+	begin();
+	hello(1);
+	CHECK_INT(beat(1, 1), 0);
+	CHECK_INT(clients(1, "{\"first\": true, \"last\": true, \"add\":"
+			     "{\"10.77.0.100:80\": \"10.1.2.3:1\"}}"),
+		0);
+	CHECK_INT(kill(child, SIGKILL), 0);
+	CHECK_INT(waitpid(child, NULL, 0), child);
+	await_state(PROXY_DEAD);
+	CHECK_INT(count("10.77.0.100"), 0);
+	end();
+}
+
+static void drained_is_what_the_proxy_has_confirmed_after_the_last_client(void)
+{
+	struct cidr vips[] = {vip("10.77.0.100/24"), vip("fd77::100/64")};
+	const json_t *left;
+
+	begin();
+	CHECK(proxy_link_drained(&proxy, vips, 2)); /* no proxy, no clients */
+	hello(1);
+	CHECK_INT(clients(1, "{\"first\": true, \"last\": true, \"add\":"
+			     "{\"10.77.0.100:80\": \"10.1.2.3:1\"}}"),
+		0);
+	proxy_link_drain(&proxy, vips, 2, 5 * NS_PER_S);
+	CHECK_INT(orders, 1);
+	CHECK_INT(json_integer_value(json_object_get(order, "seq")), 1);
+	left = json_object_get(order, "virtual_ips");
+	CHECK_INT(json_object_size(left), 2);
+	CHECK(json_integer_value(json_object_get(left, "10.77.0.100")) > 4000);
+	CHECK(json_integer_value(json_object_get(left, "fd77::100")) <= 5000);
+	CHECK_INT(clients(1, "{\"drain\": 1}"), 0);
+	CHECK(!proxy_link_drained(&proxy, vips, 2));
+	/* Gone, as far as we know: the proxy is asked whether one came in between. */
+	CHECK_INT(clients(1, "{\"remove\": {\"10.77.0.100:80\": \"10.1.2.3:1\"}}"), 0);
+	CHECK_INT(orders, 2);
+	CHECK(!proxy_link_drained(&proxy, vips, 2));
+	CHECK_INT(clients(1, "{\"add\": {\"10.77.0.100:80\": \"10.1.2.3:2\"}, \"drain\": 2}"), 0);
+	CHECK(!proxy_link_drained(&proxy, vips, 2));
+	CHECK_INT(clients(1, "{\"remove\": {\"10.77.0.100:80\": \"10.1.2.3:2\"}}"), 0);
+	drained = 0;
+	CHECK_INT(clients(1, "{\"drain\": 99}"), 0); /* of nobody's order */
+	CHECK(!proxy_link_drained(&proxy, vips, 2));
+	CHECK_INT(clients(1, "{\"drain\": 3}"), 0);
+	CHECK_INT(drained, 1);
+	CHECK(proxy_link_drained(&proxy, vips, 2));
+	end();
+}
+
+static void orders_to_drain_hold_for_a_new_proxy_and_until_undone(void)
+{
+	struct cidr vips[] = {vip("10.77.0.100/24"), vip("fd77::100/64")};
+
+	begin();
+	proxy_link_drain(&proxy, vips, 2, 5 * NS_PER_S);
+	CHECK_INT(orders, 0); /* nobody to tell */
+	hello(1);
+	CHECK_INT(orders, 1);
+	proxy_link_undrain(&proxy, vips, 1);
+	CHECK_INT(orders, 2);
+	CHECK_INT(json_object_size(json_object_get(order, "virtual_ips")), 1);
+	proxy_link_undrain(&proxy, vips, 1);
+	CHECK_INT(orders, 2);
+	proxy_link_undrain(&proxy, vips, 2);
+	CHECK_INT(json_object_size(json_object_get(order, "virtual_ips")), 0);
+	hello(2);
+	CHECK_INT(orders, 3);
+	end();
+}
+
 static const struct test_case cases[] = {
 	TEST(a_proxy_that_beats_is_ok),
 	TEST(five_missed_beats_are_a_hang_and_one_ends_it),
@@ -252,6 +436,12 @@ static const struct test_case cases[] = {
 	TEST(a_stranger_may_not_speak_for_the_proxy),
 	TEST(odd_beats_are_refused),
 	TEST(a_stopping_proxy_stays_so_though_it_beats),
+	TEST(its_list_of_clients_is_kept_and_told),
+	TEST(a_fresh_list_replaces_the_old_one),
+	TEST(a_list_that_makes_no_sense_is_refused),
+	TEST(the_clients_of_a_dead_proxy_are_gone),
+	TEST(drained_is_what_the_proxy_has_confirmed_after_the_last_client),
+	TEST(orders_to_drain_hold_for_a_new_proxy_and_until_undone),
 };
 
 int main(void)
