@@ -494,19 +494,22 @@ static int open_rpc(struct proxy *p, struct err *err)
 	return p->rpc ? 0 : -1;
 }
 
-/* Clients may not take all files: each may need one more for a server. The rest is for ourselves.
- */
-static uint64_t clients_a_worker(uint64_t files, unsigned workers)
+/* Clients may not take all files: each may need one more for a server. Pipes take two each, too;
+ * the rest is for ourselves. */
+static uint64_t clients_a_worker(uint64_t files, unsigned workers, unsigned *ret_pipes)
 {
 	uint64_t own = files / 8 < 256 ? files / 8 : 256;
 	uint64_t share = (files - own) / 2 / workers;
 
+	*ret_pipes = share / 8 < PIPES_MAX ? (unsigned)(share / 8) : PIPES_MAX;
+	share -= *ret_pipes;
 	return share ? share : 1;
 }
 
 static int start_workers(struct proxy *p, struct err *err)
 {
-	uint64_t clients_max = clients_a_worker(p->files, p->worker_count);
+	unsigned pipes_max;
+	uint64_t clients_max = clients_a_worker(p->files, p->worker_count, &pipes_max);
 
 	p->workers = calloc(p->worker_count, sizeof(struct worker *));
 	if (!p->workers)
@@ -516,6 +519,7 @@ static int start_workers(struct proxy *p, struct err *err)
 		if (!p->workers[i])
 			return -1;
 		p->workers[i]->clients_max = clients_max;
+		p->workers[i]->pipes.max = pipes_max;
 	}
 	return 0;
 }

@@ -32,11 +32,13 @@ json_t *proxy_status(struct proxy *p)
 {
 	const struct settings *s = p->settings;
 	json_t *listeners = json_object(), *pools = json_object(), *root;
-	uint64_t connections = 0, server_connections = 0, requests = 0;
+	uint64_t connections = 0, server_connections = 0, requests = 0, pipes = 0, refused = 0;
 
 	for (unsigned i = 0; i < p->worker_count; i++) {
 		connections += atomic_load(&p->workers[i]->clients);
 		server_connections += atomic_load(&p->workers[i]->server_conns);
+		pipes += atomic_load(&p->workers[i]->pipes.open);
+		refused += atomic_load(&p->workers[i]->pipes.refused_total);
 	}
 	for (unsigned i = 0; i < s->listener_count; i++) {
 		requests += atomic_load(&s->listeners[i].state->requests_total);
@@ -46,14 +48,14 @@ json_t *proxy_status(struct proxy *p)
 	for (unsigned i = 0; i < s->pool_count; i++)
 		json_object_setn_new(pools, s->pools[i].name.ptr, s->pools[i].name.len,
 			pool_status(&s->pools[i]));
-	root = json_pack("{s:s,s:s,s:s,s:b,s:o,s:i,s:I,s:I,s:I,s:I,s:o,s:o}", "node",
+	root = json_pack("{s:s,s:s,s:s,s:b,s:o,s:i,s:I,s:I,s:{s:I,s:I},s:I,s:I,s:o,s:o}", "node",
 		p->options->node ? p->options->node : "", "version", PACKAGE_VERSION, "role",
 		p->link ? failover_role_name(failover_link_role(p->link)) : "single", "draining",
 		p->stopping, "config", config_status(p), "workers", (int)p->worker_count,
 		"connections", (json_int_t)connections, "server_connections",
-		(json_int_t)server_connections, "requests_total", (json_int_t)requests,
-		"requests_per_second", (json_int_t)p->requests_per_second, "listeners", listeners,
-		"pools", pools);
+		(json_int_t)server_connections, "pipes", "open", (json_int_t)pipes, "refused_total",
+		(json_int_t)refused, "requests_total", (json_int_t)requests, "requests_per_second",
+		(json_int_t)p->requests_per_second, "listeners", listeners, "pools", pools);
 	return root;
 }
 

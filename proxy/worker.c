@@ -458,6 +458,7 @@ void worker_free(struct worker *w)
 	snapshot_unref(w->snapshot);
 	exchange_free_all(w);
 	iobuf_pool_fini(&w->iobufs);
+	pipe_pool_fini(&w->pipes);
 	pthread_mutex_destroy(&w->inbox_lock);
 	fault_log_fini(&w->faults);
 	ev_loop_destroy(w->loop);

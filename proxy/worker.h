@@ -57,6 +57,7 @@ struct worker {
 	uint64_t date_s;
 
 	struct iobuf_pool iobufs;
+	struct pipe_pool pipes;
 	struct wheel wheel;
 	struct rng rng;
 	struct snapshot *snapshot;

@@ -151,6 +151,8 @@ static void on_readable(struct conn *conn)
 	struct client *c = client_of(conn);
 	bool full;
 
+	if (c->exchange && exchange_splice_request(c->exchange))
+		return;
 	if (c->state == CLIENT_LINGERING) {
 		read_and_discard(c);
 		return;

@@ -70,6 +70,7 @@ static void end(struct exchange *x)
 {
 	ASSERT(!x->over);
 	x->over = true;
+	x->bytes_out -= conn_in_pipe(&x->client->conn); /* which it will never get */
 	if (x->server)
 		exchange_release_server(x, false);
 	if (x->head_done) { /* a connection that never sent a request is not one */

@@ -73,7 +73,7 @@ struct exchange {
 	bool response_done;
 	bool response_head_done;
 	bool keep_client;
-	bool bulk;	     /* reads come full: use large buffers */
+	bool bulk;	     /* reads come full: use large buffers, or a pipe */
 	uint8_t out_framing; /* enum http_framing towards the client */
 	uint16_t status;
 	enum exchange_end end;
@@ -112,6 +112,9 @@ static inline bool exchange_reading_head(const struct exchange *x)
 bool exchange_read_head(struct exchange *x);
 void exchange_request_bytes(
 	struct exchange *x); /* more of the content (or of what follows it) came */
+/* The same for content that goes from socket to socket; false: there is none such, or no pipe: read
+ * it. */
+bool exchange_splice_request(struct exchange *x);
 bool exchange_make_room(struct exchange *x);
 void exchange_client_drained(struct exchange *x);
 void exchange_client_eof(struct exchange *x);

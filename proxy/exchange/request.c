@@ -101,6 +101,13 @@ static bool move_to_more_room(struct exchange *x)
 	return true;
 }
 
+static void read_more_at_once(struct exchange *x)
+{
+	if (x->client->conn.in->size == IOBUF_SMALL_BYTES &&
+		x->request_body.left > IOBUF_SMALL_BYTES)
+		move_to_more_room(x);
+}
+
 /* Whether the buffer can go on holding content that was passed on, for another try; it moves to a
  * larger one for that. */
 static bool hold_content(struct exchange *x)
@@ -124,6 +131,15 @@ static bool hold_content(struct exchange *x)
 	return true;
 }
 
+/* Content too large to be held, of known length, goes from socket to socket: once what came with
+ * the head has filled the buffer, or none did. */
+static bool wants_splice(const struct exchange *x)
+{
+	const struct http_head *h = &x->request;
+
+	return h->framing == HTTP_LENGTH && h->length >= SPLICE_MIN_BYTES && !x->rewindable;
+}
+
 /* After a flush nothing in the stage borrows from the buffer any more: room behind the head again.
  */
 static void reclaim_room(struct exchange *x)
@@ -136,8 +152,16 @@ static void reclaim_room(struct exchange *x)
 		return;
 	x->body_at = in->end = head_end;
 	x->rewindable = false;
-	if (in->size == IOBUF_SMALL_BYTES && x->request_body.left > IOBUF_SMALL_BYTES)
-		move_to_more_room(x); /* bulk: fewer, larger reads */
+	if (!wants_splice(x))
+		read_more_at_once(x);
+}
+
+static void abandon(struct exchange *x)
+{
+	struct client *c = x->client;
+
+	exchange_client_gone(x);
+	client_exchange_cut(c);
 }
 
 bool exchange_make_room(struct exchange *x)
@@ -213,6 +237,7 @@ void exchange_server_deaf(struct exchange *x)
 {
 	struct conn *to = &x->upstream->conn;
 
+	conn_drop_pending(to);
 	/* It closed, or does not want the rest. Whether it answered first, reading will tell. */
 	x->deaf = true;
 	x->waits_for_body = false;
@@ -302,6 +327,45 @@ void exchange_send_request(struct exchange *x)
 		return;
 	}
 	exchange_pump_request(x);
+}
+
+bool exchange_splice_request(struct exchange *x)
+{
+	struct conn *from = &x->client->conn, *to;
+	uint32_t bytes;
+
+	if (!x->upstream || x->request_done || x->deaf || !wants_splice(x) ||
+		x->body_at < from->in->end)
+		return false;
+	to = &x->upstream->conn;
+	if (conn_blocked(to)) {
+		conn_pause(from);
+		return true;
+	}
+	if (!conn_pipe_get(to)) {
+		read_more_at_once(x);
+		return false;
+	}
+	switch (conn_pipe_fill(from, to, http1_body_opaque(&x->request_body), &bytes)) {
+	case IO_AGAIN:
+		return true;
+	case IO_EOF:
+		conn_pause(from);
+		exchange_client_eof(x);
+		return true;
+	case IO_ERROR:
+		abandon(x);
+		return true;
+	case IO_OK:
+		break;
+	}
+	x->bytes_in += bytes;
+	x->request_done = http1_body_skip(&x->request_body, bytes) == PARSE_DONE;
+	if (conn_pipe_flush(to) < 0)
+		exchange_server_deaf(x);
+	else
+		exchange_pump_request(x); /* which finds nothing in hand, and waits */
+	return true;
 }
 
 void exchange_request_bytes(struct exchange *x)

@@ -83,7 +83,7 @@ static void pump(struct exchange *x)
 		exchange_cut(x, END_CLIENT_GONE);
 		return;
 	}
-	if (x->response_done) {
+	if (x->response_done && !to->pipe) { /* else once the client has it all */
 		complete(x);
 		return;
 	}
@@ -279,6 +279,42 @@ static void on_error(struct exchange *x)
 	cut_by_server(x, END_SERVER_CUT);
 }
 
+/* Once reads come full, a large message goes on from socket to socket, where it has the same
+ * framing on both sides and that is not chunks. */
+static bool wants_splice(const struct exchange *x)
+{
+	const struct http_head *h = &x->response;
+
+	return x->bulk && x->response_head_done && !x->upstream->conn.in &&
+	       x->out_framing == h->framing && http1_body_opaque(&x->response_body) > 0 &&
+	       (h->framing != HTTP_LENGTH || h->length >= SPLICE_MIN_BYTES);
+}
+
+static void splice_response(struct exchange *x)
+{
+	struct conn *to = &x->client->conn, *from = &x->upstream->conn;
+	uint32_t bytes;
+
+	switch (conn_pipe_fill(from, to, http1_body_opaque(&x->response_body), &bytes)) {
+	case IO_AGAIN:
+		return;
+	case IO_EOF:
+		on_eof(x);
+		return;
+	case IO_ERROR:
+		on_error(x);
+		return;
+	case IO_OK:
+		break;
+	}
+	x->bytes_out += bytes;
+	x->response_done = http1_body_skip(&x->response_body, bytes) == PARSE_DONE;
+	if (conn_pipe_flush(to) < 0)
+		exchange_cut(x, END_CLIENT_GONE);
+	else
+		pump(x);
+}
+
 void exchange_server_readable(struct exchange *x)
 {
 	struct conn *from = &x->upstream->conn;
@@ -286,6 +322,10 @@ void exchange_server_readable(struct exchange *x)
 
 	if (x->response_head_done && conn_blocked(&x->client->conn)) {
 		conn_pause(from);
+		return;
+	}
+	if (wants_splice(x) && conn_pipe_get(&x->client->conn)) {
+		splice_response(x);
 		return;
 	}
 	/* Part of a head or of a trailer section may fill the buffer. */

@@ -1,6 +1,7 @@
 /*
  * A tunnel's two directions are alike. Bytes are read only when the other side has taken all that
- * came before, so that one read is the most that is ever held, and an idle tunnel holds no buffer.
+ * came before, so that one read (or one pipe) is the most that is ever held, and an idle tunnel
+ * holds neither.
  *
  * Each connection's deadline is moved when bytes are written to it; the later of the two is the
  * tunnel's, and a shorter one once a side has ended. A side's end is passed on behind its bytes. A
@@ -76,9 +77,17 @@ static void broke(struct exchange *x, struct conn *c)
 		return;
 	}
 	x->tunnel->broken = c;
+	if (c == &x->client->conn)
+		x->bytes_out -= conn_in_pipe(c);
+	conn_drop_pending(c);
 	conn_drop_in(from);
 	conn_pause(from);
 	pump(x, c);
+}
+
+static void count(struct exchange *x, const struct conn *from, uint64_t bytes)
+{
+	*(from == &x->client->conn ? &x->bytes_in : &x->bytes_out) += bytes;
 }
 
 /* -1: that is all for now. */
@@ -87,7 +96,7 @@ static int pass_bytes_on(struct exchange *x, struct conn *from, struct conn *to)
 	struct stage *s = &x->worker->stage;
 	struct span bytes = iobuf_span(from->in);
 
-	*(from == &x->client->conn ? &x->bytes_in : &x->bytes_out) += bytes.len;
+	count(x, from, bytes.len);
 	stage_span(s, bytes);
 	if (conn_flush(to, s) < 0) {
 		broke(x, to);
@@ -144,28 +153,53 @@ static struct exchange *exchange_of(struct conn *c)
 	return container_of(c, struct server_conn, conn)->exchange;
 }
 
+/* Bytes come in bulk: from socket to socket, for as long as they do. */
+static enum io_rc splice_on(struct exchange *x, struct conn *from, struct conn *to)
+{
+	uint32_t bytes;
+	enum io_rc rc = conn_pipe_fill(from, to, UINT64_MAX, &bytes);
+
+	if (rc != IO_OK)
+		return rc;
+	x->bulk = bytes >= IOBUF_SMALL_BYTES;
+	count(x, from, bytes);
+	if (conn_pipe_flush(to) < 0) {
+		broke(x, to);
+		return IO_AGAIN;
+	}
+	conn_deadline(to, to->send_ns);
+	return IO_OK;
+}
+
+static enum io_rc read_some(struct exchange *x, struct conn *from)
+{
+	bool full;
+	enum io_rc rc = conn_read(from, x->bulk ? IOBUF_LARGE_BYTES : IOBUF_SMALL_BYTES, &full);
+
+	if (rc != IO_OK)
+		conn_drop_in(from);
+	x->bulk |= full;
+	return rc;
+}
+
 static void on_readable(struct conn *c)
 {
 	struct exchange *x = exchange_of(c);
 	struct conn *to = other_side(x, c);
 	enum io_rc rc;
-	bool full;
 
 	if (conn_blocked(to) || x->tunnel->broken == to) {
 		conn_pause(c);
 		return;
 	}
 	ASSERT(!c->in);
-	rc = conn_read(c, x->bulk ? IOBUF_LARGE_BYTES : IOBUF_SMALL_BYTES, &full);
-	if (rc != IO_OK)
-		conn_drop_in(c);
+	rc = x->bulk && conn_pipe_get(to) ? splice_on(x, c, to) : read_some(x, c);
 	if (rc == IO_AGAIN)
 		return;
 	if (rc == IO_ERROR) {
 		x->tunnel->broken = c;
 		c->eof = true;
 	}
-	x->bulk |= full;
 	pump(x, c);
 }
 

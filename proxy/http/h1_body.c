@@ -198,6 +198,15 @@ enum parse_rc http1_body_next(struct http1_body *b, struct span in, size_t *ret_
 	return PARSE_BAD;
 }
 
+enum parse_rc http1_body_skip(struct http1_body *b, uint64_t bytes)
+{
+	ASSERT(bytes <= http1_body_opaque(b));
+	if (b->framing == HTTP_UNTIL_CLOSE)
+		return PARSE_MORE;
+	b->left -= bytes;
+	return b->left ? PARSE_MORE : PARSE_DONE;
+}
+
 enum parse_rc http1_body_eof(const struct http1_body *b)
 {
 	bool done = b->framing == HTTP_UNTIL_CLOSE || b->framing == HTTP_NO_BODY ||

@@ -174,6 +174,16 @@ void http1_body_init(struct http1_body *b, enum http_framing framing, uint64_t l
  */
 enum parse_rc http1_body_next(struct http1_body *b, struct span in, size_t *ret_used,
 	struct span *ret_data, struct http_fault *ret_fault);
+/* How much of what follows is content and nothing else, whatever its bytes; 0: it must be looked
+ * at. */
+static inline uint64_t http1_body_opaque(const struct http1_body *b)
+{
+	return b->framing == HTTP_LENGTH	? b->left
+	       : b->framing == HTTP_UNTIL_CLOSE ? UINT64_MAX
+						: 0;
+}
+/* So many bytes, no more than that, have gone by unseen. */
+enum parse_rc http1_body_skip(struct http1_body *b, uint64_t bytes);
 /* The sender closed: DONE only where that ends the content (UNTIL_CLOSE), else BAD. */
 enum parse_rc http1_body_eof(const struct http1_body *b);
 

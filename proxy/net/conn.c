@@ -1,6 +1,7 @@
 #include "proxy/net/conn.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -25,9 +26,40 @@ static void out_drop(struct conn *c)
 	}
 }
 
+static void pipe_drop(struct conn *c)
+{
+	pipe_put(&c->worker->pipes, c->pipe);
+	c->pipe = NULL;
+}
+
+void conn_drop_pending(struct conn *c)
+{
+	out_drop(c);
+	pipe_drop(c);
+	ev_io_stop(c->worker->loop, &c->wr);
+}
+
+/* One write from the pipe, of all that it holds; the same results as out_write(). */
+static int pipe_write(struct conn *c)
+{
+	struct pipe *p = c->pipe;
+	ssize_t n =
+		splice(p->read_fd, NULL, c->fd, NULL, p->held, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -1;
+	ASSERT((size_t)n <= p->held);
+	p->held -= (uint32_t)n;
+	if (!p->held)
+		pipe_drop(c);
+	return 0;
+}
+
 /* Writes pending bytes; 0 when all are gone or the kernel takes no more, -1 on error. */
 static int out_write(struct conn *c)
 {
+	if (c->pipe)
+		return pipe_write(c);
 	while (c->out->len) {
 		struct span s = buf_span(c->out);
 		ssize_t n = send(c->fd, s.ptr, s.len, MSG_NOSIGNAL);
@@ -61,14 +93,12 @@ static void on_write_event(struct ev_loop *loop, ev_io *io, int events)
 	struct conn *c = io->data;
 
 	(void)events;
-	if (!c->connecting && c->out) {
+	if (!c->connecting && conn_blocked(c)) {
 		if (out_write(c) < 0) {
-			out_drop(c);
-			ev_io_stop(loop, &c->wr);
 			c->handler->on_write_error(c);
 			return;
 		}
-		if (c->out)
+		if (conn_blocked(c))
 			return;
 		stop_send_clock(c);
 	}
@@ -85,6 +115,7 @@ void conn_init(struct conn *c, struct worker *w, const struct conn_handler *h, i
 	c->out = NULL;
 	c->send_left_ns = UINT64_MAX;
 	c->acked_bytes = 0;
+	c->pipe = NULL;
 	c->connecting = c->closing = c->eof = false;
 	list_init(&c->reap_link);
 	wheel_timer_init(&c->timer);
@@ -173,6 +204,14 @@ void stage_reset(struct stage *s)
 	s->bytes = s->used = 0;
 }
 
+static void wait_until_writable(struct conn *c)
+{
+	if (ev_is_active(&c->wr))
+		return;
+	ev_io_start(c->worker->loop, &c->wr);
+	start_send_clock(c);
+}
+
 /* Keeps what the kernel did not take: everything staged but its first `done` bytes. */
 static int keep_rest(struct conn *c, struct stage *s, size_t done)
 {
@@ -192,10 +231,7 @@ static int keep_rest(struct conn *c, struct stage *s, size_t done)
 			return -1;
 		}
 	}
-	if (!ev_is_active(&c->wr)) {
-		ev_io_start(c->worker->loop, &c->wr);
-		start_send_clock(c);
-	}
+	wait_until_writable(c);
 	return 0;
 }
 
@@ -208,6 +244,7 @@ int conn_flush(struct conn *c, struct stage *s)
 		stage_reset(s);
 		return 0;
 	}
+	ASSERT(!c->pipe);
 	if (!c->out) {
 		if (s->count == 1) {
 			n = send(c->fd, s->iov[0].iov_base, s->iov[0].iov_len, MSG_NOSIGNAL);
@@ -243,6 +280,50 @@ bool conn_stalled(struct conn *c, uint64_t rate)
 	return false;
 }
 
+bool conn_pipe_get(struct conn *to)
+{
+	ASSERT(!conn_blocked(to));
+	to->pipe = pipe_get(&to->worker->pipes);
+	return to->pipe;
+}
+
+enum io_rc conn_pipe_fill(struct conn *from, struct conn *to, uint64_t limit, uint32_t *ret_bytes)
+{
+	struct pipe *p = to->pipe;
+	ssize_t n;
+
+	ASSERT(!p->held && limit);
+	do
+		n = splice(from->fd, NULL, p->write_fd, NULL,
+			limit < SPLICE_MAX_BYTES ? limit : SPLICE_MAX_BYTES,
+			SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+	while (n < 0 && errno == EINTR);
+	if (n > 0) {
+		*ret_bytes = p->held = (uint32_t)n;
+		return IO_OK;
+	}
+	pipe_drop(to);
+	if (n == 0) {
+		from->eof = true;
+		return IO_EOF;
+	}
+	if (errno == EAGAIN)
+		return IO_AGAIN;
+	if (errno != EINVAL && errno != ENOSYS && errno != EPERM)
+		return IO_ERROR;
+	from->worker->pipes.max = 0; /* this system does not splice: nobody asks again */
+	return IO_AGAIN;
+}
+
+int conn_pipe_flush(struct conn *to)
+{
+	if (pipe_write(to) < 0)
+		return -1;
+	if (to->pipe)
+		wait_until_writable(to);
+	return 0;
+}
+
 void conn_deadline(struct conn *c, uint64_t after_ns)
 {
 	worker_set_deadline(c->worker, &c->timer, after_ns);
@@ -268,6 +349,7 @@ void conn_close(struct conn *c)
 	ev_io_stop(c->worker->loop, &c->wr);
 	wheel_remove(&c->worker->wheel, &c->timer);
 	out_drop(c);
+	pipe_drop(c);
 	conn_drop_in(c);
 	close(c->fd);
 	c->fd = -1;

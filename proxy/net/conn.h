@@ -1,7 +1,7 @@
 /*
  * A connection as bytes: a socket (later TLS over it), its watchers, one deadline, the buffer being
- * read into and what could not be written yet. Client and server sides embed one and give it a
- * handler.
+ * read into and what could not be written yet, copied or still in a pipe. Client and server sides
+ * embed one and give it a handler.
  *
  * The read watcher stays on from start to end; a handler that is called but wants nothing more says
  * conn_pause(), and conn_resume() later. Writing is done at once; only what the kernel does not
@@ -16,6 +16,7 @@
 #include <sys/uio.h>
 
 #include "proxy/net/iobuf.h"
+#include "proxy/net/splice.h"
 #include "proxy/net/wheel.h"
 #include "shared/buf.h"
 
@@ -26,7 +27,7 @@ struct conn_handler {
 	void (*on_readable)(struct conn *c);
 	/* Everything pending has been written, or a connect has come to its end. */
 	void (*on_writable)(struct conn *c);
-	void (*on_write_error)(struct conn *c); /* of pending bytes */
+	void (*on_write_error)(struct conn *c); /* of pending bytes, which are to be dropped */
 	void (*on_deadline)(struct conn *c);
 	void (*free)(struct conn *c); /* gives the embedding object back */
 };
@@ -36,8 +37,9 @@ struct conn {
 	struct worker *worker;
 	ev_io rd, wr;
 	struct wheel_timer timer;
-	struct iobuf *in; /* NULL when nothing is in hand */
-	struct buf *out;  /* NULL when nothing is pending */
+	struct iobuf *in;  /* NULL when nothing is in hand */
+	struct buf *out;   /* NULL when nothing is pending; never beside a pipe */
+	struct pipe *pipe; /* that leads here; NULL when nothing is pending in one */
 	struct list reap_link;
 	uint64_t send_ns; /* on_deadline, when bytes were pending for so long (ask conn_stalled) */
 	uint64_t send_left_ns; /* of that, when nothing was pending in between */
@@ -76,7 +78,12 @@ void conn_drop_in(struct conn *c);
 
 static inline bool conn_blocked(const struct conn *c)
 {
-	return c->out != NULL;
+	return c->out || c->pipe;
+}
+/* Bytes from elsewhere on their way through a pipe, which this one has not taken yet. */
+static inline uint32_t conn_in_pipe(const struct conn *c)
+{
+	return c->pipe ? c->pipe->held : 0;
 }
 
 /* Stage: room for at least this many bytes of scratch; NULL when there is not (never for a fresh
@@ -95,6 +102,17 @@ int conn_flush(struct conn *c, struct stage *s);
 /* on_deadline with bytes pending: has the other side taken nothing for send_ns, or, while bytes
  * were pending, less than `rate` bytes a second? False: it goes on, and so does the deadline. */
 bool conn_stalled(struct conn *c, uint64_t rate);
+/*
+ * Splicing: conn_pipe_get() gives `to`, which has nothing pending, a pipe (false: none, copy);
+ * conn_pipe_fill() reads once, at most `limit` bytes, from another connection with nothing in hand;
+ * only IO_OK leaves the pipe in place, and then conn_pipe_flush() writes what was read. -1: broken;
+ * what is left is to be dropped.
+ */
+bool conn_pipe_get(struct conn *to);
+enum io_rc conn_pipe_fill(struct conn *from, struct conn *to, uint64_t limit, uint32_t *ret_bytes);
+int conn_pipe_flush(struct conn *to);
+void conn_drop_pending(struct conn *c);
+
 void conn_deadline(struct conn *c, uint64_t after_ns); /* from now; 0: none */
 void conn_pause(struct conn *c);
 static inline void conn_resume(struct conn *c);

@@ -245,6 +245,34 @@ static void only_what_may_end_by_closing_does(void)
 	CHECK_INT(used, 0);
 }
 
+static void content_that_goes_by_unseen_counts(void)
+{
+	struct http1_body b;
+	struct http_fault fault;
+	struct span data;
+	size_t used;
+
+	http1_body_init(&b, HTTP_NO_BODY, 0);
+	CHECK_INT(http1_body_opaque(&b), 0);
+	http1_body_init(&b, HTTP_CHUNKED, 0);
+	CHECK_INT(http1_body_opaque(&b), 0);
+	CHECK_INT(http1_body_next(&b, SPAN("ff\r\nabc"), &used, &data, &fault), PARSE_MORE);
+	CHECK_INT(http1_body_opaque(&b), 0); /* its framing is ours to read */
+	http1_body_init(&b, HTTP_UNTIL_CLOSE, 0);
+	CHECK_INT(http1_body_skip(&b, 1 << 30), PARSE_MORE);
+	CHECK_INT(http1_body_opaque(&b), UINT64_MAX);
+	http1_body_init(&b, HTTP_LENGTH, 10);
+	CHECK_INT(http1_body_next(&b, SPAN("abc"), &used, &data, &fault), PARSE_MORE);
+	CHECK_INT(http1_body_opaque(&b), 7);
+	CHECK_INT(http1_body_skip(&b, 6), PARSE_MORE);
+	CHECK_INT(http1_body_eof(&b), PARSE_BAD);
+	CHECK_INT(http1_body_next(&b, SPAN("xGET"), &used, &data, &fault), PARSE_DONE);
+	CHECK_INT(used, 1);
+	http1_body_init(&b, HTTP_LENGTH, 10);
+	CHECK_INT(http1_body_skip(&b, 10), PARSE_DONE);
+	CHECK_INT(http1_body_eof(&b), PARSE_DONE);
+}
+
 static const struct test_case cases[] = {
 	TEST(no_content_is_done_at_once),
 	TEST(a_length_ends_where_it_says),
@@ -258,5 +286,6 @@ static const struct test_case cases[] = {
 	TEST(trailers_must_be_fields),
 	TEST(framing_without_end_is_refused),
 	TEST(only_what_may_end_by_closing_does),
+	TEST(content_that_goes_by_unseen_counts),
 };
 TESTS_MAIN("HTTP/1 content", cases)
