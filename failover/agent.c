@@ -92,8 +92,8 @@ void agent_tell_role(struct agent *a)
 		const struct group *g = group_of(it);
 
 		active = active || group_owns(g);
-		json_object_set_new(
-			groups, g->settings.name, json_string(fsm_state_name(g->fsm.state)));
+		json_object_set_new(groups, g->settings.name,
+			json_string(fsm_state_name(group_view(g, monotonic_ns()).state)));
 		append_vips(vips, &g->settings);
 	}
 	daemon_status("%s", active ? "active" : "standby");
@@ -132,7 +132,7 @@ static void on_packet(void *ctx, unsigned path, const struct packet *packet, uin
 	list_each (it, &a->groups) {
 		struct group *g = group_of(it);
 
-		if (g->settings.vrid != packet->group)
+		if (g->vrrp || g->settings.vrid != packet->group)
 			continue;
 		group_event(g, &(struct fsm_event){.kind = FSM_EV_PACKET,
 				       .path = (uint8_t)path,
@@ -166,6 +166,9 @@ bool agent_is_peer(struct agent *a, int ifindex, const uint8_t mac[6])
 {
 	uint8_t known[6];
 
+	/* The MAC of a virtual router (RFC 9568 7.3): a peer that uses it. */
+	if (memcmp(mac, (const uint8_t[]){0x00, 0x00, 0x5e, 0x00}, 4) == 0)
+		return true;
 	for (unsigned i = 0; i < a->settings->path_count; i++)
 		if (netlink_neighbour(a->netlink, ifindex, &a->settings->paths[i].peer, known) ==
 				0 &&
@@ -193,7 +196,7 @@ void agent_drain(struct agent *a)
 	a->ran_ns = monotonic_ns();
 	paths_drain(a->paths);
 	list_each (it, &a->groups)
-		probe_drain(&group_of(it)->probe);
+		group_drain(group_of(it));
 	netlink_drain(a->netlink);
 	paths_check(a->paths, monotonic_ns());
 }
@@ -205,7 +208,7 @@ static struct paths *open_paths(struct agent *a, const struct settings *s, struc
 					  .on_path = on_path,
 					  .is_on_link = is_on_link},
 		.configs = s->paths,
-		.count = s->path_count,
+		.count = s->speaks_tandem ? s->path_count : 0,
 		.peer = s->peer_id,
 		.silence_ns = s->times.silence_ns,
 		.replaces = a->paths,
@@ -271,8 +274,9 @@ static bool same_group(const struct agent *a, const struct group *g, const struc
 {
 	return strcmp(g->settings.name, s->name) == 0 && g->settings.vrid == s->vrid &&
 	       strcmp(g->settings.interface, s->interface) == 0 &&
-	       g->fsm.config.node == a->settings->node_id &&
-	       g->fsm.config.peer == a->settings->peer_id;
+	       g->settings.speaks_vrrp == s->speaks_vrrp &&
+	       (g->vrrp || (g->fsm.config.node == a->settings->node_id &&
+				   g->fsm.config.peer == a->settings->peer_id));
 }
 
 static const struct group_settings *wanted(const struct agent *a, const struct group *g)
@@ -283,12 +287,14 @@ static const struct group_settings *wanted(const struct agent *a, const struct g
 	return NULL;
 }
 
-/* Free means: neither the name nor the VRID is still in use by a group that is leaving. */
+/* Free means: neither the name nor the VRID is still in use by a group that is leaving. Groups that
+ * speak VRRP may share one (another family or interface: the file's rules have looked). */
 static bool is_free(struct agent *a, const struct group_settings *s)
 {
 	list_each (it, &a->groups)
 		if (strcmp(group_of(it)->settings.name, s->name) == 0 ||
-			group_of(it)->settings.vrid == s->vrid)
+			(group_of(it)->settings.vrid == s->vrid &&
+				!(group_of(it)->vrrp && s->speaks_vrrp)))
 			return false;
 	return true;
 }
@@ -343,8 +349,9 @@ static void on_reap(EV_P_ ev_prepare *w, int revents)
  */
 static bool same_paths(const struct settings *a, const struct settings *b)
 {
-	if (a->path_count != b->path_count || a->secret_count != b->secret_count ||
-		a->peer_id != b->peer_id || a->times.silence_ns != b->times.silence_ns)
+	if (a->speaks_tandem != b->speaks_tandem || a->path_count != b->path_count ||
+		a->secret_count != b->secret_count || a->peer_id != b->peer_id ||
+		a->times.silence_ns != b->times.silence_ns)
 		return false;
 	for (unsigned i = 0; i < a->path_count; i++)
 		if (strcmp(a->paths[i].name, b->paths[i].name) != 0 ||

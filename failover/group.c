@@ -2,6 +2,7 @@
 
 #include "failover/agent.h"
 #include "failover/group_hooks.h"
+#include "failover/group_vrrp.h"
 #include "shared/assert.h"
 #include "shared/log.h"
 #include "shared/units.h"
@@ -94,12 +95,13 @@ static void announce(struct group *g)
  */
 void group_reason(const struct group *g, char *out, size_t size)
 {
-	const char *words = fsm_reason_words(g->fsm.reason);
+	enum fsm_reason reason = group_view(g, monotonic_ns()).reason;
+	const char *words = fsm_reason_words(reason);
 
-	if (g->fsm.reason == REASON_PROBE_SILENT && g->asked_why == REASON_PEER_SILENT)
+	if (reason == REASON_PROBE_SILENT && g->asked_why == REASON_PEER_SILENT)
 		(void)snprintf(out, size, "%s for %u ms; %s", fsm_reason_words(g->asked_why),
 			(unsigned)(g->fsm.config.times.silence_ns / NS_PER_MS), words);
-	else if (g->fsm.reason == REASON_PROBE_SILENT)
+	else if (reason == REASON_PROBE_SILENT)
 		(void)snprintf(out, size, "%s; %s", fsm_reason_words(g->asked_why), words);
 	else
 		(void)snprintf(out, size, "%s", words);
@@ -115,12 +117,13 @@ static void tell_state(struct group *g, const struct fsm_action *a)
 	group_reason(g, words, sizeof(words));
 	log_event(LOG_NOTICE, "group.state", words, F_TEXT("group", g->settings.name),
 		F_TEXT("from", fsm_state_name(a->from)), F_TEXT("to", fsm_state_name(a->to)),
-		F_TEXT("reason", fsm_reason_name(a->reason)), F_INT("epoch", g->fsm.epoch));
+		F_TEXT("reason", fsm_reason_name(a->reason)),
+		F_INT("epoch", group_view(g, monotonic_ns()).epoch));
 	rpc_publish(g->agent->rpc, "group.state",
 		json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I}", "node", g->agent->settings->node,
 			"group", g->settings.name, "from", fsm_state_name(a->from), "to",
 			fsm_state_name(a->to), "reason", fsm_reason_name(a->reason), "words", words,
-			"epoch", (json_int_t)g->fsm.epoch));
+			"epoch", (json_int_t)group_view(g, monotonic_ns()).epoch));
 	agent_tell_role(g->agent);
 	group_hooks_state(g, a);
 }
@@ -175,6 +178,10 @@ static void send_packet(struct group *g, const struct fsm_action *a)
 {
 	uint64_t now_ns = monotonic_ns();
 
+	if (g->vrrp) {
+		group_vrrp_send(g, a);
+		return;
+	}
 	if (a->packet == PACKET_CLAIM && now_ns > g->claim_until_ns) {
 		result(g, FSM_EV_CLAIM_REFUSED);
 		return;
@@ -280,6 +287,13 @@ static void arm(struct group *g, uint64_t next_ns)
 	ev_timer_start(g->agent->loop, &g->tick);
 }
 
+static void perform_all(struct group *g, const struct fsm_actions *actions)
+{
+	for (uint32_t i = 0; i < actions->count; i++)
+		perform(g, &actions->list[i]);
+	arm(g, actions->next_ns);
+}
+
 static void step(struct group *g, const struct fsm_event *ev)
 {
 	struct fsm_actions actions;
@@ -287,19 +301,17 @@ static void step(struct group *g, const struct fsm_event *ev)
 	if (ev->kind != FSM_EV_TICK && ev->kind != FSM_EV_PACKET)
 		log_event(LOG_DEBUG, "fsm.event", fsm_event_name(ev->kind),
 			F_TEXT("group", g->settings.name));
-	fsm_step(&g->fsm, ev, monotonic_ns(), &actions);
-	for (uint32_t i = 0; i < actions.count; i++)
-		perform(g, &actions.list[i]);
-	arm(g, actions.next_ns);
+	if (g->vrrp)
+		vrrp_step(&g->vrrp->machine, ev, monotonic_ns(), &actions);
+	else
+		fsm_step(&g->fsm, ev, monotonic_ns(), &actions);
+	perform_all(g, &actions);
 }
 
-void group_event(struct group *g, const struct fsm_event *ev)
+static void settle(struct group *g)
 {
 	struct fsm_event next;
 
-	ASSERT(!g->stepping);
-	g->stepping = true;
-	step(g, ev);
 	while (g->result_count > 0) {
 		next = g->results[0];
 		g->result_count--;
@@ -307,6 +319,22 @@ void group_event(struct group *g, const struct fsm_event *ev)
 		step(g, &next);
 	}
 	g->stepping = false;
+}
+
+void group_event(struct group *g, const struct fsm_event *ev)
+{
+	ASSERT(!g->stepping);
+	g->stepping = true;
+	step(g, ev);
+	settle(g);
+}
+
+void group_perform(struct group *g, const struct fsm_actions *actions)
+{
+	ASSERT(!g->stepping);
+	g->stepping = true;
+	perform_all(g, actions);
+	settle(g);
 }
 
 static void event(struct group *g, enum fsm_event_kind kind)
@@ -318,17 +346,22 @@ static void on_tick(EV_P_ ev_timer *w, int revents)
 {
 	struct group *g = container_of(w, struct group, tick);
 	uint64_t now_ns = monotonic_ns();
-	uint64_t late_ns = now_ns > g->fsm.next_ns ? now_ns - g->fsm.next_ns : 0;
+	struct group_view view = group_view(g, now_ns);
+	uint64_t late_ns = now_ns > view.next_ns ? now_ns - view.next_ns : 0;
 
 	(void)loop, (void)revents;
-	if (late_ns > g->fsm.config.times.lease_ns / 4)
+	if (late_ns > view.lease_ns / 4)
 		log_event(LOG_WARNING, "agent.late",
 			"this process was held up: the machine is too busy",
 			F_TEXT("group", g->settings.name), F_INT("late_ms", late_ns / NS_PER_MS));
 	agent_drain(g->agent);
+	if (g->vrrp)
+		group_vrrp_retry(g);
 	/* The loop's clock may be a little ahead; and draining may have brought a step already. */
-	if (monotonic_ns() < g->fsm.next_ns)
-		arm(g, g->fsm.next_ns);
+	now_ns = monotonic_ns();
+	view = group_view(g, now_ns);
+	if (now_ns < view.next_ns)
+		arm(g, view.next_ns);
 	else
 		event(g, FSM_EV_TICK);
 }
@@ -434,6 +467,8 @@ void group_link(struct group *g, const struct netlink_link *link)
 			(void)remove_addresses(g, "left-over address removed");
 		listen_up(g);
 	}
+	if (g->vrrp)
+		carrier = group_vrrp_link(g) && carrier;
 	group_event(g, &(struct fsm_event){.kind = FSM_EV_LINK, .good = carrier});
 	/* Neighbours know the old MAC. */
 	if (moved && g->holding)
@@ -472,6 +507,8 @@ void group_address(
 {
 	const struct cidr *vip = find_vip(&g->settings, address);
 
+	if (g->vrrp && !vip)
+		vrrp_port_addresses_changed(&g->vrrp->port);
 	if (!vip || ifindex == 0 || ifindex != g->link.ifindex)
 		return;
 	if (there && dad_failed && g->holding)
@@ -492,7 +529,7 @@ void group_resync(struct group *g)
  */
 void group_proxy(struct group *g, enum fsm_proxy proxy)
 {
-	if (g->fsm.proxy != proxy)
+	if (group_view(g, monotonic_ns()).proxy != proxy)
 		group_event(g, &(struct fsm_event){.kind = FSM_EV_PROXY, .proxy = proxy});
 }
 
@@ -506,14 +543,52 @@ void group_stop(struct group *g)
 
 bool group_owns(const struct group *g)
 {
+	if (g->vrrp)
+		return g->vrrp->machine.state == FSM_ACTIVE;
 	return g->fsm.state == FSM_ACTIVE || (g->fsm.state == FSM_HANDOVER && g->holding);
 }
 
 uint64_t group_lease_ms(const struct group *g, uint64_t now_ns)
 {
-	uint64_t lease_ns = g->fsm.config.times.lease_ns, used_ns = now_ns - g->fsm.sent_ns;
+	struct group_view view = group_view(g, now_ns);
+	uint64_t used_ns = now_ns - view.sent_ns;
 
-	return group_owns(g) && used_ns < lease_ns ? (lease_ns - used_ns) / NS_PER_MS : 0;
+	return group_owns(g) && used_ns < view.lease_ns ? (view.lease_ns - used_ns) / NS_PER_MS : 0;
+}
+
+enum fsm_reason group_switchover_check(const struct group *g, uint64_t now_ns)
+{
+	return g->vrrp ? vrrp_switchover_check(&g->vrrp->machine, now_ns)
+		       : fsm_switchover_check(&g->fsm, now_ns);
+}
+
+struct group_view group_view(const struct group *g, uint64_t now_ns)
+{
+	const struct fsm *m = &g->fsm;
+
+	if (g->vrrp)
+		return group_vrrp_view(g, now_ns);
+	return (struct group_view){.state = m->state,
+		.reason = m->reason,
+		.epoch = m->epoch,
+		.next_ns = m->next_ns,
+		.lease_ns = m->config.times.lease_ns,
+		.sent_ns = m->sent_ns,
+		.frozen = m->frozen,
+		.link = m->link,
+		.gateway = m->gateway,
+		.proxy = m->proxy,
+		.alarms = m->alarms,
+		.peer_known = m->peer.boot_id != 0,
+		.peer_alive = fsm_peer_alive(m, now_ns),
+		.peer_state = m->peer.state};
+}
+
+void group_drain(struct group *g)
+{
+	probe_drain(&g->probe);
+	if (g->vrrp)
+		vrrp_port_drain(&g->vrrp->port);
 }
 
 /* --- life --------------------------------------------------------------------------------------
@@ -567,7 +642,12 @@ struct group *group_new(struct agent *agent, const struct group_settings *settin
 		free(g);
 		return NULL;
 	}
-	fsm_init(&g->fsm, &config, stored_epoch(g), monotonic_ns());
+	if (settings->speaks_vrrp && group_vrrp_new(g, err) != 0) {
+		free(g);
+		return NULL;
+	}
+	if (!g->vrrp)
+		fsm_init(&g->fsm, &config, stored_epoch(g), monotonic_ns());
 	event(g, FSM_EV_TICK);
 	group_link(g, &link);
 	if (!agent->settings->has_gateway)
@@ -585,6 +665,7 @@ void group_free(struct group *g)
 		(void)remove_addresses(g, NULL);
 	probe_fini(&g->probe);
 	gateway_fini(&g->gateway);
+	group_vrrp_free(g);
 	free(g);
 }
 
@@ -595,6 +676,8 @@ void group_apply(struct group *g, const struct group_settings *settings)
 	ASSERT(old.vrid == settings->vrid && strcmp(old.interface, settings->interface) == 0);
 	g->settings = *settings;
 	g->fsm.config = config_of(g->agent, settings);
+	if (g->vrrp)
+		group_vrrp_apply(g);
 	for (unsigned i = 0; i < old.vip_count; i++)
 		if (g->holding && !find_vip(settings, &old.vips[i]))
 			(void)remove_address(g, &old.vips[i], NULL);
@@ -602,7 +685,7 @@ void group_apply(struct group *g, const struct group_settings *settings)
 		listen_up(g);
 	if (g->agent->settings->has_gateway) {
 		/* A gateway that is newly watched has its time to answer. */
-		g->gateway.good = g->fsm.gateway;
+		g->gateway.good = group_view(g, monotonic_ns()).gateway;
 	} else {
 		gateway_fini(&g->gateway);
 		group_event(g, &(struct fsm_event){.kind = FSM_EV_GATEWAY, .good = true});

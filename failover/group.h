@@ -15,6 +15,7 @@
 #include "shared/list.h"
 
 struct agent;
+struct group_vrrp;
 
 #define GROUP_RESULTS_MAX 16
 
@@ -28,6 +29,7 @@ struct group {
 	struct list in_agent;
 	struct agent *agent; /* borrows */
 	struct group_settings settings;
+	struct group_vrrp *vrrp; /* protocol: vrrp3, then fsm is unused; else NULL. Owned */
 	struct fsm fsm;
 	ev_timer tick;
 	struct probe probe;
@@ -69,6 +71,26 @@ void group_address(
 void group_resync(struct group *g);
 void group_proxy(struct group *g, enum fsm_proxy proxy);
 void group_stop(struct group *g);
+
+/* How it stands, whatever protocol it speaks. */
+struct group_view {
+	enum fsm_state state;
+	enum fsm_reason reason;
+	uint64_t epoch; /* 0 with VRRP, which has none */
+	uint64_t next_ns, lease_ns, sent_ns;
+	bool frozen, link, gateway;
+	enum fsm_proxy proxy;
+	uint32_t alarms; /* bit a: enum fsm_alarm a */
+	bool peer_known, peer_alive;
+	enum fsm_state peer_state;
+};
+struct group_view group_view(const struct group *g, uint64_t now_ns);
+/* Whether FSM_EV_SWITCHOVER would do anything: REASON_NONE, or why not. */
+enum fsm_reason group_switchover_check(const struct group *g, uint64_t now_ns);
+/* Handles what is queued on the sockets of its own. */
+void group_drain(struct group *g);
+/* For group_vrrp.c: does what the machine answered to an advertisement. Not while it steps. */
+void group_perform(struct group *g, const struct fsm_actions *actions);
 
 /* Says so to the peer: the proxy beside us serves the address. */
 bool group_owns(const struct group *g);

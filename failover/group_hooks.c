@@ -47,7 +47,8 @@ static uint64_t run(struct group *g, enum hook_kind kind, const char *from, cons
 	hook_vars_add(&v, "TANDEM_FROM", "%s", from);
 	hook_vars_add(&v, "TANDEM_STATE", "%s", to);
 	hook_vars_add(&v, "TANDEM_REASON", "%s", words);
-	hook_vars_add(&v, "TANDEM_EPOCH", "%llu", (unsigned long long)g->fsm.epoch);
+	hook_vars_add(&v, "TANDEM_EPOCH", "%llu",
+		(unsigned long long)group_view(g, monotonic_ns()).epoch);
 	hook_vars_add(&v, "TANDEM_INTERFACE", "%s", g->settings.interface);
 	hook_vars_add(&v, "TANDEM_VIRTUAL_IPS", "%s", vips);
 	id = hooks_run(g->agent->hooks,

@@ -12,7 +12,9 @@ failover_libfailover_core_a_SOURCES = \
 	failover/core/packet.c failover/core/packet.h \
 	failover/core/replay.c failover/core/replay.h \
 	failover/core/state.c failover/core/state.h \
-	failover/core/times.c failover/core/times.h
+	failover/core/times.c failover/core/times.h \
+	failover/core/vrrp.c failover/core/vrrp.h \
+	failover/core/vrrp_packet.c failover/core/vrrp_packet.h
 
 # The shell.
 failover_libfailover_a_SOURCES = \
@@ -22,12 +24,14 @@ failover_libfailover_a_SOURCES = \
 	failover/group.c failover/group.h \
 	failover/group_hooks.c failover/group_hooks.h \
 	failover/hooks.c failover/hooks.h \
+	failover/group_vrrp.c failover/group_vrrp.h \
 	failover/net/announce.c failover/net/announce.h \
 	failover/net/frame.c failover/net/frame.h \
 	failover/net/gateway.c failover/net/gateway.h \
 	failover/net/netlink.c failover/net/netlink.h \
 	failover/net/paths.c failover/net/paths.h \
 	failover/net/probe.c failover/net/probe.h \
+	failover/net/vrrp.c failover/net/vrrp.h \
 	failover/proxy_link.c failover/proxy_link.h \
 	failover/settings.c failover/settings.h \
 	failover/status.c failover/status.h

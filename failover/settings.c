@@ -267,6 +267,57 @@ static void read_hooks(struct reading *r, struct group_settings *g, const struct
 	g->hook_timeout_ns = timeout ? timeout->num : conf_u64(r->failover, "hook_timeout");
 }
 
+/* "nodes" is the other node's addresses on the group's paths. */
+static void read_unicast(struct reading *r, struct group_settings *g, const struct conf_node *group)
+{
+	conf_each (peer, conf_find(group, "unicast_peer")) {
+		bool nodes = span_eq(peer->text, SPAN("nodes"));
+		bool own = false;
+
+		for (unsigned i = 0; i < r->s->path_count; i++) {
+			const struct path_config *path = &r->s->paths[i];
+
+			own = own || addr_eq_ip(&peer->addr, &path->own);
+			if (nodes && g->path_mask >> i & 1)
+				g->unicast_peers[g->unicast_count++] = path->peer;
+		}
+		/* The list may name both nodes: the file is the same on both. */
+		if (!nodes && !own)
+			g->unicast_peers[g->unicast_count++] = peer->addr;
+	}
+	ASSERT(g->unicast_count <= VRRP_PEERS_MAX);
+	if (g->unicast_count == 0 && conf_find(group, "unicast_peer"))
+		conf_error(r->report, conf_find(group, "unicast_peer")->pos, NULL,
+			"these are all addresses of this node ('%s'): name the peer's", r->s->node);
+}
+
+static uint8_t priority_of(
+	struct reading *r, const struct group_settings *g, const struct conf_node *priority)
+{
+	if (priority && priority->kind == CONF_MAP)
+		priority = child(priority, span_of(r->s->node));
+	if (priority)
+		return (uint8_t)priority->num;
+	return g->prefer == r->s->node_id ? SETTINGS_PRIORITY_PREFERRED : SETTINGS_PRIORITY;
+}
+
+static void read_vrrp(struct reading *r, struct group_settings *g, const struct conf_node *group)
+{
+	const struct conf_node *failback = conf_find(group, "failback");
+
+	g->speaks_vrrp =
+		conf_u64(conf_find(group, "protocol") ? group : r->failover, "protocol") == 1;
+	if (!g->speaks_vrrp) {
+		r->s->speaks_tandem = true;
+		return;
+	}
+	g->vrrp = (struct vrrp_config){.priority = priority_of(r, g, conf_find(group, "priority")),
+		.preempt = failback ? failback->num != 0 : conf_bool(group, "preempt"),
+		.preempt_after_ns = g->failback_ns,
+		.interval_ns = conf_u64(group, "advertise")};
+	read_unicast(r, g, group);
+}
+
 static void read_group(struct reading *r, const struct conf_node *group)
 {
 	struct group_settings *g = &r->s->groups[r->s->group_count];
@@ -283,6 +334,7 @@ static void read_group(struct reading *r, const struct conf_node *group)
 	read_vips(g, group);
 	read_group_paths(r, g, group);
 	read_hooks(r, g, group);
+	read_vrrp(r, g, group);
 }
 
 /* --- all ---------------------------------------------------------------------------------------

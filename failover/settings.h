@@ -7,13 +7,18 @@
 
 #include "failover/core/times.h"
 #include "failover/hooks.h"
+#include "failover/core/vrrp.h"
 #include "failover/net/paths.h"
 #include "failover/net/probe.h"
+#include "failover/net/vrrp.h"
 #include "shared/conf.h"
 
 #include <net/if.h>
 
 #define SETTINGS_GROUPS_MAX 32
+/* Priorities that follow from `prefer`. */
+#define SETTINGS_PRIORITY 100
+#define SETTINGS_PRIORITY_PREFERRED 150
 #define SETTINGS_NAME_MAX 64
 
 struct group_settings {
@@ -27,6 +32,11 @@ struct group_settings {
 	uint64_t failback_ns; /* 0: manual */
 	struct hook_command hooks[HOOK_KIND_COUNT];
 	uint64_t hook_timeout_ns;
+	/* protocol: vrrp3 */
+	bool speaks_vrrp;
+	struct vrrp_config vrrp;
+	struct addr unicast_peers[VRRP_PEERS_MAX]; /* none: multicast */
+	unsigned unicast_count;
 };
 
 struct settings {
@@ -37,6 +47,7 @@ struct settings {
 	/* What signs first. Owned. */
 	struct span secrets[PATHS_KEYS_MAX];
 	unsigned secret_count;
+	bool speaks_tandem; /* some group: heartbeats are needed */
 	struct times times;
 	uint64_t drain_ns;
 	bool has_proxy; /* the file has listeners: a proxy is expected beside us */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "failover/agent.h"
+#include "failover/group_vrrp.h"
 #include "shared/assert.h"
 #include "shared/log.h"
 #include "shared/units.h"
@@ -38,29 +39,34 @@ static json_t *vips_json(const struct group_settings *s)
 	return vips;
 }
 
-static json_t *alarms_json(const struct fsm *m)
+static json_t *alarms_json(uint32_t set)
 {
 	json_t *alarms = json_array();
 
 	for (enum fsm_alarm i = 0; i < FSM_ALARM_COUNT; i++)
-		if (fsm_alarm_on(m, i))
+		if (set >> i & 1)
 			json_array_append_new(alarms, json_string(fsm_alarm_words(i)));
 	return alarms;
 }
 
 static json_t *group_json(const struct group *g, uint64_t now_ns)
 {
-	const struct fsm *m = &g->fsm;
-	const char *held = fsm_alarm_on(m, FSM_ALARM_HELD) ? fsm_alarm_words(FSM_ALARM_HELD) : NULL;
+	struct group_view v = group_view(g, now_ns);
+	const char *held = v.alarms >> FSM_ALARM_HELD & 1 ? fsm_alarm_words(FSM_ALARM_HELD) : NULL;
 	char reason[160];
+	json_t *shown;
 
 	group_reason(g, reason, sizeof(reason));
-	return json_pack("{s:s, s:I, s:o, s:I, s:o, s:s, s:i, s:s, s:s?, s:o, s:b, s:b, s:b}",
-		"state", fsm_state_name(m->state), "epoch", (json_int_t)m->epoch, "since",
-		time_json(g->since_realtime_ns), "lease_ms", (json_int_t)group_lease_ms(g, now_ns),
-		"virtual_ips", vips_json(&g->settings), "interface", g->settings.interface, "vrid",
-		(int)g->settings.vrid, "reason", reason, "held", held, "alarms", alarms_json(m),
-		"frozen", m->frozen, "link_ok", m->link, "gateway_ok", m->gateway);
+	shown = json_pack("{s:s, s:s, s:I, s:o, s:I, s:o, s:s, s:i, s:s, s:s?, s:o, s:b, s:b, s:b}",
+		"state", fsm_state_name(v.state), "protocol", g->vrrp ? "vrrp3" : "tandem", "epoch",
+		(json_int_t)v.epoch, "since", time_json(g->since_realtime_ns), "lease_ms",
+		(json_int_t)group_lease_ms(g, now_ns), "virtual_ips", vips_json(&g->settings),
+		"interface", g->settings.interface, "vrid", (int)g->settings.vrid, "reason", reason,
+		"held", held, "alarms", alarms_json(v.alarms), "frozen", v.frozen, "link_ok",
+		v.link, "gateway_ok", v.gateway);
+	if (g->vrrp)
+		json_object_set_new(shown, "vrrp", group_vrrp_json(g, now_ns));
+	return shown;
 }
 
 static json_t *path_json(const struct path_state *s, uint64_t now_ns)
@@ -94,9 +100,10 @@ static json_t *peer_json(struct agent *a, uint64_t now_ns)
 	}
 	list_each (it, &a->groups) {
 		const struct group *g = list_item(it, struct group, in_agent);
-		const char *its = g->fsm.peer.boot_id ? fsm_state_name(g->fsm.peer.state) : NULL;
+		struct group_view v = group_view(g, now_ns);
+		const char *its = v.peer_known ? fsm_state_name(v.peer_state) : NULL;
 
-		alive = alive || fsm_peer_alive(&g->fsm, now_ns);
+		alive = alive || v.peer_alive;
 		state = state ? state : its;
 		json_object_set_new(states, g->settings.name, its ? json_string(its) : json_null());
 	}
@@ -128,7 +135,7 @@ static int do_status(void *ctx, const struct rpc_caller *who, const json_t *para
 	list_each (it, &a->groups) {
 		const struct group *g = list_item(it, struct group, in_agent);
 
-		frozen = frozen || g->fsm.frozen;
+		frozen = frozen || group_view(g, now_ns).frozen;
 		json_object_set_new(groups, g->settings.name, group_json(g, now_ns));
 	}
 	*ret_result = json_pack("{s:s, s:s, s:I, s:b, s:o, s:o, s:o, s:o}", "node",
@@ -193,7 +200,7 @@ static void refuse(
 	else
 		err_set(err, "group '%s' cannot move now: %s (this node, '%s', is %s)",
 			g->settings.name, fsm_reason_words(why), a->settings->node,
-			fsm_state_name(g->fsm.state));
+			fsm_state_name(group_view(g, monotonic_ns()).state));
 }
 
 static int do_switchover(void *ctx, const struct rpc_caller *who, const json_t *params,
@@ -214,7 +221,7 @@ static int do_switchover(void *ctx, const struct rpc_caller *who, const json_t *
 
 		if (!concerned(a, named, g))
 			continue;
-		why = fsm_switchover_check(&g->fsm, monotonic_ns());
+		why = group_switchover_check(g, monotonic_ns());
 		json_object_set_new(groups, g->settings.name,
 			json_pack("{s:s, s:s, s:b, s:s?}", "from",
 				ours ? a->settings->node : a->settings->peer, "to",
@@ -275,8 +282,8 @@ static int set_frozen(struct agent *a, const json_t *params, const struct fsm_ev
 		log_event(LOG_NOTICE, what, "ordered by the operator",
 			F_TEXT("group", g->settings.name));
 		rpc_publish(a->rpc, what, json_pack("{s:s}", "group", g->settings.name));
-		json_object_set_new(
-			groups, g->settings.name, json_pack("{s:b}", "frozen", g->fsm.frozen));
+		json_object_set_new(groups, g->settings.name,
+			json_pack("{s:b}", "frozen", group_view(g, monotonic_ns()).frozen));
 	}
 	*ret_result = json_pack("{s:o}", "groups", groups);
 	return 0;

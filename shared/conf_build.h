@@ -34,6 +34,16 @@ int conf_type_scalar(
 int conf_check(struct conf *c, const struct conf_key *top, struct conf_report *report);
 /* What several keys say together, of the typed tree of conf_schema. -1: out of memory. */
 int conf_rules(const struct conf *c, struct conf_report *report);
+/* Those of the protocols that the groups speak (conf_rules_protocol.c). */
+void conf_rules_protocol(struct conf_report *report, const struct conf_node *failover);
+bool conf_speaks_vrrp(const struct conf_node *failover, const struct conf_node *group);
+/* A child that is written and good, else NULL. */
+static inline const struct conf_node *good(const struct conf_node *map, const char *path)
+{
+	const struct conf_node *n = map && !map->broken ? conf_find(map, path) : NULL;
+
+	return n && n->key && !n->broken ? n : NULL;
+}
 
 /* Text of file `file` of c to a raw tree. 1: the tree is not usable (reported). -1: out of memory.
  */

@@ -16,14 +16,6 @@ struct rules {
 	bool no_memory;
 };
 
-/* A child that is written and good, else NULL. */
-static const struct conf_node *good(const struct conf_node *map, const char *path)
-{
-	const struct conf_node *n = map && !map->broken ? conf_find(map, path) : NULL;
-
-	return n && n->key && !n->broken ? n : NULL;
-}
-
 static struct conf_pos name_or_value(const struct conf_node *n)
 {
 	return n->name.len ? n->name_pos : n->pos;
@@ -156,6 +148,49 @@ static void check_group_paths(
 	}
 }
 
+/* VRRP counts its numbers by interface and family. */
+static bool is_apart(
+	const struct conf_node *failover, const struct conf_node *a, const struct conf_node *b)
+{
+	bool v4[2] = {false}, v6[2] = {false};
+	const struct conf_node *groups[2] = {a, b};
+
+	for (size_t i = 0; i < countof(groups); i++) {
+		if (!conf_speaks_vrrp(failover, groups[i]))
+			return false;
+		conf_each (vip, good(groups[i], "virtual_ips")) {
+			v4[i] = v4[i] || vip->cidr.family == AF_INET;
+			v6[i] = v6[i] || vip->cidr.family == AF_INET6;
+		}
+	}
+	return !span_eq(conf_text(a, "interface"), conf_text(b, "interface")) ||
+	       (!(v4[0] && v4[1]) && !(v6[0] && v6[1]));
+}
+
+static void check_vrids(
+	struct rules *r, const struct conf_node *failover, const struct conf_node *groups)
+{
+	conf_each (group, groups) {
+		const struct conf_node *vrid = good(group, "vrid");
+
+		conf_each (other, groups) {
+			const struct conf_node *its = good(other, "vrid");
+			char place[160];
+
+			if (other == group)
+				break;
+			if (!vrid || !its || vrid->num != its->num ||
+				is_apart(failover, group, other))
+				continue;
+			conf_place(r->conf, other->name_pos, vrid->pos, place, sizeof(place));
+			conf_error(r->report, vrid->pos, NULL,
+				"vrid %llu belongs to group '%.*s' already%s",
+				(unsigned long long)vrid->num, SPAN_ARG(other->name), place);
+			break;
+		}
+	}
+}
+
 struct times {
 	uint64_t heartbeat, lease, silence, probe,
 		claim_window; /* ms in the profiles, ns when read */
@@ -222,18 +257,20 @@ static void check_failover(struct rules *r, const struct conf_node *failover)
 		check_paths(r, nodes->last, nodes->first, false);
 	}
 	if (groups) {
-		check_own_number(r, groups, "vrid");
+		check_vrids(r, failover, groups);
 		check_virtual_ips(r, groups, nodes);
 	}
 	conf_each (group, groups) {
 		const struct conf_node *failback = good(group, "failback");
 
 		check_group_paths(r, group, nodes ? good(nodes->first, "paths") : NULL);
-		if (failback && failback->num && !conf_find(group, "prefer"))
+		if (failback && failback->num && !conf_find(group, "prefer") &&
+			!conf_find(group, "priority"))
 			conf_error(r->report, failback->pos, NULL,
 				"failback: after needs 'prefer': which node gets the group back?");
 	}
 	check_times(r, failover);
+	conf_rules_protocol(r->report, failover);
 }
 
 /* --- proxy ----------------------------------------------------------------------------------- */

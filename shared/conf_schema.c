@@ -147,6 +147,17 @@ static const struct conf_key times_keys[] = {
 		.help = "From the beginning of the probe to the claim, at most."},
 	{0}};
 
+static const struct conf_key priority_of_all = {.type = CONF_TYPE_COUNT,
+	.min = 1,
+	.max = 254,
+	.help = "The same for whichever node reads it."};
+static const struct conf_key priority_of_each = {.type = CONF_TYPE_NAMED,
+	.noun = "priority",
+	.min = 2,
+	.max = 2,
+	.value = ROW(.type = CONF_TYPE_COUNT, .min = 1, .max = 254, .help = "A node's priority."),
+	.help = "By node."};
+
 static const struct conf_key group_keys[] = {
 	{.name = "vrid",
 		.type = CONF_TYPE_COUNT,
@@ -189,6 +200,41 @@ static const struct conf_key group_keys[] = {
 		.max = 8,
 		.value = ROW(.type = CONF_TYPE_NAME, .help = "A path's name, or all."),
 		.help = "Paths that carry this group's heartbeats."},
+	{.name = "protocol",
+		.type = CONF_TYPE_ENUM,
+		.words = WORDS("tandem", "vrrp3"),
+		.help = "As above, for this group."},
+	{.name = "priority",
+		.type = CONF_TYPE_EITHER,
+		.shapes = {[CONF_SCALAR] = &priority_of_all, [CONF_MAP] = &priority_of_each},
+		.help = "With vrrp3: who is active, 1 to 254; one number, or {NODE: NUMBER, ...}. "
+			"Not written: 150 for the node of 'prefer', else 100."},
+	{.name = "advertise",
+		.type = CONF_TYPE_DURATION,
+		.fallback = "1s",
+		.min = 10 * MS,
+		.max = 40950 * MS,
+		.help = "With vrrp3: between two advertisements, in steps of 10ms."},
+	{.name = "preempt",
+		.type = CONF_TYPE_BOOL,
+		.fallback = "true",
+		.help = "With vrrp3: take the address from a peer of lower priority; false when "
+			"'failback: manual' is written, only then and after its time with "
+			"'failback: after'."},
+	{.name = "unicast_peer",
+		.type = CONF_TYPE_LIST,
+		.min = 1,
+		.max = 8,
+		.value = ROW(.type = CONF_TYPE_IP, .words = WORDS("nodes"),
+			.help = "A peer's address, or nodes: the other node's on the group's "
+				"paths."),
+		.help = "With vrrp3: send to these addresses and hear only them, instead of "
+			"multicast."},
+	{.name = "accept",
+		.type = CONF_TYPE_BOOL,
+		.fallback = "true",
+		.help = "With vrrp3: Accept_Mode; a load balancer answers on its addresses, so it "
+			"can only be true."},
 	HOOKS_ROW(NULL), {0}};
 
 static const struct conf_key failover_keys[] = {
@@ -200,10 +246,16 @@ static const struct conf_key failover_keys[] = {
 		.max = 2,
 		.value = ROW(.type = CONF_TYPE_MAP, .keys = node_keys, .help = "A node."),
 		.help = "The two boxes of the pair, by name."},
+	{.name = "protocol",
+		.type = CONF_TYPE_ENUM,
+		.words = WORDS("tandem", "vrrp3"),
+		.fallback = "tandem",
+		.help = "What the nodes speak: Tandem's own, or VRRP version 3 (RFC 9568) with a "
+			"peer such as keepalived."},
 	{.name = "secret_file",
 		.type = CONF_TYPE_FILE,
-		.required = true,
-		.help = "File whose content authenticates the heartbeats; the same on both nodes."},
+		.help = "File whose content authenticates the heartbeats; the same on both nodes. "
+			"Required, but for vrrp3 alone."},
 	{.name = "old_secret_file",
 		.type = CONF_TYPE_FILE,
 		.help = "Secret that is accepted as well, while secret_file is being changed."},
@@ -233,8 +285,7 @@ static const struct conf_key failover_keys[] = {
 		.max = 32,
 		.value = ROW(.type = CONF_TYPE_MAP, .keys = group_keys, .help = "A group."),
 		.help = "Sets of addresses that move together, by name."},
-	LATER("protocol", "VRRP on the wire", NULL), LATER("witness", "a third box", NULL),
-	HOOKS_ROW("10s"), {0}};
+	LATER("witness", "a third box", NULL), HOOKS_ROW("10s"), {0}};
 
 /* --- listeners ------------------------------------------------------------------------------- */
 

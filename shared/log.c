@@ -29,7 +29,7 @@ enum {
 static const char *const subsystems[] = {"access_log", "address", "agent", "announce", "check",
 	"config", "conn", "daemon", "epoch", "exchange", "fsm", "gateway", "group", "health",
 	"hook", "http", "lease", "link", "listener", "neighbor", "netlink", "path", "peer", "pool",
-	"probe", "proxy", "reload", "role", "route", "rpc", "server", "settings", "worker"};
+	"probe", "proxy", "reload", "role", "route", "rpc", "server", "settings", "vrrp", "worker"};
 _Static_assert(countof(subsystems) <= 64, "one bit each in debug_mask");
 
 static const char *const level_names[] = {

@@ -68,14 +68,20 @@ enum fsm_state {
 	X(42, FENCE_FAILED, "the fence hook failed")                                       \
 	X(43, CLAIM_HOOK_FAILED, "the claim hook failed")                                  \
 	X(44, UNHEARD, "neither the peer nor the witness hears this node")                 \
-	X(45, STILL_DRAINING, "the connections of the last move are not finished yet")
+	X(45, STILL_DRAINING, "the connections of the last move are not finished yet")     \
+	X(46, ADVERT_SILENT, "no advertisement for the Active_Down_Interval")              \
+	X(47, PEER_LEFT, "the peer gave it up with priority 0")                            \
+	X(48, PREEMPTS, "the peer has the lower priority")                                 \
+	X(49, PRIORITY_HIGH, "the peer advertises a higher priority")                      \
+	X(50, TIE_LOST, "the peer advertises the same priority from a higher address")     \
+	X(51, PRIORITY_LOW, "the peer's priority is not lower, and VRRP cannot ask it")
 
 enum fsm_reason {
 #define X(value, name, words) REASON_##name = (value),
 	FSM_REASONS(X)
 #undef X
 };
-#define FSM_REASON_LAST REASON_STILL_DRAINING
+#define FSM_REASON_LAST REASON_PRIORITY_LOW
 
 /* "ACTIVE" */
 const char *fsm_state_name(enum fsm_state state);

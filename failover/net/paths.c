@@ -354,7 +354,8 @@ struct paths *paths_new(struct ev_loop *loop, const struct paths_options *o, str
 {
 	struct paths *p = calloc(1, sizeof(*p));
 
-	ASSERT(o->count <= PATHS_MAX && o->secret_count >= 1 && o->secret_count <= PATHS_KEYS_MAX);
+	ASSERT(o->count <= PATHS_MAX && o->secret_count <= PATHS_KEYS_MAX);
+	ASSERT(o->secret_count >= 1 || o->count == 0);
 	if (!p) {
 		err_set_errno(err, "paths");
 		return NULL;

@@ -43,3 +43,12 @@ tests_unit_test_proxy_link_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_proxy_link_LDADD = $(FAILOVER_LIBS) $(UNIT_LIBS)
 tests_unit_test_hooks_SOURCES = tests/unit/test_hooks.c
 tests_unit_test_hooks_LDADD = $(FAILOVER_LIBS) $(UNIT_LIBS)
+
+# VRRP: the codec and the machine of RFC 9568.
+FAILOVER_VRRP_TESTS = tests/unit/test_vrrp tests/unit/test_vrrp_packet
+check_PROGRAMS += $(FAILOVER_VRRP_TESTS)
+TESTS += $(FAILOVER_VRRP_TESTS)
+tests_unit_test_vrrp_SOURCES = tests/unit/test_vrrp.c
+tests_unit_test_vrrp_LDADD = $(FAILOVER_CORE_LIBS) $(UNIT_LIBS)
+tests_unit_test_vrrp_packet_SOURCES = tests/unit/test_vrrp_packet.c
+tests_unit_test_vrrp_packet_LDADD = $(FAILOVER_CORE_LIBS) $(UNIT_LIBS)
