@@ -372,8 +372,6 @@ static void *thread_main(void *arg)
 	pthread_sigmask(SIG_BLOCK, &all, NULL);
 	snprintf(name, sizeof(name), "worker-%u", w->index);
 	pthread_setname_np(pthread_self(), name);
-	read_clocks(w);
-	wheel_init(&w->wheel, w->now_ns);
 	ev_run(w->loop, 0);
 	on_prepare(w->loop, &w->prepare, 0);
 	upstream_close_all(w);
@@ -429,6 +427,8 @@ struct worker *worker_new(
 	random_bytes(&seed, sizeof(seed));
 	rng_seed(&w->rng, seed);
 	start_watchers(w);
+	read_clocks(w);
+	wheel_init(&w->wheel, w->now_ns);
 	return w;
 }
 

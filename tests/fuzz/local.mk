@@ -1,14 +1,18 @@
 # Fuzz targets. Each is one file, fuzz_NAME.c, linked twice: as replay_NAME, which runs the committed corpus in
 # `make check` with any compiler, and as fuzz_NAME for libFuzzer (configure --enable-fuzz CC=clang; `make fuzz`).
 # A new target NAME: its name in FUZZ_TARGETS, replay_NAME in FUZZ_REPLAY, fuzz_NAME below FUZZ, and its six lines.
-FUZZ_TARGETS = h1_head h1_body path conf packet
+FUZZ_TARGETS = h1_head h1_body path conf packet exchange
 FUZZ_REPLAY = tests/fuzz/replay_h1_head tests/fuzz/replay_h1_body tests/fuzz/replay_path tests/fuzz/replay_conf \
-	tests/fuzz/replay_packet
+	tests/fuzz/replay_packet tests/fuzz/replay_exchange
 FUZZ_SECONDS = 60
-EXTRA_DIST += tests/fuzz/corpus tests/fuzz/h1_head.dict
+EXTRA_DIST += tests/fuzz/corpus tests/fuzz/h1_head.dict tests/fuzz/exchange.dict
 check_PROGRAMS += $(FUZZ_REPLAY)
 TESTS += $(FUZZ_REPLAY)
 FUZZ_HTTP_LIBS = proxy/libproxy-core.a $(CORE_LIBS)
+# A worker in-process, on a network out of memory (fake_net.h).
+FAKE_NET_LDFLAGS = -Wl,--wrap=close,--wrap=socket,--wrap=connect,--wrap=accept4,--wrap=recv,--wrap=send,--wrap=sendmsg \
+	-Wl,--wrap=shutdown,--wrap=getsockopt,--wrap=setsockopt,--wrap=realtime_ns
+RIG_SOURCES = tests/fuzz/exchange_rig.c tests/fuzz/exchange_rig.h tests/fuzz/fake_net.c tests/fuzz/fake_net.h
 
 tests_fuzz_replay_h1_head_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz_h1_head.c tests/fuzz/fuzz.h
 tests_fuzz_replay_h1_head_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/fuzz/corpus/h1_head"'
@@ -25,10 +29,15 @@ tests_fuzz_replay_conf_LDADD = $(SHELL_LIBS)
 tests_fuzz_replay_packet_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz_packet.c tests/fuzz/fuzz.h
 tests_fuzz_replay_packet_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/fuzz/corpus/packet"'
 tests_fuzz_replay_packet_LDADD = $(FAILOVER_CORE_LIBS)
+tests_fuzz_replay_exchange_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz_exchange.c tests/fuzz/fuzz.h $(RIG_SOURCES)
+tests_fuzz_replay_exchange_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/fuzz/corpus/exchange"'
+tests_fuzz_replay_exchange_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_replay_exchange_LDFLAGS = $(AM_LDFLAGS) $(FAKE_NET_LDFLAGS)
+tests_fuzz_replay_exchange_LDADD = $(PROXY_LIBS)
 
 if FUZZ
 FUZZ_BINARIES = tests/fuzz/fuzz_h1_head tests/fuzz/fuzz_h1_body tests/fuzz/fuzz_path tests/fuzz/fuzz_conf \
-	tests/fuzz/fuzz_packet
+	tests/fuzz/fuzz_packet tests/fuzz/fuzz_exchange
 EXTRA_PROGRAMS = $(FUZZ_BINARIES)
 CLEANFILES += $(FUZZ_BINARIES)
 tests_fuzz_fuzz_h1_head_SOURCES = tests/fuzz/fuzz_h1_head.c tests/fuzz/fuzz.h
@@ -46,13 +55,18 @@ tests_fuzz_fuzz_conf_LDADD = $(SHELL_LIBS)
 tests_fuzz_fuzz_packet_SOURCES = tests/fuzz/fuzz_packet.c tests/fuzz/fuzz.h
 tests_fuzz_fuzz_packet_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 tests_fuzz_fuzz_packet_LDADD = $(FAILOVER_CORE_LIBS)
+tests_fuzz_fuzz_exchange_SOURCES = tests/fuzz/fuzz_exchange.c tests/fuzz/fuzz.h $(RIG_SOURCES)
+# Coverage counts in the shipped code only.
+tests_fuzz_fuzz_exchange_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) -fno-sanitize=fuzzer-no-link
+tests_fuzz_fuzz_exchange_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS) $(FAKE_NET_LDFLAGS)
+tests_fuzz_fuzz_exchange_LDADD = $(PROXY_LIBS)
 
 # What is found new goes to tests/fuzz/found/ in the build folder; the committed corpus is only read.
 fuzz: $(FUZZ_BINARIES)
 	set -e; for t in $(FUZZ_TARGETS); do \
 		$(MKDIR_P) tests/fuzz/found/$$t; \
 		words=; if test -f $(srcdir)/tests/fuzz/$$t.dict; then words=-dict=$(srcdir)/tests/fuzz/$$t.dict; fi; \
-		tests/fuzz/fuzz_$$t $$words -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -print_final_stats=1 \
+		tests/fuzz/fuzz_$$t $$words -entropic=0 -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -print_final_stats=1 \
 			-artifact_prefix=tests/fuzz/found/ tests/fuzz/found/$$t $(srcdir)/tests/fuzz/corpus/$$t; \
 	done
 else
