@@ -37,6 +37,7 @@ proxy_libproxy_a_SOURCES = \
 	proxy/exchange/response.c \
 	proxy/exchange/tunnel.c proxy/exchange/tunnel.h \
 	proxy/exchange/upstream.c proxy/exchange/upstream.h \
+	proxy/exchange/wait.c \
 	proxy/failover_link.c proxy/failover_link.h \
 	proxy/net/acceptor.c proxy/net/acceptor.h \
 	proxy/net/conn.c proxy/net/conn.h \
@@ -48,6 +49,7 @@ proxy_libproxy_a_SOURCES = \
 	proxy/pool/checks.c proxy/pool/checks.h \
 	proxy/pool/pool.c proxy/pool/pool.h \
 	proxy/pool/probe.c proxy/pool/probe.h \
+	proxy/pool/queue.c proxy/pool/queue.h \
 	proxy/pool/server.c proxy/pool/server.h \
 	proxy/proxy.c proxy/proxy.h \
 	proxy/settings/diff.c \

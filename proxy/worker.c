@@ -70,10 +70,39 @@ static struct post *post_new(void (*run)(struct worker *, struct post *))
 	return p;
 }
 
+/* One at a time: running one may make another go. */
+static struct list *next_granted(struct worker *w)
+{
+	struct list *waiter = NULL;
+
+	pthread_mutex_lock(&w->inbox_lock);
+	if (!list_empty(&w->granted)) {
+		waiter = w->granted.next;
+		list_remove(waiter);
+	}
+	pthread_mutex_unlock(&w->inbox_lock);
+	return waiter;
+}
+
+void worker_hand(struct worker *w, struct list *waiter)
+{
+	pthread_mutex_lock(&w->inbox_lock);
+	list_append(&w->granted, waiter);
+	pthread_mutex_unlock(&w->inbox_lock);
+	ev_async_send(w->loop, &w->wake);
+}
+
+void worker_take_back(struct worker *w, struct list *waiter)
+{
+	pthread_mutex_lock(&w->inbox_lock);
+	list_remove(waiter);
+	pthread_mutex_unlock(&w->inbox_lock);
+}
+
 static void on_wake(struct ev_loop *loop, ev_async *a, int events)
 {
 	struct worker *w = a->data;
-	struct list todo;
+	struct list todo, *granted;
 
 	(void)loop;
 	(void)events;
@@ -93,6 +122,8 @@ static void on_wake(struct ev_loop *loop, ev_async *a, int events)
 		p->run(w, p);
 		free(p);
 	}
+	while ((granted = next_granted(w)))
+		exchange_granted(granted);
 }
 
 /* --- applying a snapshot ------------------------------------------------------------------------
@@ -122,6 +153,16 @@ static void apply_servers(struct worker *w, const struct settings *s)
 	upstream_close_strangers(w);
 }
 
+/* What is new may have room for those who wait, or have nobody for them any more. */
+static void serve_queue(struct worker *w, const struct pool_view *v)
+{
+	struct pool_queue *q = &v->pool->state->queue;
+	const struct pick any = {.now_ns = w->now_ns, .rng = &w->rng};
+
+	if (queue_length(q) > 0)
+		queue_serve(q, v, &any);
+}
+
 static void run_apply(struct worker *w, struct post *p)
 {
 	struct snapshot *old = w->snapshot;
@@ -149,6 +190,8 @@ static void run_apply(struct worker *w, struct post *p)
 	free(p->sockets);
 	apply_servers(w, s);
 	access_log_apply(w, &w->access, s);
+	for (unsigned i = 0; i < s->pool_count; i++)
+		serve_queue(w, w->snapshot->views[i]);
 	snapshot_unref(old);
 }
 
@@ -188,6 +231,7 @@ static void run_view(struct worker *w, struct post *p)
 	at = &w->snapshot->views[p->pool_index];
 	pool_view_unref(*at);
 	*at = p->view;
+	serve_queue(w, p->view);
 }
 
 int worker_post_view(
@@ -418,6 +462,7 @@ struct worker *worker_new(
 	pthread_mutex_init(&w->inbox_lock, NULL);
 	fault_log_init(&w->faults);
 	list_init(&w->inbox);
+	list_init(&w->granted);
 	list_init(&w->acceptors);
 	list_init(&w->leaving);
 	list_init(&w->reap);

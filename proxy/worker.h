@@ -48,6 +48,7 @@ struct worker {
 	pthread_mutex_t inbox_lock; /* posts of the main thread: reloads, health, beats; never per
 				       request */
 	struct list inbox;
+	struct list granted; /* struct waiter of ours that may go on; under inbox_lock */
 
 	uint64_t now_ns;	 /* CLOCK_MONOTONIC, read once a loop iteration */
 	uint64_t wall_offset_ns; /* CLOCK_REALTIME = now_ns + this */
@@ -109,12 +110,17 @@ int worker_post_watch(struct worker *w, struct client_watch *watch);
 /* The loop stores `number` in w->echo: proof that it turns. */
 int worker_post_ping(struct worker *w, uint64_t number);
 
+/* This waiter of the worker's has a server, or is to ask anew. Any thread; no allocation. */
+void worker_hand(struct worker *w, struct list *waiter);
+
 /* --- for the worker's own thread ---------------------------------------------------------------
  */
 static inline uint64_t worker_wall_ns(const struct worker *w)
 {
 	return w->now_ns + w->wall_offset_ns;
 }
+/* A waiter that was handed over, and that it has not come to yet, goes. */
+void worker_take_back(struct worker *w, struct list *waiter);
 void worker_set_deadline(struct worker *w, struct wheel_timer *t, uint64_t after_ns);
 /* "Date: ...\r\n" */
 struct span worker_date(struct worker *w);

@@ -340,6 +340,42 @@ static void check_health(struct rules *r, const struct conf_node *pool)
 	}
 }
 
+static void check_limits(struct rules *r, const struct conf_node *pool)
+{
+	const struct conf_node *limits = good(pool, "limits");
+	const struct conf_node *wait = good(limits, "queue_timeout");
+
+	if (limits && !conf_find(limits, "connections_per_server"))
+		conf_error(r->report, limits->name_pos, NULL,
+			"'limits' of pool '%.*s' needs 'connections_per_server': without it "
+			"nobody ever waits",
+			SPAN_ARG(pool->name));
+	if (wait && good(pool, "timeouts.queue"))
+		conf_error(r->report, wait->name_pos, "write one of the two",
+			"pool '%.*s' has both 'queue_timeout' and 'timeouts: {queue}'",
+			SPAN_ARG(pool->name));
+}
+
+static const struct conf_node *stand_in(const struct conf_node *pool)
+{
+	const struct conf_node *name = good(pool, "when_all_down.pool");
+
+	return name ? name->target : NULL;
+}
+
+/* Where the traffic goes with a pool's servers down, and on from there, is never back to it. */
+static void check_stand_in(struct rules *r, const struct conf_node *pool, size_t pools)
+{
+	const struct conf_node *at = stand_in(pool);
+
+	for (size_t steps = 0; at && at != pool && steps < pools; steps++)
+		at = stand_in(at);
+	if (at && at == pool)
+		conf_error(r->report, conf_find(pool, "when_all_down.pool")->pos, NULL,
+			"with all servers down the traffic of pool '%.*s' would come back to it",
+			SPAN_ARG(pool->name));
+}
+
 static void check_pools(struct rules *r, const struct conf_node *pools)
 {
 	conf_each (pool, pools) {
@@ -352,6 +388,8 @@ static void check_pools(struct rules *r, const struct conf_node *pools)
 					SPAN_ARG(address->text));
 		}
 		check_health(r, pool);
+		check_limits(r, pool);
+		check_stand_in(r, pool, pools->count);
 	}
 }
 

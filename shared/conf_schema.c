@@ -535,7 +535,37 @@ static const struct conf_key all_down_word = {.type = CONF_TYPE_ENUM,
 	.words = WORDS("try", "503"),
 	.fallback = "try",
 	.help = "Either word."};
-static const struct conf_key all_down_pool = LATER(NULL, "another pool", "write try or 503");
+static const struct conf_key stand_in_keys[] = {{.name = "pool",
+							.type = CONF_TYPE_REF,
+							.required = true,
+							.ref = "pools",
+							.noun = "pool",
+							.help = "Name of a pool."},
+	{0}};
+static const struct conf_key all_down_pool = {.type = CONF_TYPE_MAP,
+	.keys = stand_in_keys,
+	.help = "Another pool gets the traffic meanwhile."};
+
+static const struct conf_key pool_limits_keys[] = {
+	{.name = "connections_per_server",
+		.type = CONF_TYPE_COUNT,
+		.min = 1,
+		.max = 1000000,
+		.help = "Requests that a server has at a time, over all workers; further ones "
+			"wait. No limit when not written."},
+	{.name = "queue",
+		.type = CONF_TYPE_COUNT,
+		.fallback = "1024",
+		.min = 0,
+		.max = 1000000,
+		.help = "Requests that wait for a server; more are answered with 503."},
+	{.name = "queue_timeout",
+		.type = CONF_TYPE_DURATION,
+		.min = 10 * MS,
+		.max = HOUR,
+		.help = "For a request to wait, then it is answered with 503; timeouts.queue when "
+			"not written."},
+	{0}};
 
 static const struct conf_key pool_keys[] = {
 	{.name = "balance",
@@ -569,10 +599,15 @@ static const struct conf_key pool_keys[] = {
 		.type = CONF_TYPE_EITHER,
 		.fallback = "try",
 		.shapes = {[CONF_SCALAR] = &all_down_word, [CONF_MAP] = &all_down_pool},
-		.help = "With no server that is well: try one all the same, or answer 503."},
+		.help = "With no server that is well: try one all the same, answer 503, or send "
+			"the traffic to another pool: {pool: NAME}."},
+	{.name = "limits",
+		.type = CONF_TYPE_MAP,
+		.keys = pool_limits_keys,
+		.help = "What its servers get at a time, and who waits."},
 	TIMEOUTS_ROW("this pool"), LATER("protocol", "HTTP/2 to servers", NULL),
 	LATER("tls", "TLS to servers", NULL), LATER("send_proxy", "PROXY protocol", NULL),
-	LATER("passive", "passive checks", NULL), LATER("limits", "limits", NULL),
+	LATER("passive", "passive checks", NULL),
 	LATER_FOR(
 		"discover", "discovery", "write the servers' addresses under 'servers'", "servers"),
 	LATER("sticky", "sticky sessions", NULL), LATER("slow_start", "slow start", NULL), {0}};

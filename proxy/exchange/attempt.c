@@ -8,38 +8,68 @@
 
 #include "proxy/worker.h"
 
-static struct server *pick(const struct exchange *x)
+static struct pick ask_of(const struct exchange *x)
 {
-	return pool_pick(x->snapshot->views[x->route->pool->index], x->tried, x->tried_count,
-		&x->worker->rng);
+	return (struct pick){.tried = x->tried,
+		.tried_count = x->tried_count,
+		.now_ns = x->worker->now_ns,
+		.rng = &x->worker->rng};
+}
+
+/* The servers to choose from: the pool's, or with none of these those of the one that stands in. */
+static const struct pool_view *view_of(struct exchange *x)
+{
+	const struct pool_view *v = x->snapshot->views[x->pool->index];
+
+	while (v->count == 0 && x->pool->stand_in) { /* not in a circle: conf_rules.c */
+		x->pool = x->pool->stand_in;
+		v = x->snapshot->views[x->pool->index];
+	}
+	return v;
+}
+
+/* NULL: all that could be used are full, or others are in line for them already. */
+static struct server *take(
+	const struct exchange *x, const struct pool_view *v, const struct pick *what)
+{
+	if (x->pool->limits.per_server && queue_length(&x->pool->state->queue) > 0)
+		return NULL;
+	return pool_take(v, what);
+}
+
+/* After NULL of take(): it is a matter of waiting. */
+static bool is_full(const struct exchange *x, const struct pool_view *v, const struct pick *what)
+{
+	return x->pool->limits.per_server && pool_prefer(v, what);
 }
 
 static void take_server(struct exchange *x, struct server *s)
 {
 	ASSERT(!x->server && x->tried_count < EXCHANGE_TRIED_MAX);
 	x->server = s;
+	x->server_pool = x->pool;
 	x->chosen_ns = x->worker->now_ns;
-	atomic_fetch_add_explicit(&s->in_flight, 1, memory_order_relaxed);
 	x->tried[x->tried_count++] = s;
 }
 
 void exchange_release_server(struct exchange *x, bool reusable)
 {
 	struct server_conn *sc = x->upstream;
+	struct server *s = x->server;
 
 	x->upstream = NULL;
+	x->server = NULL;
 	if (sc && reusable && x->server_idle_ns)
 		upstream_release(sc, x->server_idle_ns);
 	else if (sc)
 		upstream_discard(sc);
-	atomic_fetch_sub_explicit(&x->server->in_flight, 1, memory_order_relaxed);
-	x->server = NULL;
+	pool_release(x->snapshot->views[x->server_pool->index], s);
 }
 
-/* The server for another try after this failure, which is counted; NULL: none, or not allowed. */
-static struct server *find_next(struct exchange *x, enum retry_failure what)
+/* May it be tried again after this failure, which is counted then? *ret_server is the server for
+ * it; NULL: all are full, wait for one. */
+static bool find_next(struct exchange *x, enum retry_failure what, struct server **ret_server)
 {
-	const struct pool *p = x->route->pool;
 	const struct retry_case failed = {
 		.failure = what,
 		.status = x->response.status,
@@ -48,19 +78,31 @@ static struct server *find_next(struct exchange *x, enum retry_failure what)
 		.held = x->rewindable,
 		.retries = x->retries,
 	};
-	struct server *s = retry_allowed(&p->retry, &failed) ? pick(x) : NULL;
+	const struct pool_view *v;
+	struct pick ask = ask_of(x);
+	struct server *s;
 
-	if (!s)
-		return NULL;
+	if (!retry_allowed(&x->pool->retry, &failed))
+		return false;
+	v = view_of(x);
+	s = take(x, v, &ask);
+	/* An answer that is here is better than one that may come after a wait. */
+	if (!s && (what == RETRY_STATUS || !is_full(x, v, &ask)))
+		return false;
 	/* A kept connection that was closed says nothing of a server in trouble, and it happens at
 	 * most once to a request: no storm comes of it. */
-	if (what != RETRY_WENT_STALE && !budget_take_retry(&p->state->budget, x->worker->now_ns)) {
-		atomic_fetch_add_explicit(&p->state->retries_denied_total, 1, memory_order_relaxed);
-		return NULL;
+	if (what != RETRY_WENT_STALE &&
+		!budget_take_retry(&x->pool->state->budget, x->worker->now_ns)) {
+		atomic_fetch_add_explicit(
+			&x->pool->state->retries_denied_total, 1, memory_order_relaxed);
+		if (s)
+			pool_release(v, s);
+		return false;
 	}
-	atomic_fetch_add_explicit(&p->state->retries_total, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&x->pool->state->retries_total, 1, memory_order_relaxed);
 	x->retries++;
-	return s;
+	*ret_server = s;
+	return true;
 }
 
 /* The request is to be sent again from its start. */
@@ -80,42 +122,79 @@ static void rewind_request(struct exchange *x)
 		conn_deadline(c, 0);
 }
 
-static void report_unconnected(struct server *s, int error)
+static void report_failure(struct exchange *x, enum server_outcome outcome)
+{
+	server_report(x->server, outcome);
+	if (x->server_pool->limits.per_server)
+		server_suspect(x->server);
+}
+
+void exchange_server_broke(struct exchange *x)
+{
+	report_failure(x, SERVER_BROKE);
+}
+
+static void report_unconnected(struct exchange *x, int error)
 {
 	/* It is we who are out of something, and that is not the server's fault. */
 	if (error == EMFILE || error == ENFILE || error == ENOMEM || error == EADDRNOTAVAIL)
 		return;
-	server_report(s, error == ECONNREFUSED ? SERVER_REFUSED : SERVER_UNREACHABLE);
+	report_failure(x, error == ECONNREFUSED ? SERVER_REFUSED : SERVER_UNREACHABLE);
 }
 
-static void go_to(struct exchange *x, struct server *s)
+/* Connected to it, or on the way there; -1: failed at once, and it was let go of. */
+static int reach(struct exchange *x, struct server *s)
 {
-	/* A loop: connecting may fail at once, and then the next server is asked. */
-	for (; s; s = find_next(x, RETRY_UNCONNECTED)) {
-		take_server(x, s);
-		x->upstream = x->fresh_only ? NULL : upstream_take(x->worker, s, x);
-		x->reused = x->upstream != NULL;
-		if (x->reused) {
-			exchange_send_request(x);
-			return;
-		}
-		x->upstream = upstream_connect(x->worker, s, x, x->timeouts->connect_ns);
-		if (x->upstream) {
-			x->upstream->conn.send_ns = x->timeouts->send_ns;
-			return;
-		}
-		report_unconnected(s, errno);
-		exchange_release_server(x, false);
+	take_server(x, s);
+	x->upstream = x->fresh_only ? NULL : upstream_take(x->worker, s, x);
+	x->reused = x->upstream != NULL;
+	if (x->reused) {
+		exchange_send_request(x);
+		return 0;
 	}
-	exchange_answer(x, 502, END_CONNECT_FAILED);
+	x->upstream = upstream_connect(x->worker, s, x, x->timeouts->connect_ns);
+	if (x->upstream) {
+		x->upstream->conn.send_ns = x->timeouts->send_ns;
+		return 0;
+	}
+	report_unconnected(x, errno);
+	exchange_release_server(x, false);
+	return -1;
+}
+
+/* s as find_next() gave it. */
+static void go_on(struct exchange *x, struct server *s)
+{
+	struct pick ask;
+
+	while (s) {
+		if (reach(x, s) == 0)
+			return;
+		if (!find_next(x, RETRY_UNCONNECTED, &s)) {
+			exchange_answer(x, 502, END_CONNECT_FAILED);
+			return;
+		}
+	}
+	ask = ask_of(x);
+	exchange_wait(x, view_of(x), &ask);
+}
+
+void exchange_go_to(struct exchange *x, struct server *s)
+{
+	ASSERT(s);
+	go_on(x, s);
 }
 
 void exchange_choose(struct exchange *x)
 {
-	struct server *s = pick(x);
+	const struct pool_view *v = view_of(x);
+	struct pick ask = ask_of(x);
+	struct server *s = take(x, v, &ask);
 
 	if (s)
-		go_to(x, s);
+		go_on(x, s);
+	else if (is_full(x, v, &ask))
+		exchange_wait(x, v, &ask);
 	else
 		exchange_answer(x, 503, END_NO_SERVER);
 }
@@ -125,7 +204,7 @@ void exchange_retry(struct exchange *x, struct server *s, bool reusable)
 	if (x->server)
 		exchange_release_server(x, reusable);
 	rewind_request(x);
-	go_to(x, s);
+	go_on(x, s);
 }
 
 void exchange_failed(
@@ -140,8 +219,7 @@ void exchange_failed(
 		x->fresh_only = true;
 		x->tried_count--;
 	}
-	s = find_next(x, what);
-	if (s)
+	if (find_next(x, what, &s))
 		exchange_retry(x, s, false);
 	else
 		exchange_answer(x, status, why);
@@ -168,15 +246,17 @@ void exchange_server_answered(struct exchange *x)
 
 struct server *exchange_find_better(struct exchange *x)
 {
+	struct server *s;
+
 	/* Most answers, and most pools, end here. */
-	if (!(x->route->pool->retry.on & retry_status_bit(x->response.status)))
+	if (!(x->pool->retry.on & retry_status_bit(x->response.status)))
 		return NULL;
-	return find_next(x, RETRY_STATUS);
+	return find_next(x, RETRY_STATUS, &s) ? s : NULL;
 }
 
 void exchange_server_connect_failed(struct exchange *x, int error)
 {
-	report_unconnected(x->server, error);
+	report_unconnected(x, error);
 	if (error == ETIMEDOUT)
 		exchange_failed(x, RETRY_UNCONNECTED, 504, END_CONNECT_TIMEOUT);
 	else
@@ -190,7 +270,7 @@ void exchange_server_connected(struct exchange *x)
 
 void exchange_server_timeout(struct exchange *x)
 {
-	server_report(x->server, SERVER_BROKE);
+	exchange_server_broke(x);
 	if (x->response_started)
 		exchange_cut(x, END_SERVER_TIMEOUT_BODY);
 	else

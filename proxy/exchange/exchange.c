@@ -32,7 +32,7 @@ struct exchange *exchange_new(struct client *c)
 			return NULL;
 	}
 	/* All but the large rooms at the end, which are written before they are read. */
-	memset(x, 0, offsetof(struct exchange, target_room));
+	memset(x, 0, offsetof(struct exchange, waiter));
 	list_init(&x->link);
 	x->worker = w;
 	x->client = c;
@@ -73,12 +73,14 @@ static void end(struct exchange *x)
 	x->bytes_out -= conn_in_pipe(&x->client->conn); /* which it will never get */
 	if (x->server)
 		exchange_release_server(x, false);
+	if (x->waiting)
+		exchange_leave_queue(x);
 	if (x->head_done) { /* a connection that never sent a request is not one */
 		atomic_fetch_add_explicit(
 			&x->listener->state->requests_total, 1, memory_order_relaxed);
-		if (x->route)
+		if (x->pool)
 			atomic_fetch_add_explicit(
-				&x->route->pool->state->requests_total, 1, memory_order_relaxed);
+				&x->pool->state->requests_total, 1, memory_order_relaxed);
 		if (x->worker->access)
 			access_log_exchange(x->worker->access, x);
 	}
@@ -167,6 +169,11 @@ void exchange_client_gone(struct exchange *x)
 
 void exchange_client_eof(struct exchange *x)
 {
+	if (x->waiting) { /* nobody works on it yet, and most that close have gone */
+		x->status = 499;
+		exchange_cut(x, END_CLIENT_GONE);
+		return;
+	}
 	/* A half-close after the whole request is a client that waits for its answer. Whether it is
 	 * whole shows once the server has taken what is in hand. */
 	if (x->request_done || x->upstream->conn.connecting || conn_blocked(&x->upstream->conn))
@@ -191,6 +198,8 @@ void exchange_client_timeout(struct exchange *x)
 	}
 	if (x->response_started || conn_blocked(&c->conn))
 		exchange_cut(x, END_CLIENT_TIMEOUT);
+	else if (x->waiting)
+		exchange_queue_timeout(x);
 	else if (x->waits_for_body)
 		exchange_answer(x, 408, END_CLIENT_TIMEOUT);
 }
@@ -298,7 +307,8 @@ static void begin(struct exchange *x)
 	}
 	x->timeouts = &x->route->timeouts;
 	c->conn.send_ns = x->timeouts->send_ns;
-	budget_count_request(&x->route->pool->state->budget, x->worker->now_ns);
+	x->pool = x->route->pool;
+	budget_count_request(&x->pool->state->budget, x->worker->now_ns);
 	exchange_choose(x);
 }
 

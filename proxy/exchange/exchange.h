@@ -1,9 +1,9 @@
 /*
  * One request's life: head read, routed, given a server and a connection to it, content both ways
  * with back-pressure, and the end of it. exchange.c begins and ends it, identity.c finds out whose
- * it is, attempt.c chooses a server and, where retry.c allows it, another; request.c carries the
- * request to the server, response.c the answer to the client, answer.c the answers of our own;
- * client.c and upstream.c own the two connections.
+ * it is, attempt.c chooses a server and, where retry.c allows it, another, wait.c waits for one;
+ * request.c carries the request to the server, response.c the answer to the client, answer.c the
+ * answers of our own; client.c and upstream.c own the two connections.
  *
  * An exchange belongs to a worker's thread. Functions named exchange_client_* and exchange_server_*
  * are what the two connections call; after any of them the exchange may be over and must not be
@@ -15,6 +15,7 @@
 #include "proxy/exchange/retry.h"
 #include "proxy/exchange/upstream.h"
 #include "proxy/http/http1.h"
+#include "proxy/pool/queue.h"
 #include "proxy/settings/settings.h"
 
 #define EXCHANGE_TRIED_MAX 10 /* as many tries as retry.attempts can ask for */
@@ -29,6 +30,8 @@
 	X(NO_ROUTE, "proxy no-route")                    \
 	X(REFUSED, "proxy refused")                      \
 	X(NO_SERVER, "pool no-server")                   \
+	X(QUEUE_FULL, "pool queue-full")                 \
+	X(QUEUE_TIMEOUT, "pool timeout:queue")           \
 	X(CONNECT_FAILED, "server connect")              \
 	X(CONNECT_TIMEOUT, "server timeout:connect")     \
 	X(SERVER_BAD, "server malformed")                \
@@ -55,8 +58,10 @@ struct exchange {
 	struct snapshot *snapshot;    /* holds a reference */
 	const struct listener *listener;
 	const struct route *route; /* NULL until routed */
+	const struct pool *pool;   /* where it is served: the route's, or what stands in for that */
 	const struct timeouts *timeouts;
-	struct server *server; /* the one in use: counted in its in_flight */
+	struct server *server;		/* the one in use: counted in its in_flight */
+	const struct pool *server_pool; /* that it was taken from */
 	struct server *tried[EXCHANGE_TRIED_MAX];
 	uint8_t tried_count, retries;
 
@@ -68,6 +73,7 @@ struct exchange {
 	bool heard;	   /* bytes of an answer have come from the server in use */
 	bool reused;	   /* this server connection served others before */
 	bool fresh_only;   /* a reused one went stale under us: now only a new one */
+	bool waiting;	   /* for a server, in its pool's queue */
 	bool waits_for_body;   /* the client's deadline is the content's */
 	bool response_started; /* a final head is on its way to the client */
 	bool response_done;
@@ -84,6 +90,7 @@ struct exchange {
 	struct span path, query;
 
 	uint64_t started_ns, chosen_ns, connected_ns, first_byte_ns;
+	uint64_t queued_ns;
 	uint64_t server_idle_ns;      /* how long its connection may be kept; 0: not */
 	uint64_t bytes_in, bytes_out; /* content */
 	/* How fast the request's content comes: judged when it was waited for long enough. */
@@ -95,6 +102,7 @@ struct exchange {
 	char peer_ip[ADDR_TEXT_MAX];   /* who sent it to us: the same, or a trusted proxy */
 	uint8_t client_ip_len, peer_ip_len;
 	bool peer_trusted;
+	struct waiter waiter;	/* while waiting, or just before; not cleared */
 	char target_room[8192]; /* a normalised target, when it differs */
 
 	struct http_head request, response;
@@ -138,8 +146,17 @@ void exchange_server_timeout(struct exchange *x);
 void exchange_find_client(struct exchange *x);
 /* Our own pseudonym in a Via that came in: the request has been here before. */
 bool exchange_seen_in_via(const struct exchange *x);
-/* Chooses a server and goes to it; answers 502 or 503 when there is none. */
+/* Chooses a server and goes to it, or waits for one; answers 502 or 503 when there is none. */
 void exchange_choose(struct exchange *x);
+/* Goes to this server, which pool_take() gave. */
+void exchange_go_to(struct exchange *x, struct server *s);
+/* In line for a server, on which v and what agree; or, where the line is full, 503. */
+void exchange_wait(struct exchange *x, const struct pool_view *v, const struct pick *what);
+void exchange_wait_deadline(struct exchange *x); /* its time in the queue runs on */
+void exchange_leave_queue(struct exchange *x);
+void exchange_queue_timeout(struct exchange *x);
+/* The worker has been handed the link of a waiter: it has a server, or is to ask anew. */
+void exchange_granted(struct list *link);
 /* Sends the head and what there is of the content. */
 void exchange_send_request(struct exchange *x);
 /* Passes on the content that is in hand, as far as the server takes it. -1: the exchange is over.
@@ -151,6 +168,8 @@ void exchange_failed(
 /* A response's head is here: counts it for the server, and sees for how long its connection may be
  * kept. */
 void exchange_server_answered(struct exchange *x);
+/* It did not as it should: reset, closed early, garbage, too slow. Counts that. */
+void exchange_server_broke(struct exchange *x);
 /* The response whose head is read is worth another try: returns the server for exchange_retry(),
  * which first lets go of this one. NULL: it is the answer. */
 struct server *exchange_find_better(struct exchange *x);

@@ -116,8 +116,7 @@ static bool hold_content(struct exchange *x)
 	const struct http_head *h = &x->request;
 	uint64_t whole = h->head_bytes + h->length;
 
-	if (!x->rewindable || x->response_started ||
-		!retry_may_resend(&x->route->pool->retry, h->method))
+	if (!x->rewindable || x->response_started || !retry_may_resend(&x->pool->retry, h->method))
 		return false;
 	if (h->framing != HTTP_LENGTH)
 		return iobuf_room(in) > in->size / 4 || move_to_more_room(x) || iobuf_room(in) > 0;

@@ -47,7 +47,7 @@ static int stage_content(struct exchange *x)
 static void cut_by_server(struct exchange *x, enum exchange_end why)
 {
 	stage_reset(&x->worker->stage);
-	server_report(x->server, SERVER_BROKE);
+	exchange_server_broke(x);
 	exchange_cut(x, why);
 }
 
@@ -131,7 +131,7 @@ static int stage_head(struct exchange *x)
 
 static void server_malformed(struct exchange *x)
 {
-	server_report(x->server, SERVER_BROKE);
+	exchange_server_broke(x);
 	exchange_answer(x, 502, END_SERVER_BAD);
 }
 
@@ -258,7 +258,7 @@ static void on_eof(struct exchange *x)
 			exchange_failed(x, RETRY_WENT_STALE, 502, END_SERVER_CUT);
 			return;
 		}
-		server_report(x->server, SERVER_BROKE);
+		exchange_server_broke(x);
 		exchange_failed(x, RETRY_BROKE, 502, END_SERVER_CUT);
 		return;
 	}
@@ -357,6 +357,8 @@ void exchange_client_drained(struct exchange *x)
 {
 	if (x->waits_for_body)
 		conn_deadline(&x->client->conn, x->timeouts->body_ns);
+	if (x->waiting)
+		exchange_wait_deadline(x);
 	if (!x->response_head_done || !x->upstream)
 		return;
 	conn_resume(&x->upstream->conn);

@@ -226,6 +226,10 @@ static void put_times(struct access_log *l, const struct exchange *x)
 {
 	PUT(l, ",\"total_ms\":");
 	put_ms(l, between(x->started_ns, x->worker->now_ns));
+	if (x->queued_ns) {
+		PUT(l, ",\"queue_ms\":");
+		put_ms(l, x->queued_ns);
+	}
 	if (!x->connected_ns)
 		return;
 	PUT(l, ",\"connect_ms\":");
@@ -238,9 +242,9 @@ static void put_times(struct access_log *l, const struct exchange *x)
 
 static void put_server(struct access_log *l, const struct exchange *x)
 {
-	if (!x->route)
+	if (!x->pool)
 		return;
-	put_pair(l, SPAN("pool"), x->route->pool->name);
+	put_pair(l, SPAN("pool"), x->pool->name);
 	if (x->tried_count)
 		put_pair(l, SPAN("server"), span_of(x->tried[x->tried_count - 1]->name));
 }

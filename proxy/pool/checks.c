@@ -114,11 +114,12 @@ static void tell(struct check *ch, enum health_state from)
 /* --- verdicts ----------------------------------------------------------------------------------
  */
 
-/* Can the pool spare this server? Never the last that can be used; and for failures that may be the
+/* Can the pool spare this server? Never the last that can be used (but where nobody is there, and
+ * another pool stands in); and for failures that may be the
  * requests' own fault, half of the pool at most. */
 static bool may_eject(const struct pool *p, const struct server *s, enum health_event_kind why)
 {
-	unsigned ejected = 0, others = 0;
+	unsigned ejected = 0, others = p->stand_in && why != HEALTH_TRAFFIC_BROKE;
 
 	for (unsigned i = 0; i < p->member_count; i++) {
 		const struct server *m = p->members[i].server;
@@ -288,8 +289,14 @@ void checks_wake(struct checks *c)
 				feed(ch, HEALTH_TRAFFIC_REFUSED, NULL);
 			if (bits & REPORT_BROKE)
 				feed(ch, HEALTH_TRAFFIC_BROKE, NULL);
-			hasten(ch);
+			if (bits & (REPORT_REFUSED | REPORT_BROKE))
+				hasten(ch);
+			if (bits &
+				REPORT_SUSPECT) /* those who wait are served with it, or without */
+				mark_changed(c, ch->pool);
 		}
+		if (bits & REPORT_SUSPECT)
+			atomic_store(&s->suspect, false);
 		server_unref(s);
 	}
 }

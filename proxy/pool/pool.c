@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "proxy/pool/balance/balance.h"
+#include "proxy/pool/queue.h"
 #include "shared/assert.h"
 #include "shared/units.h"
 
@@ -57,7 +58,8 @@ struct pool_view *pool_view_new(const struct pool *p)
 		pool_view_unref(v);
 		return NULL;
 	}
-	if (gather(v, false, is_up) == 0 && gather(v, true, is_up) == 0 && !p->when_all_down_503) {
+	if (gather(v, false, is_up) == 0 && gather(v, true, is_up) == 0 && !p->when_all_down_503 &&
+		!p->stand_in) {
 		if (gather(v, false, may_live) == 0)
 			gather(v, true, may_live);
 		v->failing_open = v->count > 0;
@@ -92,16 +94,44 @@ void pool_view_unref(struct pool_view *v)
 	free(v);
 }
 
-struct server *pool_pick(const struct pool_view *v, struct server *const *tried,
-	unsigned tried_count, struct rng *rng)
+static struct server *pick(const struct pool_view *v, const struct pick *what)
 {
 	int at;
 
 	if (v->count == 0)
 		return NULL;
-	at = balancer_of(v->pool)->pick(v, (struct tried){tried, tried_count}, rng);
+	at = balancer_of(v->pool)->pick(v, what);
 	ASSERT(at < (int)v->count);
 	return at < 0 ? NULL : v->usable[at].server;
+}
+
+struct server *pool_take(const struct pool_view *v, const struct pick *what)
+{
+	struct pick limited = *what;
+	struct server *s;
+
+	limited.limit = v->pool->limits.per_server;
+	do /* another worker may have been faster; it has the slot then, and there is one less */
+		s = pick(v, &limited);
+	while (s && !server_reserve(s, limited.limit));
+	return s;
+}
+
+struct server *pool_prefer(const struct pool_view *v, const struct pick *what)
+{
+	ASSERT(what->limit == 0);
+	return pick(v, what);
+}
+
+void pool_release(const struct pool_view *v, struct server *s)
+{
+	struct pool_queue *q = &v->pool->state->queue;
+
+	/* In this order, both sequentially consistent: see queue_enter(). */
+	atomic_fetch_sub_explicit(&s->in_flight, 1, memory_order_seq_cst);
+	if (queue_length(q) > 0 && !atomic_load_explicit(&s->suspect, memory_order_relaxed) &&
+		(v->failing_open || atomic_load_explicit(&s->usable, memory_order_relaxed)))
+		queue_offer(q, s, v->pool->limits.per_server);
 }
 
 /* --- status ------------------------------------------------------------------------------------
@@ -119,8 +149,8 @@ static json_t *server_status(const struct pool *p, const struct member *m, uint6
 		"address", s->address_text, "weight", (int)m->weight, "effective_weight",
 		(int)m->weight, "backup", (int)m->backup, "configured", "enabled", "admin", "ready",
 		"health", health, "reason", s->health.reason, "since", since, "in_flight",
-		(json_int_t)atomic_load(&s->in_flight), "queued", 0, "requests_total",
-		(json_int_t)atomic_load(&s->requests_total), "failures_total",
+		(json_int_t)atomic_load(&s->in_flight), "queued", (int)atomic_load(&s->queued),
+		"requests_total", (json_int_t)atomic_load(&s->requests_total), "failures_total",
 		(json_int_t)atomic_load(&s->failures_total));
 }
 
@@ -136,8 +166,11 @@ json_t *pool_status(const struct pool *p)
 		up += is_up(m);
 		json_object_set_new(servers, m->server->name, server_status(p, m, now_ns));
 	}
-	return json_pack("{s:s, s:i, s:i, s:I, s:I, s:I, s:o}", "balance", balancer_of(p)->name,
-		"up", (int)up, "total", (int)p->member_count, "requests_total",
+	return json_pack("{s:s, s:i, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:o}", "balance",
+		balancer_of(p)->name, "up", (int)up, "total", (int)p->member_count, "queued",
+		(int)queue_length(&p->state->queue), "queue_full_total",
+		(json_int_t)atomic_load(&p->state->queue_full_total), "queue_timeouts_total",
+		(json_int_t)atomic_load(&p->state->queue_timeouts_total), "requests_total",
 		(json_int_t)atomic_load(&p->state->requests_total), "retries_total",
 		(json_int_t)atomic_load(&p->state->retries_total), "retries_denied_total",
 		(json_int_t)atomic_load(&p->state->retries_denied_total), "servers", servers);

@@ -23,9 +23,21 @@ struct pool_view *pool_view_new(const struct pool *p); /* NULL when out of memor
 struct pool_view *pool_view_ref(struct pool_view *v);
 void pool_view_unref(struct pool_view *v);
 
-/* The server to use, not one of `tried`; NULL when none is left. Any worker; no lock. */
-struct server *pool_pick(const struct pool_view *v, struct server *const *tried,
-	unsigned tried_count, struct rng *rng);
+struct pick {			     /* what is asked for: a server for one request */
+	struct server *const *tried; /* servers that it has failed at: not one of these */
+	unsigned tried_count;
+	uint64_t now_ns;
+	struct rng *rng;
+	uint32_t limit; /* of requests in flight at a server; 0: none (pool_take fills it in) */
+};
+
+/* Takes a server, in whose in_flight the request is counted from now on. NULL: all were tried, or
+ * have as many as they may have. Any worker; no lock. */
+struct server *pool_take(const struct pool_view *v, const struct pick *what);
+/* Which it would be if none were full; nothing is counted. NULL: all were tried. */
+struct server *pool_prefer(const struct pool_view *v, const struct pick *what);
+/* Gives back what pool_take() gave, to whoever waits for it. */
+void pool_release(const struct pool_view *v, struct server *s);
 
 /* {balance, up, total, servers: {...}} as the status socket shows it. Main thread. */
 json_t *pool_status(const struct pool *p);

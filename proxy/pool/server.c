@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "proxy/pool/queue.h"
 #include "proxy/settings/settings.h"
 #include "shared/assert.h"
 #include "shared/map.h"
@@ -235,6 +236,12 @@ void server_report(struct server *s, enum server_outcome outcome)
 	}
 }
 
+void server_suspect(struct server *s)
+{
+	atomic_store(&s->suspect, true);
+	flag(s, REPORT_SUSPECT);
+}
+
 struct server *server_table_take_report(struct server_table *t, unsigned *ret_bits)
 {
 	struct server *s;
@@ -253,7 +260,8 @@ struct server *server_table_take_report(struct server_table *t, unsigned *ret_bi
  */
 
 /* Finds what has this name in the map, or makes it: `bytes` of it, a struct kept_state in front. */
-static void *state_get(struct server_table *t, struct map *in, struct span name, size_t bytes)
+static void *state_get(struct server_table *t, struct map *in, struct span name, size_t bytes,
+	void (*init)(struct kept_state *s))
 {
 	struct kept_state *s;
 
@@ -268,6 +276,8 @@ static void *state_get(struct server_table *t, struct map *in, struct span name,
 			free(s);
 			s = NULL;
 		}
+		if (s && init)
+			init(s);
 	}
 	if (s)
 		s->refs++;
@@ -275,7 +285,13 @@ static void *state_get(struct server_table *t, struct map *in, struct span name,
 	return s;
 }
 
-static void state_unref(struct server_table *t, struct map *in, struct kept_state *s)
+static void init_pool_state(struct kept_state *kept)
+{
+	queue_init(&container_of(kept, struct pool_state, kept)->queue);
+}
+
+/* True: that was the last, and it is the caller's to free. */
+static bool state_unref(struct server_table *t, struct map *in, struct kept_state *s)
 {
 	bool last;
 
@@ -285,30 +301,35 @@ static void state_unref(struct server_table *t, struct map *in, struct kept_stat
 	if (last)
 		map_take(in, span_of(s->name));
 	pthread_mutex_unlock(&t->lock);
-	if (last) {
-		free(s->name);
-		free(s);
-	}
+	return last;
+}
+
+static void state_free(struct kept_state *s)
+{
+	free(s->name);
+	free(s);
 }
 
 struct pool_state *pool_state_get(struct server_table *t, struct span name)
 {
-	return state_get(t, &t->pools, name, sizeof(struct pool_state));
+	return state_get(t, &t->pools, name, sizeof(struct pool_state), init_pool_state);
 }
 
 void pool_state_unref(struct server_table *t, struct pool_state *s)
 {
-	if (s)
-		state_unref(t, &t->pools, &s->kept);
+	if (!s || !state_unref(t, &t->pools, &s->kept))
+		return;
+	queue_fini(&s->queue);
+	state_free(&s->kept);
 }
 
 struct listener_state *listener_state_get(struct server_table *t, struct span name)
 {
-	return state_get(t, &t->listeners, name, sizeof(struct listener_state));
+	return state_get(t, &t->listeners, name, sizeof(struct listener_state), NULL);
 }
 
 void listener_state_unref(struct server_table *t, struct listener_state *s)
 {
-	if (s)
-		state_unref(t, &t->listeners, &s->kept);
+	if (s && state_unref(t, &t->listeners, &s->kept))
+		state_free(&s->kept);
 }

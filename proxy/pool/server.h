@@ -5,11 +5,13 @@
 #pragma once
 
 #include <jansson.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "proxy/pool/budget.h"
 #include "proxy/pool/health.h"
 #include "shared/addr.h"
+#include "shared/list.h"
 
 /* The owner of servers and of the states that outlive snapshots. One lock: for building and freeing
  * snapshots and for a failure that is news, never for a request that goes well. */
@@ -26,6 +28,10 @@ struct server {
 
 	/* Written by workers. */
 	_Alignas(64) _Atomic uint32_t in_flight;
+	_Atomic uint32_t queued; /* requests that wait, and would rather be here */
+	/* It failed, and the main thread has yet to judge: until then those who wait do not run
+	 * into it one after the other. Of pools with a limit only. */
+	_Atomic bool suspect;
 	_Atomic uint64_t requests_total;
 	_Atomic uint64_t failures_total;
 	_Atomic uint32_t consecutive_failures;
@@ -45,14 +51,22 @@ struct kept_state {
 	unsigned refs; /* under the table's lock */
 };
 
+struct pool_queue { /* see queue.h */
+	_Alignas(64) _Atomic uint32_t length;
+	pthread_mutex_t lock;
+	struct list waiting; /* struct waiter, the longest first; under the lock */
+};
+
 /* Shared by the snapshots of a pool of one name. */
 struct pool_state {
 	struct kept_state kept;
 	_Alignas(64) _Atomic uint64_t ticket; /* of round robin */
 	_Atomic uint64_t requests_total;
 	_Atomic uint64_t retries_total;
-	_Atomic uint64_t retries_denied_total; /* allowed, but over the budget */
-	_Alignas(64) struct budget budget;     /* of retries */
+	_Atomic uint64_t retries_denied_total;			 /* allowed, but over the budget */
+	_Atomic uint64_t queue_full_total, queue_timeouts_total; /* answered with 503 */
+	_Alignas(64) struct budget budget;			 /* of retries */
+	struct pool_queue queue;
 };
 
 #define SERVERS_MAX 16384
@@ -72,6 +86,23 @@ void server_unref(struct server *s);
 struct pool_state *pool_state_get(struct server_table *t, struct span name);
 void pool_state_unref(struct server_table *t, struct pool_state *s);
 
+/* One more request in flight, if that makes no more than `limit` (0: any number). */
+static inline bool server_reserve(struct server *s, uint32_t limit)
+{
+	uint32_t n;
+
+	if (!limit) {
+		atomic_fetch_add_explicit(&s->in_flight, 1, memory_order_relaxed);
+		return true;
+	}
+	n = atomic_load_explicit(&s->in_flight, memory_order_relaxed);
+	while (n < limit)
+		if (atomic_compare_exchange_weak_explicit(
+			    &s->in_flight, &n, n + 1, memory_order_relaxed, memory_order_relaxed))
+			return true;
+	return false;
+}
+
 /* How an attempt at a server ended, as the worker saw it. Cheap; any thread. */
 enum server_outcome {
 	SERVER_OK,	    /* a response head came */
@@ -83,12 +114,15 @@ enum server_outcome {
  * fifth broken one in a row, is a health event: it wakes the main thread (through the table's wake
  * function), which lets the health machine decide at once. */
 void server_report(struct server *s, enum server_outcome outcome);
+/* After the report of a failure, in a pool with a limit: nobody else goes there before the main
+ * thread has judged, which takes it no longer than one turn of its loop. */
+void server_suspect(struct server *s);
 /* Called from any thread when a report wants the main thread's attention (an ev_async_send). */
 void server_table_on_wake(struct server_table *t, void (*wake)(void *ctx), void *ctx);
 
 /* --- for the main thread (checks.c) ------------------------------------------------------------
  */
-enum server_report_bits { REPORT_REFUSED = 1, REPORT_BROKE = 2 };
+enum server_report_bits { REPORT_REFUSED = 1, REPORT_BROKE = 2, REPORT_SUSPECT = 4 };
 /* Takes one server that was reported since, with a reference for the caller, and its bits; NULL:
  * none left. */
 struct server *server_table_take_report(struct server_table *t, unsigned *ret_bits);

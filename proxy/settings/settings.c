@@ -86,6 +86,17 @@ static void content_limits_narrow(const struct conf_node *node, struct content_l
 		c->send_rate = found->num;
 }
 
+/* A pool's limits have a time, too. */
+static void timeouts_of_pool(
+	struct builder *b, const struct conf_node *pool, const char *where, struct timeouts *t)
+{
+	const struct conf_node *queue = conf_find(pool, "limits.queue_timeout");
+
+	timeouts_narrow(b, pool, where, t);
+	if (queue)
+		t->queue_ns = queue->num;
+}
+
 /* --- pools ----------------------------------------------------------------------------------- */
 
 static void build_check(const struct conf_node *node, struct check_conf *c)
@@ -177,9 +188,14 @@ static void build_pool(struct builder *b, const struct conf_node *node, struct p
 	p->balance = span_eq(conf_text(node, "balance"), SPAN("round_robin"))
 			     ? BALANCE_ROUND_ROBIN
 			     : BALANCE_LEAST_REQUESTS;
-	p->when_all_down_503 = all_down && span_eq(all_down->text, SPAN("503"));
+	p->when_all_down_503 =
+		all_down && all_down->kind == CONF_SCALAR && span_eq(all_down->text, SPAN("503"));
 	p->timeouts = b->settings->timeouts;
-	timeouts_narrow(b, node, "pool", &p->timeouts);
+	timeouts_of_pool(b, node, "pool", &p->timeouts);
+	if (conf_find(node, "limits.connections_per_server")) {
+		p->limits.per_server = (uint32_t)conf_u64(node, "limits.connections_per_server");
+		p->limits.queue = (uint32_t)conf_u64(node, "limits.queue");
+	}
 	build_check(node, &p->check);
 	build_retry(node, &p->retry);
 	build_members(b, conf_find(node, "servers"), p);
@@ -190,6 +206,20 @@ static size_t servers_of(const struct conf_node *pool)
 	const struct conf_node *servers = conf_find(pool, "servers");
 
 	return servers ? servers->count : 0;
+}
+
+/* Pools that get the traffic of others, when all are built. Not in a circle: conf_rules.c. */
+static void build_stand_ins(struct builder *b)
+{
+	struct settings *s = b->settings;
+
+	for (unsigned i = 0; i < s->pool_count; i++) {
+		const struct conf_node *pool = conf_find(s->pools[i].node, "when_all_down.pool");
+
+		if (pool)
+			s->pools[i].stand_in = map_get(&b->pools, pool->text);
+		ASSERT(!pool || s->pools[i].stand_in); /* the table checks references */
+	}
 }
 
 static void build_pools(struct builder *b, const struct conf_node *pools)
@@ -209,6 +239,7 @@ static void build_pools(struct builder *b, const struct conf_node *pools)
 		if (b->out_of_memory)
 			return;
 	}
+	build_stand_ins(b);
 }
 
 /* --- routes ---------------------------------------------------------------------------------- */
@@ -301,7 +332,7 @@ static void build_route(struct builder *b, struct route_building *rb, const stru
 	r->pool = map_get(&b->pools, pool->text);
 	ASSERT(r->pool); /* the table checks references */
 	r->timeouts = l->timeouts;
-	timeouts_narrow(b, r->pool->node, NULL, &r->timeouts);
+	timeouts_of_pool(b, r->pool->node, NULL, &r->timeouts);
 	r->content = l->content;
 	if (node != pool) {
 		content_limits_narrow(node, &r->content);

@@ -71,6 +71,11 @@ struct retry_conf {
 	bool unsafe_methods; /* POST and its like may be done twice */
 };
 
+struct pool_limits {
+	uint32_t per_server; /* requests in flight at one server; 0: any number, and no queue */
+	uint32_t queue;	     /* requests that wait */
+};
+
 struct pool {
 	struct span name;
 	const struct conf_node *node; /* what it was built from */
@@ -81,8 +86,10 @@ struct pool {
 	struct check_conf check;
 	struct timeouts timeouts;
 	struct retry_conf retry;
-	bool when_all_down_503;	  /* else the traffic is tried all the same */
-	struct pool_state *state; /* shared by snapshots: ticket and totals; holds a reference */
+	struct pool_limits limits;
+	bool when_all_down_503; /* else, and without a stand-in, traffic is tried all the same */
+	const struct pool *stand_in; /* gets the traffic when no server can be used; NULL: none */
+	struct pool_state *state;    /* shared by snapshots: ticket and totals; holds a reference */
 };
 
 struct route {

@@ -1,12 +1,16 @@
 #!/usr/bin/python3
 """What a pool promises its servers and its clients: how long connections are kept, how many requests run, who waits,
 who is put aside; told by the servers themselves."""
+import json
 import socket
+import threading
 import time
 import unittest
 
-from rig import Reader, ask
+from rig import Reader, Server, ask, free_port
 from test_http1 import Case, config, get
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 def frozen_port(case):
@@ -73,6 +77,204 @@ class Connections(Case):
         self.assertEqual(ask(p, get()).status, 504)
         self.assertGreater(time.monotonic() - at, 0.19)
         self.assertLess(time.monotonic() - at, 1)
+
+
+class Counting(Server):
+    """Says how many requests it had at a time at most, and in which order they came; answers a request once it is
+    told to, or after `pause` seconds."""
+
+    def __init__(self, pause=None):
+        self.pause = pause
+        self.go = threading.Semaphore(0)
+        self.now = self.most = 0
+        self.paths = []
+        self.count = threading.Lock()
+        super().__init__(self.run)
+
+    def run(self, conn, n):
+        rest = b""
+        while True:
+            head, _, rest = self.read_request(conn, n, rest)
+            if head is None:
+                return
+            with self.count:
+                self.now += 1
+                self.most = max(self.most, self.now)
+                self.paths.append(head.decode().split(" ")[1])
+            if self.pause is None:
+                self.go.acquire(timeout=10)
+            else:
+                time.sleep(self.pause)
+            with self.count:
+                self.now -= 1
+            conn.sendall(OK)
+
+
+class Limits(Case):
+    def count(self, pause=None):
+        s = Counting(pause)
+        self.addCleanup(s.kill)
+        return s
+
+    def send(self, p, path="/"):
+        c = p.connect()
+        self.addCleanup(c.close)
+        c.settimeout(10)
+        c.sendall(get(path))
+        return c
+
+    @staticmethod
+    def pool(p, name="web"):
+        return p.status()["pools"][name]
+
+    def logged(self, p):
+        with open(p.tmp + "/access.log") as f:
+            return [json.loads(line) for line in f]
+
+    def test_no_server_ever_has_more_than_the_limit_with_four_workers(self):
+        servers = [self.count(0.002), self.count(0.002)]
+        p = self.proxy(config(*servers, pool="limits: {connections_per_server: 2}"), workers=4)
+        codes = []
+
+        def client():
+            with p.connect() as c:
+                r = Reader(c)
+                for _ in range(60):
+                    c.sendall(get())
+                    codes.append(r.response().status)
+
+        threads = [threading.Thread(target=client) for _ in range(24)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join(30)
+        self.assertEqual(codes, [200] * 24 * 60)
+        self.assertEqual([s.most for s in servers], [2, 2])
+        pool = self.pool(p)
+        self.assertEqual((pool["queued"], pool["queue_full_total"]), (0, 0))
+        self.assertEqual([s["in_flight"] for s in pool["servers"].values()], [0, 0])
+        self.assertEqual(p.stop(), 0)
+        self.assertTrue(any(line.get("queue_ms", 0) > 0 for line in self.logged(p)))
+
+    def test_who_came_first_is_first_whatever_worker_it_came_to(self):
+        s = self.count()
+        p = self.proxy(config(s, pool="limits: {connections_per_server: 1}"), workers=4)
+        clients = []
+        for i in range(20):
+            clients.append(self.send(p, "/%d" % i))
+            self.eventually(lambda: self.pool(p)["queued"] == i)
+        self.assertEqual(self.pool(p)["servers"]["s0"]["queued"], 19)
+        for c in clients:
+            s.go.release()
+            self.assertEqual(Reader(c).response().status, 200)
+        self.assertEqual(s.paths, ["/%d" % i for i in range(20)])
+
+    def test_a_full_queue_and_a_long_wait_are_503_and_told_apart(self):
+        s = self.count()
+        p = self.proxy(config(s, pool="limits: {connections_per_server: 1, queue: 1, queue_timeout: 300ms}"))
+        first = self.send(p, "/first")
+        self.eventually(lambda: s.now == 1)
+        at = time.monotonic()
+        waits = self.send(p, "/waits")
+        self.eventually(lambda: self.pool(p)["queued"] == 1)
+        full = Reader(self.send(p, "/full")).response()
+        self.assertEqual((full.status, full.get("retry-after")), (503, "1"))
+        self.assertLess(time.monotonic() - at, 0.3)
+        self.assertEqual(Reader(waits).response().status, 503)
+        self.assertGreater(time.monotonic() - at, 0.29)
+        s.go.release()
+        self.assertEqual(Reader(first).response().status, 200)
+        pool = self.pool(p)
+        self.assertEqual((pool["queue_full_total"], pool["queue_timeouts_total"]), (1, 1))
+        self.assertEqual(s.paths, ["/first"])
+        self.assertEqual(p.stop(), 0)
+        self.assertEqual({line["target"]: line["end"] for line in self.logged(p)},
+                         {"/first": "ok", "/full": "pool queue-full", "/waits": "pool timeout:queue"})
+
+    def test_the_routes_own_queue_time_holds(self):
+        s = self.count()
+        text = config(s, pool="limits: {connections_per_server: 1}").replace(
+            "pool: web}", "routes: [{pool: web, timeouts: {queue: 200ms}}]}")
+        p = self.proxy(text)
+        first = self.send(p)
+        self.eventually(lambda: s.now == 1)
+        at = time.monotonic()
+        self.assertEqual(Reader(self.send(p)).response().status, 503)
+        self.assertLess(time.monotonic() - at, 1)
+        s.go.release()
+        self.assertEqual(Reader(first).response().status, 200)
+
+    def test_a_client_that_goes_away_leaves_the_queue(self):
+        s = self.count()
+        p = self.proxy(config(s, pool="limits: {connections_per_server: 1}"))
+        first = self.send(p, "/first")
+        self.eventually(lambda: s.now == 1)
+        gone = self.send(p, "/gone")
+        self.eventually(lambda: self.pool(p)["queued"] == 1)
+        last = self.send(p, "/last")
+        self.eventually(lambda: self.pool(p)["queued"] == 2)
+        gone.close()
+        self.eventually(lambda: self.pool(p)["queued"] == 1)
+        for c in (first, last):
+            s.go.release()
+            self.assertEqual(Reader(c).response().status, 200)
+        self.assertEqual(s.paths, ["/first", "/last"])
+        self.assertEqual(p.stop(), 0)
+        self.assertEqual([line["status"] for line in self.logged(p) if line["target"] == "/gone"], [499])
+
+    def test_those_that_wait_for_a_server_that_dies_go_to_the_others(self):
+        a, b = self.count(), self.count()
+        p = self.proxy(config(a, b, pool="limits: {connections_per_server: 1}\nretry: {on: [connect, reset]}"))
+        clients = [self.send(p, "/%d" % i) for i in range(6)]
+        self.eventually(lambda: self.pool(p)["queued"] == 4 and a.now + b.now == 2)
+        a.kill()
+        for _ in range(6):
+            b.go.release()
+        self.assertEqual([Reader(c).response().status for c in clients], [200] * 6)
+        self.assertEqual(sorted(b.paths), ["/%d" % i for i in range(6)])
+
+    def test_with_all_down_who_waits_is_told_at_once(self):
+        s = self.count()
+        p = self.proxy(config(s, pool="limits: {connections_per_server: 1}\nhealth: {tcp: true, every: 50ms}"))
+        clients = [self.send(p, "/%d" % i) for i in range(6)]
+        self.eventually(lambda: self.pool(p)["queued"] == 5)
+        at = time.monotonic()
+        s.kill()
+        codes = sorted(Reader(c).response().status for c in clients)
+        self.assertEqual(codes, [502, 502, 503, 503, 503, 503])  # one is cut, one finds out
+        self.assertLess(time.monotonic() - at, 3)
+
+    def test_a_reload_that_raises_the_limit_lets_those_in_who_wait(self):
+        s = self.count()
+        text = config(s, pool="limits: {connections_per_server: 1}")
+        p = self.proxy(text, workers=2)
+        clients = [self.send(p, "/%d" % i) for i in range(4)]
+        self.eventually(lambda: self.pool(p)["queued"] == 3)
+        p.write(text.replace("connections_per_server: 1", "connections_per_server: 3"))
+        self.assertIn("result", p.rpc("reload"))
+        self.eventually(lambda: s.now == 3)
+        for _ in range(4):
+            s.go.release()
+        self.assertEqual([Reader(c).response().status for c in clients], [200] * 4)
+
+    def test_another_pool_stands_in_while_all_are_down(self):
+        s = self.count(0)
+        gone = type("Gone", (), {"port": free_port()})()
+        text = config(gone, pool="when_all_down: {pool: spare}\nretry: {attempts: 1}")
+        p = self.proxy(text + '  spare: {servers: {x: "127.0.0.1:%d"}}\n' % s.port)
+        self.assertEqual(ask(p, get()).status, 502)
+        self.eventually(lambda: self.pool(p)["up"] == 0)
+        self.assertEqual([ask(p, get("/%d" % i)).status for i in (1, 2)], [200, 200])
+        self.assertEqual(s.paths, ["/1", "/2"])
+        self.assertEqual(self.pool(p, "spare")["requests_total"], 2)
+
+    def test_a_retry_finds_the_pool_that_stands_in(self):
+        s = self.count(0)
+        gone = type("Gone", (), {"port": free_port()})()
+        text = config(gone, pool="when_all_down: {pool: spare}\nhealth: {tcp: true, every: 50ms}")
+        p = self.proxy(text + '  spare: {servers: {x: "127.0.0.1:%d"}}\n' % s.port)
+        self.eventually(lambda: self.pool(p)["up"] == 0)
+        self.assertEqual(ask(p, get()).status, 200)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 # Unit tests of proxy/settings and proxy/pool: those of the core link nothing but the core.
 PROXY_POOL_CORE_TESTS = tests/unit/test_routes tests/unit/test_health tests/unit/test_balance
-PROXY_POOL_TESTS = tests/unit/test_pool tests/unit/test_proxy_settings tests/unit/test_checks
+PROXY_POOL_TESTS = tests/unit/test_pool tests/unit/test_queue tests/unit/test_proxy_settings tests/unit/test_checks
 check_PROGRAMS += $(PROXY_POOL_CORE_TESTS) $(PROXY_POOL_TESTS)
 TESTS += $(PROXY_POOL_CORE_TESTS) $(PROXY_POOL_TESTS)
 
@@ -12,6 +12,8 @@ tests_unit_test_balance_SOURCES = tests/unit/test_balance.c
 tests_unit_test_balance_LDADD = proxy/libproxy-core.a $(CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_pool_SOURCES = tests/unit/test_pool.c
 tests_unit_test_pool_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)
+tests_unit_test_queue_SOURCES = tests/unit/test_queue.c
+tests_unit_test_queue_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)
 tests_unit_test_proxy_settings_SOURCES = tests/unit/test_proxy_settings.c
 tests_unit_test_proxy_settings_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)
 tests_unit_test_checks_SOURCES = tests/unit/test_checks.c

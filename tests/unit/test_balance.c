@@ -46,7 +46,20 @@ static void bench_fini(struct bench *b)
 	free(b->view.cycle);
 }
 
+struct tried { /* servers that the request has failed at */
+	struct server *const *servers;
+	unsigned count;
+};
+
 static const struct tried nothing = {NULL, 0};
+
+static int pick_of(
+	const struct balancer *algo, const struct pool_view *v, struct tried tried, struct rng *rng)
+{
+	const struct pick what = {.tried = tried.servers, .tried_count = tried.count, .rng = rng};
+
+	return algo->pick(v, &what);
+}
 
 /* --- round robin --------------------------------------------------------------------------------
  */
@@ -58,7 +71,7 @@ static void equal_servers_come_in_the_order_of_the_file(void)
 	bench_init(&b, &balance_round_robin, (const uint32_t[]){7, 7, 7}, 3);
 	CHECK_INT(b.view.cycle_len, 3);
 	for (int i = 0; i < 9; i++)
-		CHECK_INT(balance_round_robin.pick(&b.view, nothing, NULL), i % 3);
+		CHECK_INT(pick_of(&balance_round_robin, &b.view, nothing, NULL), i % 3);
 	bench_fini(&b);
 }
 
@@ -71,7 +84,7 @@ static void weights_are_reduced_and_kept_exactly(void)
 	bench_init(&b, &balance_round_robin, weights, 4);
 	CHECK_INT(b.view.cycle_len, 10);
 	for (unsigned i = 0; i < 10; i++)
-		seen[balance_round_robin.pick(&b.view, nothing, NULL)]++;
+		seen[pick_of(&balance_round_robin, &b.view, nothing, NULL)]++;
 	CHECK_INT(seen[0], 5);
 	CHECK_INT(seen[1], 1);
 	CHECK_INT(seen[2], 1);
@@ -89,7 +102,7 @@ static void turns_are_smooth(void)
 	bench_init(&b, &balance_round_robin, weights, 6);
 	CHECK_INT(b.view.cycle_len, total);
 	for (unsigned i = 1; i <= 3 * total; i++) {
-		int at = balance_round_robin.pick(&b.view, nothing, NULL);
+		int at = pick_of(&balance_round_robin, &b.view, nothing, NULL);
 
 		if (last[at])
 			CHECK(i - last[at] <= 2 * total / weights[at] + 6);
@@ -126,9 +139,11 @@ static void a_tried_server_is_passed_over_and_when_all_were_there_is_none(void)
 	for (unsigned i = 0; i < 600; i++) {
 		struct server *tried[] = {&b.servers[0], &b.servers[2], &b.servers[1]};
 
-		CHECK(balance_round_robin.pick(&b.view, (struct tried){tried, 1}, NULL) > 0);
-		CHECK_INT(balance_round_robin.pick(&b.view, (struct tried){tried, 2}, NULL), 1);
-		CHECK_INT(balance_round_robin.pick(&b.view, (struct tried){tried, 3}, NULL), -1);
+		CHECK(pick_of(&balance_round_robin, &b.view, (struct tried){tried, 1}, NULL) > 0);
+		CHECK_INT(
+			pick_of(&balance_round_robin, &b.view, (struct tried){tried, 2}, NULL), 1);
+		CHECK_INT(
+			pick_of(&balance_round_robin, &b.view, (struct tried){tried, 3}, NULL), -1);
 	}
 	bench_fini(&b);
 }
@@ -150,7 +165,7 @@ static void *pick_many(void *arg)
 
 	rng_seed(&rng, p->seed);
 	for (unsigned i = 0; i < PICKS_EACH; i++) {
-		int at = p->algo->pick(p->view, nothing, &rng);
+		int at = pick_of(p->algo, p->view, nothing, &rng);
 		struct server *s = p->view->usable[at].server;
 
 		p->seen[at]++;
@@ -194,6 +209,21 @@ static void round_robin_is_exact_over_100000_picks_from_four_threads(void)
 	bench_fini(&b);
 }
 
+static void round_robin_passes_over_the_full(void)
+{
+	struct bench b;
+	struct pick what = {.limit = 2};
+
+	bench_init(&b, &balance_round_robin, NULL, 3);
+	atomic_store(&b.servers[0].in_flight, 2);
+	atomic_store(&b.servers[2].in_flight, 3);
+	for (unsigned i = 0; i < 9; i++)
+		CHECK_INT(balance_round_robin.pick(&b.view, &what), 1);
+	atomic_store(&b.servers[1].in_flight, 2);
+	CHECK_INT(balance_round_robin.pick(&b.view, &what), -1);
+	bench_fini(&b);
+}
+
 /* --- least requests ------------------------------------------------------------------------------
  */
 
@@ -205,13 +235,46 @@ static void the_least_loaded_for_its_weight_is_taken(void)
 	atomic_store(&b.servers[0].in_flight, 1); /* 2/1 */
 	atomic_store(&b.servers[1].in_flight, 2); /* 3/2 */
 	atomic_store(&b.servers[2].in_flight, 6); /* 7/4 */
-	CHECK_INT(balance_least_requests.pick(&b.view, nothing, NULL), 1);
+	CHECK_INT(pick_of(&balance_least_requests, &b.view, nothing, NULL), 1);
 	atomic_store(&b.servers[1].in_flight, 3); /* 4/2 */
-	CHECK_INT(balance_least_requests.pick(&b.view, nothing, NULL), 2);
+	CHECK_INT(pick_of(&balance_least_requests, &b.view, nothing, NULL), 2);
 	atomic_store(&b.servers[2].in_flight, 9); /* 10/4 */
 	atomic_store(&b.servers[1].in_flight, 4); /* 5/2 */
-	CHECK_INT(balance_least_requests.pick(&b.view, nothing, NULL), 0);
+	CHECK_INT(pick_of(&balance_least_requests, &b.view, nothing, NULL), 0);
 	bench_fini(&b);
+}
+
+static void those_that_wait_for_a_server_count_like_those_it_has(void)
+{
+	struct bench b;
+
+	bench_init(&b, &balance_least_requests, NULL, 2);
+	atomic_store(&b.servers[0].in_flight, 1);
+	atomic_store(&b.servers[0].queued, 3);
+	atomic_store(&b.servers[1].in_flight, 3);
+	CHECK_INT(pick_of(&balance_least_requests, &b.view, nothing, NULL), 1);
+	atomic_store(&b.servers[0].queued, 1);
+	CHECK_INT(pick_of(&balance_least_requests, &b.view, nothing, NULL), 0);
+	bench_fini(&b);
+}
+
+static void least_requests_passes_over_the_full(void)
+{
+	for (unsigned count = 3; count <= 100; count += 97) {
+		struct rng rng;
+		struct bench b;
+		struct pick what = {.limit = 1, .rng = &rng};
+
+		rng_seed(&rng, count);
+		bench_init(&b, &balance_least_requests, NULL, count);
+		for (unsigned i = 1; i < count; i++)
+			atomic_store(&b.servers[i].in_flight, 1);
+		for (unsigned i = 0; i < 100; i++)
+			CHECK_INT(balance_least_requests.pick(&b.view, &what), 0);
+		atomic_store(&b.servers[0].in_flight, 1);
+		CHECK_INT(balance_least_requests.pick(&b.view, &what), -1);
+		bench_fini(&b);
+	}
 }
 
 static void idle_servers_take_turns_evenly(void)
@@ -221,7 +284,7 @@ static void idle_servers_take_turns_evenly(void)
 
 	bench_init(&b, &balance_least_requests, NULL, 5);
 	for (unsigned i = 0; i < 1000; i++)
-		seen[balance_least_requests.pick(&b.view, nothing, NULL)]++;
+		seen[pick_of(&balance_least_requests, &b.view, nothing, NULL)]++;
 	for (unsigned i = 0; i < 5; i++)
 		CHECK(seen[i] >= 197 && seen[i] <= 203);
 	bench_fini(&b);
@@ -235,7 +298,7 @@ static void ties_among_some_are_even_while_another_is_busy(void)
 	bench_init(&b, &balance_least_requests, NULL, 4);
 	atomic_store(&b.servers[1].in_flight, 3);
 	for (unsigned i = 0; i < 900; i++)
-		seen[balance_least_requests.pick(&b.view, nothing, NULL)]++;
+		seen[pick_of(&balance_least_requests, &b.view, nothing, NULL)]++;
 	CHECK_INT(seen[1], 0);
 	for (unsigned i = 0; i < 4; i++)
 		CHECK(i == 1 || (seen[i] >= 297 && seen[i] <= 303));
@@ -250,7 +313,7 @@ static void ties_between_unequal_servers_go_by_weight(void)
 	bench_init(&b, &balance_least_requests, (const uint32_t[]){3, 1}, 2);
 	atomic_store(&b.servers[0].in_flight, 2); /* 3/3 and 1/1 */
 	for (unsigned i = 0; i < 1000; i++)
-		seen[balance_least_requests.pick(&b.view, nothing, NULL)]++;
+		seen[pick_of(&balance_least_requests, &b.view, nothing, NULL)]++;
 	CHECK(seen[0] >= 745 && seen[0] <= 755);
 	bench_fini(&b);
 }
@@ -270,9 +333,10 @@ static void least_requests_never_takes_a_tried_server(void)
 			struct tried but_last = {tried, count - 1}, first = {tried, 1},
 				     all = {tried, count};
 
-			CHECK_INT(balance_least_requests.pick(&b.view, but_last, &rng), count - 1);
-			CHECK(balance_least_requests.pick(&b.view, first, &rng) > 0);
-			CHECK_INT(balance_least_requests.pick(&b.view, all, &rng), -1);
+			CHECK_INT(pick_of(&balance_least_requests, &b.view, but_last, &rng),
+				count - 1);
+			CHECK(pick_of(&balance_least_requests, &b.view, first, &rng) > 0);
+			CHECK_INT(pick_of(&balance_least_requests, &b.view, all, &rng), -1);
 		}
 		bench_fini(&b);
 	}
@@ -290,7 +354,7 @@ static void of_many_servers_the_better_of_two_is_taken(void)
 	for (unsigned i = 0; i < COUNT / 2; i++)
 		atomic_store(&b.servers[i].in_flight, 10);
 	for (unsigned i = 0; i < ROUNDS; i++)
-		busy += balance_least_requests.pick(&b.view, nothing, &rng) < COUNT / 2;
+		busy += pick_of(&balance_least_requests, &b.view, nothing, &rng) < COUNT / 2;
 	/* Only when both that were drawn are busy: a quarter. */
 	CHECK(busy > ROUNDS / 4 - ROUNDS / 50 && busy < ROUNDS / 4 + ROUNDS / 50);
 	bench_fini(&b);
@@ -320,7 +384,10 @@ static const struct test_case cases[] = {
 	TEST(a_cycle_that_would_be_too_long_is_scaled_and_keeps_the_small),
 	TEST(a_tried_server_is_passed_over_and_when_all_were_there_is_none),
 	TEST(round_robin_is_exact_over_100000_picks_from_four_threads),
+	TEST(round_robin_passes_over_the_full),
 	TEST(the_least_loaded_for_its_weight_is_taken),
+	TEST(those_that_wait_for_a_server_count_like_those_it_has),
+	TEST(least_requests_passes_over_the_full),
 	TEST(idle_servers_take_turns_evenly),
 	TEST(ties_among_some_are_even_while_another_is_busy),
 	TEST(ties_between_unequal_servers_go_by_weight),

@@ -127,6 +127,31 @@ static void a_check_is_http_or_tcp(void)
 	CHECK_PRINTS(HEALTH("tcp: true, expect: 200"), "'expect' is for http checks only\n");
 }
 
+#define POOL_WITH(keys) "pools: {p: {servers: {s: \"10.0.0.1:80\"}, " keys "}}\n"
+#define LIMITED "connections_per_server: 2"
+
+static void a_queue_needs_a_limit_and_has_one_time(void)
+{
+	CHECK_CLEAN(POOL_WITH("limits: {" LIMITED ", queue: 0, queue_timeout: 1s}"));
+	CHECK_PRINTS(POOL_WITH("limits: {queue: 9}"),
+		"'limits' of pool 'p' needs 'connections_per_server'");
+	CHECK_PRINTS(POOL_WITH("limits: {" LIMITED ", queue_timeout: 1s}, timeouts: {queue: 2s}"),
+		"pool 'p' has both 'queue_timeout' and 'timeouts: {queue}'\n");
+}
+
+#define STANDS_IN(name, other) \
+	"  " name ": {servers: {s: \"10.0.0.1:80\"}, when_all_down: {pool: " other "}}\n"
+
+static void pools_do_not_stand_in_for_each_other_in_a_circle(void)
+{
+	CHECK_CLEAN("pools:\n" STANDS_IN("a", "b")
+			STANDS_IN("b", "c") "  c: {servers: {s: \"10.0.0.1:80\"}}\n");
+	CHECK_PRINTS("pools:\n" STANDS_IN("a", "b") STANDS_IN("b", "c") STANDS_IN("c", "b"),
+		"the traffic of pool 'b' would come back to it\n");
+	CHECK_PRINTS("pools:\n" STANDS_IN("a", "a"), "the traffic of pool 'a' would come back");
+	CHECK_PRINTS("pools:\n" STANDS_IN("a", "x"), "pool 'x' is not defined");
+}
+
 static const struct test_case cases[] = {
 	TEST(a_pair_has_two_nodes_that_differ),
 	TEST(both_nodes_have_the_same_paths),
@@ -134,5 +159,7 @@ static const struct test_case cases[] = {
 	TEST(times_that_are_not_safe_are_refused_with_the_rule),
 	TEST(a_listener_leads_somewhere_once),
 	TEST(a_check_is_http_or_tcp),
+	TEST(a_queue_needs_a_limit_and_has_one_time),
+	TEST(pools_do_not_stand_in_for_each_other_in_a_circle),
 };
 TESTS_MAIN("conf_rules", cases)

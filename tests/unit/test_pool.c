@@ -118,7 +118,7 @@ static void when_all_down_503_tries_nobody(void)
 	EXPECT_VIEW(p, "", false);
 	v = pool_view_new(p);
 	CHECK_TRUE(v != NULL);
-	CHECK(pool_pick(v, NULL, 0, &rng) == NULL);
+	CHECK(pool_prefer(v, &(struct pick){.rng = &rng}) == NULL);
 	pool_view_unref(v);
 	done();
 }
@@ -134,14 +134,17 @@ static void picks_follow_the_balance_and_pass_over_tried_servers(void)
 	struct server *tried[2] = {p->members[1].server, p->members[0].server};
 	unsigned heavy = 0;
 	struct rng rng;
+	struct pick what = {.rng = &rng};
 
 	rng_seed(&rng, 1);
 	CHECK_TRUE(v != NULL);
 	for (unsigned i = 0; i < 400; i++)
-		heavy += pool_pick(v, NULL, 0, &rng) == tried[0];
+		heavy += pool_prefer(v, &what) == tried[0];
 	CHECK_INT(heavy, 300);
-	CHECK(pool_pick(v, tried, 1, &rng) == tried[1]);
-	CHECK(pool_pick(v, tried, 2, &rng) == NULL);
+	what = (struct pick){.rng = &rng, .tried = tried, .tried_count = 1};
+	CHECK(pool_prefer(v, &what) == tried[1]);
+	what.tried_count = 2;
+	CHECK(pool_prefer(v, &what) == NULL);
 	pool_view_unref(v);
 	done();
 }

@@ -80,7 +80,9 @@ static const char full[] =
 	"    timeouts: {first_byte: 15s, connect: 1s}\n"
 	"    retry: {attempts: 1, on: [connect]}\n"
 	"    when_all_down: 503\n"
-	"  web: {servers: {w1: \"10.0.2.31:8080\"}, health: {tcp: true}}\n";
+	"    limits: {connections_per_server: 20, queue: 7, queue_timeout: 3s}\n"
+	"  web: {servers: {w1: \"10.0.2.31:8080\"}, health: {tcp: true}, when_all_down: {pool: "
+	"api}}\n";
 
 static int route_at(
 	const struct listener *l, const char *host, const char *path, enum http_method method)
@@ -154,6 +156,10 @@ static void pools_are_in_the_snapshot_with_their_defaults(void)
 	CHECK_INT(api->retry.further, 0);
 	CHECK_INT(api->retry.on, RETRY_ON_CONNECT);
 	CHECK(api->when_all_down_503);
+	CHECK_INT(api->limits.per_server, 20);
+	CHECK_INT(api->limits.queue, 7);
+	CHECK(api->stand_in == NULL && web->stand_in == api);
+	CHECK_INT(web->limits.per_server, 0);
 	CHECK_INT(web->balance, BALANCE_LEAST_REQUESTS);
 	CHECK_INT(web->check.kind, CHECK_TCP);
 	CHECK_INT(web->check.every_ns, 2 * NS_PER_S);
@@ -186,6 +192,8 @@ static void the_narrowest_time_wins(void)
 	CHECK_INT(first->connect_ns, NS_PER_S);
 	CHECK_INT(third->connect_ns, 3 * NS_PER_S);
 	CHECK_INT(first->send_ns, 9 * NS_PER_S);
+	CHECK_INT(first->queue_ns, 3 * NS_PER_S); /* of the pool's limits */
+	CHECK_INT(third->queue_ns, 10 * NS_PER_S);
 	CHECK_INT(first->between_bytes_ns, 60 * NS_PER_S);
 	CHECK_INT(s->pools[0].timeouts.connect_ns, NS_PER_S);
 	CHECK_INT(s->pools[0].timeouts.server_idle_ns, 4 * NS_PER_S);
@@ -503,6 +511,7 @@ static void every_change_is_said_in_words(void)
 		"pool api: server a2 is no longer a backup",
 		"pool api: balance round_robin -> least_requests",
 		"pool api: health changed",
+		"pool api: limits changed",
 		"pool api: retry changed",
 		"pool api: timeouts changed",
 		"pool api: when_all_down changed",

@@ -6,25 +6,26 @@
 
 #include "proxy/pool/pool.h"
 
-struct tried { /* servers that this request has failed at */
-	struct server *const *servers;
-	unsigned count;
-};
-
 struct balancer {
 	const char *name; /* as in the configuration */
 	/* Makes the view's tables; -1 when memory is out. NULL: nothing to make. */
 	int (*prepare)(struct pool_view *v);
-	/* An index into v->usable, or -1 when all were tried. v has at least one server. */
-	int (*pick)(const struct pool_view *v, struct tried tried, struct rng *rng);
+	/* An index into v->usable, or -1 when all are passed over. v has at least one server. */
+	int (*pick)(const struct pool_view *v, const struct pick *what);
 };
 
 extern const struct balancer balance_least_requests, balance_round_robin;
 
-static inline bool was_tried(struct tried tried, const struct server *s)
+/* Not this one: it was tried, or has as many requests as it may have, or has just
+ * failed. */
+static inline bool passed_over(const struct pick *what, const struct server *s)
 {
-	for (unsigned i = 0; i < tried.count; i++)
-		if (tried.servers[i] == s)
+	if (what->limit &&
+		(atomic_load_explicit(&s->in_flight, memory_order_relaxed) >= what->limit ||
+			atomic_load_explicit(&s->suspect, memory_order_relaxed)))
+		return true;
+	for (unsigned i = 0; i < what->tried_count; i++)
+		if (what->tried[i] == s)
 			return true;
 	return false;
 }

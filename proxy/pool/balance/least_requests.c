@@ -1,7 +1,7 @@
 /*
  * The server with the fewest requests in flight for its weight, counted over all workers:
- * (in flight + 1) / weight. Up to 64 servers all are looked at; above that the better of two drawn
- * at random, which is nearly as good and costs the same for any number.
+ * (in flight + waiting for it + 1) / weight. Up to 64 servers all are looked at; above that the
+ * better of two drawn at random, which is nearly as good and costs the same for any number.
  *
  * Servers that tie take turns by weight. Whose turn it is comes from the shared ticket times the
  * golden ratio: over any set of tied servers this is as even as smooth weighted round robin,
@@ -19,9 +19,11 @@ struct load { /* a fraction */
 
 static struct load load_of(const struct member *m)
 {
-	uint32_t in_flight = atomic_load_explicit(&m->server->in_flight, memory_order_relaxed);
+	const struct server *s = m->server;
+	uint64_t requests = atomic_load_explicit(&s->in_flight, memory_order_relaxed);
 
-	return (struct load){(uint64_t)in_flight + 1, m->weight};
+	requests += atomic_load_explicit(&s->queued, memory_order_relaxed);
+	return (struct load){requests + 1, m->weight};
 }
 
 /* Below 0: a carries less than b. */
@@ -51,7 +53,7 @@ static int take_turns(
 	return -1;
 }
 
-static int pick_of_all(const struct pool_view *v, struct tried tried)
+static int pick_of_all(const struct pool_view *v, const struct pick *what)
 {
 	uint8_t tied[SCAN_MAX];
 	unsigned count = 0;
@@ -62,7 +64,7 @@ static int pick_of_all(const struct pool_view *v, struct tried tried)
 		struct load load = load_of(&v->usable[i]);
 		int order = count ? compare(load, least) : -1;
 
-		if (order > 0 || was_tried(tried, v->usable[i].server))
+		if (order > 0 || passed_over(what, v->usable[i].server))
 			continue;
 		if (order < 0) {
 			least = load;
@@ -77,33 +79,35 @@ static int pick_of_all(const struct pool_view *v, struct tried tried)
 	return take_turns(v, tied, count, weight);
 }
 
-/* The first from `at` on, round the view, that was not tried; -1 when there is none. */
-static int untried_from(const struct pool_view *v, struct tried tried, unsigned at)
+/* The first from `at` on, round the view, that is not passed over; -1 when there is none. */
+static int free_from(const struct pool_view *v, const struct pick *what, unsigned at)
 {
 	for (unsigned i = 0; i < v->count; i++) {
-		if (!was_tried(tried, v->usable[at].server))
+		if (!passed_over(what, v->usable[at].server))
 			return (int)at;
 		at = at + 1 == v->count ? 0 : at + 1;
 	}
 	return -1;
 }
 
-static int pick_of_two(const struct pool_view *v, struct tried tried, struct rng *rng)
+static int pick_of_two(const struct pool_view *v, const struct pick *what)
 {
-	unsigned first = (unsigned)rng_below(rng, v->count);
+	unsigned first = (unsigned)rng_below(what->rng, v->count);
 	/* The second is another one: a distance of 1 to count - 1. */
-	unsigned second = (first + 1 + (unsigned)rng_below(rng, v->count - 1)) % v->count;
-	int a = untried_from(v, tried, first), b;
+	unsigned second = (first + 1 + (unsigned)rng_below(what->rng, v->count - 1)) % v->count;
+	int a = free_from(v, what, first), b;
 
 	if (a < 0)
 		return -1;
-	b = untried_from(v, tried, second);
+	b = free_from(v, what, second);
+	if (b < 0) /* another worker has just taken the last slot that was left */
+		return a;
 	return compare(load_of(&v->usable[b]), load_of(&v->usable[a])) < 0 ? b : a;
 }
 
-static int pick(const struct pool_view *v, struct tried tried, struct rng *rng)
+static int pick(const struct pool_view *v, const struct pick *what)
 {
-	return v->count <= SCAN_MAX ? pick_of_all(v, tried) : pick_of_two(v, tried, rng);
+	return v->count <= SCAN_MAX ? pick_of_all(v, what) : pick_of_two(v, what);
 }
 
 const struct balancer balance_least_requests = {"least_requests", NULL, pick};

@@ -11,7 +11,7 @@
 
 enum {
 	CYCLE_MAX = 65536,
-	WALK_MAX = 64 /* steps along the cycle past servers that were tried */
+	WALK_MAX = 64 /* steps along the cycle past servers that are passed over */
 };
 
 static uint32_t gcd(uint32_t a, uint32_t b)
@@ -97,22 +97,21 @@ static int prepare(struct pool_view *v)
 	return 0;
 }
 
-static int pick(const struct pool_view *v, struct tried tried, struct rng *rng)
+static int pick(const struct pool_view *v, const struct pick *what)
 {
 	uint64_t ticket =
 		atomic_fetch_add_explicit(&v->pool->state->ticket, 1, memory_order_relaxed);
 	uint32_t at = (uint32_t)(ticket % v->cycle_len);
 
-	(void)rng;
-	if (tried.count == 0)
+	if (what->tried_count == 0 && what->limit == 0)
 		return v->cycle[at];
 	for (uint32_t step = 0; step < WALK_MAX; step++) {
-		if (!was_tried(tried, v->usable[v->cycle[at]].server))
+		if (!passed_over(what, v->usable[v->cycle[at]].server))
 			return v->cycle[at];
 		at = at + 1 == v->cycle_len ? 0 : at + 1;
 	}
 	for (unsigned i = 0; i < v->count; i++)
-		if (!was_tried(tried, v->usable[i].server))
+		if (!passed_over(what, v->usable[i].server))
 			return (int)i;
 	return -1;
 }

@@ -1,0 +1,135 @@
+#include "proxy/pool/queue.h"
+
+#include "shared/assert.h"
+
+void queue_init(struct pool_queue *q)
+{
+	pthread_mutex_init(&q->lock, NULL);
+	list_init(&q->waiting);
+	atomic_init(&q->length, 0);
+}
+
+void queue_fini(struct pool_queue *q)
+{
+	ASSERT(list_empty(&q->waiting));
+	pthread_mutex_destroy(&q->lock);
+}
+
+static void take_out(struct pool_queue *q, struct waiter *w)
+{
+	ASSERT(w->queued && atomic_load(&q->length) > 0);
+	list_remove(&w->link);
+	w->queued = false;
+	atomic_fetch_sub_explicit(&q->length, 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&w->prefers->queued, 1, memory_order_relaxed);
+}
+
+static void grant(struct pool_queue *q, struct waiter *w, struct server *s)
+{
+	take_out(q, w);
+	w->server = s;
+	w->on_granted(w);
+}
+
+static bool has_tried(const struct waiter *w, const struct server *s)
+{
+	for (unsigned i = 0; i < w->tried_count; i++)
+		if (w->tried[i] == s)
+			return true;
+	return false;
+}
+
+/* A waiter of another snapshot may use only what that snapshot holds too. */
+static bool knows(const struct waiter *w, const struct server *s)
+{
+	for (unsigned i = 0; i < w->pool->member_count; i++)
+		if (w->pool->members[i].server == s)
+			return true;
+	return false;
+}
+
+static void serve(struct pool_queue *q, const struct pool_view *v, const struct pick *what)
+{
+	list_each_safe (it, &q->waiting) {
+		struct waiter *w = list_item(it, struct waiter, link);
+		struct pick its = *what;
+		struct server *s;
+
+		if (v->count == 0) {
+			grant(q, w, NULL);
+			continue;
+		}
+		its.tried = w->tried;
+		its.tried_count = w->tried_count;
+		s = pool_take(v, &its);
+		if (!s && !w->tried_count)
+			return; /* nobody has room */
+		if (s && w->pool != v->pool && !knows(w, s)) {
+			atomic_fetch_sub_explicit(&s->in_flight, 1, memory_order_relaxed);
+			s = NULL;
+		}
+		if (s)
+			grant(q, w, s);
+	}
+}
+
+bool queue_enter(
+	struct pool_queue *q, struct waiter *w, const struct pool_view *v, const struct pick *what)
+{
+	ASSERT(v->count > 0);
+	pthread_mutex_lock(&q->lock);
+	if (!w->returns &&
+		atomic_load_explicit(&q->length, memory_order_relaxed) >= v->pool->limits.queue) {
+		pthread_mutex_unlock(&q->lock);
+		return false;
+	}
+	w->prefers = pool_prefer(v, what);
+	ASSERT(w->prefers);
+	atomic_fetch_add_explicit(&w->prefers->queued, 1, memory_order_relaxed);
+	w->since_ns = what->now_ns;
+	w->queued = true;
+	if (w->returns)
+		list_push(&q->waiting, &w->link);
+	else
+		list_append(&q->waiting, &w->link);
+	atomic_fetch_add_explicit(&q->length, 1, memory_order_seq_cst);
+	/* Before the servers are looked at: see pool_release(). */
+	atomic_thread_fence(memory_order_seq_cst);
+	serve(q, v, what);
+	pthread_mutex_unlock(&q->lock);
+	return true;
+}
+
+bool queue_leave(struct pool_queue *q, struct waiter *w)
+{
+	bool granted;
+
+	pthread_mutex_lock(&q->lock);
+	granted = !w->queued;
+	if (!granted)
+		take_out(q, w);
+	pthread_mutex_unlock(&q->lock);
+	return granted;
+}
+
+void queue_serve(struct pool_queue *q, const struct pool_view *v, const struct pick *what)
+{
+	pthread_mutex_lock(&q->lock);
+	serve(q, v, what);
+	pthread_mutex_unlock(&q->lock);
+}
+
+void queue_offer(struct pool_queue *q, struct server *s, uint32_t limit)
+{
+	pthread_mutex_lock(&q->lock);
+	list_each (it, &q->waiting) {
+		struct waiter *w = list_item(it, struct waiter, link);
+
+		if (has_tried(w, s) || !knows(w, s))
+			continue;
+		if (server_reserve(s, limit))
+			grant(q, w, s);
+		break;
+	}
+	pthread_mutex_unlock(&q->lock);
+}

@@ -1,0 +1,58 @@
+/*
+ * Requests that wait because every server of their pool has as many as it may have. One line a
+ * pool, over all workers, first come first served.
+ *
+ * A slot that becomes free is not freed: whoever frees it finds the first in line that may use the
+ * server and hands it over, still counted, so that nobody who came later can be faster, and no
+ * waiter is woken in vain. A newcomer joins the line while there is one. A request that has been
+ * with a server and is to be tried again goes to the front, whatever the line's limit: it was there
+ * first, and there are never more of these than the servers have slots.
+ *
+ * The lock is taken only by requests that wait and by those that free a slot while some do; with
+ * nobody waiting the price is one look at `length`. That no slot is missed: a waiter is counted in
+ * `length` before it looks at the servers once more, and a slot is given back before `length` is
+ * looked at.
+ *
+ * A waiter belongs to a worker's thread. What happens to it on another is said through on_granted.
+ */
+#pragma once
+
+#include <pthread.h>
+
+#include "proxy/pool/pool.h"
+#include "shared/list.h"
+
+struct waiter {
+	struct list link; /* of the queue; once granted, its owner's to use */
+	bool queued;	  /* under the lock; false: granted */
+	/* Called once, under the queue's lock, on any thread: passes the word on, no more. */
+	void (*on_granted)(struct waiter *w);
+	const struct pool *pool; /* whose servers it may use; held by its owner's snapshot */
+	struct server *const *tried;
+	unsigned tried_count;
+	bool returns; /* had a server before anyone in line had one: goes to the front */
+	uint64_t since_ns;
+	struct server *prefers; /* where it would be if there were room: counted as queued there */
+	/* Granted: counted as in flight for it. NULL: no server of the pool can be used any more;
+	 * ask anew. */
+	struct server *server;
+};
+
+void queue_init(struct pool_queue *q);
+void queue_fini(struct pool_queue *q);
+static inline uint32_t queue_length(struct pool_queue *q)
+{
+	return atomic_load_explicit(&q->length, memory_order_seq_cst);
+}
+
+/* Joins the line (pool, tried and on_granted are filled in); `v` is the owner's view of the pool,
+ * with at least one server that it has not tried. False: the line is as long as it may be. */
+bool queue_enter(
+	struct pool_queue *q, struct waiter *w, const struct pool_view *v, const struct pick *what);
+/* Leaves it. True: was not in it any more, on_granted has been called, and w->server is to be given
+ * back. */
+bool queue_leave(struct pool_queue *q, struct waiter *w);
+/* The view is new: grants what it has room for. With no server in it all are told to ask anew. */
+void queue_serve(struct pool_queue *q, const struct pool_view *v, const struct pick *what);
+/* This server may have room: the first in line that can use it gets it. */
+void queue_offer(struct pool_queue *q, struct server *s, uint32_t limit);
