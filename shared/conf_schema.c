@@ -567,6 +567,28 @@ static const struct conf_key pool_limits_keys[] = {
 			"not written."},
 	{0}};
 
+static const struct conf_key passive_keys[] = {
+	{.name = "failures",
+		.type = CONF_TYPE_COUNT,
+		.fallback = "5",
+		.min = 1,
+		.max = 1000,
+		.help = "Failed requests in a row that put a server aside: no connection, no "
+			"answer in time, a reset, or status 502, 503 or 504."},
+	{.name = "eject",
+		.type = CONF_TYPE_DURATION,
+		.fallback = "10s",
+		.min = S,
+		.max = 300 * S,
+		.help = "For how long, the first time; the nth time in a row n times that, at most "
+			"300s."},
+	{.name = "max_ejected",
+		.type = CONF_TYPE_PERCENT,
+		.fallback = "50%",
+		.help = "Most of the pool's servers that are put aside for this at a time; never "
+			"the last that can be used."},
+	{0}};
+
 static const struct conf_key pool_keys[] = {
 	{.name = "balance",
 		.type = CONF_TYPE_ENUM,
@@ -601,16 +623,26 @@ static const struct conf_key pool_keys[] = {
 		.shapes = {[CONF_SCALAR] = &all_down_word, [CONF_MAP] = &all_down_pool},
 		.help = "With no server that is well: try one all the same, answer 503, or send "
 			"the traffic to another pool: {pool: NAME}."},
+	{.name = "passive",
+		.type = CONF_TYPE_MAP,
+		.keys = passive_keys,
+		.help = "When traffic that fails puts a server aside."},
+	{.name = "slow_start",
+		.type = CONF_TYPE_DURATION,
+		.min = S,
+		.max = HOUR,
+		.help = "A server that comes back or is added gets a tenth of its share at first "
+			"and "
+			"all of it after this time, beside others that serve already."},
 	{.name = "limits",
 		.type = CONF_TYPE_MAP,
 		.keys = pool_limits_keys,
 		.help = "What its servers get at a time, and who waits."},
 	TIMEOUTS_ROW("this pool"), LATER("protocol", "HTTP/2 to servers", NULL),
 	LATER("tls", "TLS to servers", NULL), LATER("send_proxy", "PROXY protocol", NULL),
-	LATER("passive", "passive checks", NULL),
 	LATER_FOR(
 		"discover", "discovery", "write the servers' addresses under 'servers'", "servers"),
-	LATER("sticky", "sticky sessions", NULL), LATER("slow_start", "slow start", NULL), {0}};
+	LATER("sticky", "sticky sessions", NULL), {0}};
 
 /* --- the rest -------------------------------------------------------------------------------- */
 

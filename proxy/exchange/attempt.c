@@ -125,6 +125,7 @@ static void rewind_request(struct exchange *x)
 static void report_failure(struct exchange *x, enum server_outcome outcome)
 {
 	server_report(x->server, outcome);
+	server_add_phantom(x->server, x->worker->now_ns);
 	if (x->server_pool->limits.per_server)
 		server_suspect(x->server);
 }
@@ -240,7 +241,14 @@ static uint64_t idle_time(const struct exchange *x)
 
 void exchange_server_answered(struct exchange *x)
 {
-	server_report(x->server, SERVER_OK);
+	uint16_t status = x->response.status;
+
+	if (status >= 502 && status <= 504) { /* it is there, but does not serve */
+		server_report(x->server, SERVER_BROKE);
+		server_add_phantom(x->server, x->worker->now_ns);
+	} else {
+		server_report(x->server, SERVER_OK);
+	}
 	x->server_idle_ns = idle_time(x);
 }
 

@@ -11,7 +11,8 @@ enum {
 	RUNNING_MAX = 1024,  /* probes at a time; the rest wait in line */
 	STAGGER_MAX_MS = 10, /* between the first checks of two servers */
 	POSTPONED_MS = 500,
-	GRID_MS = 16
+	GRID_MS = 16,
+	RAMP_MS = 250 /* between two steps of a server's share */
 };
 
 struct check { /* a server as it is watched; of a pool without check only its ejections */
@@ -37,6 +38,7 @@ struct checks {
 	bool starting;
 	bool *changed; /* by pool index: on_pool_changed is to be called */
 	ev_prepare tell;
+	ev_timer ramp; /* while a server's share grows */
 };
 
 static struct health_conf health_conf_of(const struct pool *p)
@@ -44,7 +46,8 @@ static struct health_conf health_conf_of(const struct pool *p)
 	return (struct health_conf){.active = p->check.kind != CHECK_NONE,
 		.rise = p->check.rise,
 		.fall = p->check.fall,
-		.every_ns = p->check.every_ns};
+		.every_ns = p->check.every_ns,
+		.eject_ns = p->passive.eject_ns};
 }
 
 static void start_timer(struct ev_loop *loop, ev_timer *t, uint64_t after_ns)
@@ -116,7 +119,7 @@ static void tell(struct check *ch, enum health_state from)
 
 /* Can the pool spare this server? Never the last that can be used (but where nobody is there, and
  * another pool stands in); and for failures that may be the
- * requests' own fault, half of the pool at most. */
+ * requests' own fault, a part of the pool at most. */
 static bool may_eject(const struct pool *p, const struct server *s, enum health_event_kind why)
 {
 	unsigned ejected = 0, others = p->stand_in && why != HEALTH_TRAFFIC_BROKE;
@@ -127,8 +130,59 @@ static bool may_eject(const struct pool *p, const struct server *s, enum health_
 		ejected += m->health.state == HEALTH_EJECTED;
 		others += m != s && health_usable(&m->health);
 	}
-	return others > 0 && (why != HEALTH_TRAFFIC_BROKE || (ejected + 1) * 2 <= p->member_count);
+	return others > 0 &&
+	       (why != HEALTH_TRAFFIC_BROKE ||
+		       (ejected + 1) * 100 <= p->passive.max_ejected_pct * p->member_count);
 }
+
+/* --- slow start --------------------------------------------------------------------------------
+ */
+
+/* Has all of its share, and can take what another does not yet. */
+static bool serves_fully(const struct server *s)
+{
+	return health_usable(&s->health) && !s->started_ns;
+}
+
+static void start_slowly(struct check *ch)
+{
+	const struct pool *p = ch->pool;
+	bool helped = false;
+
+	for (unsigned i = 0; i < p->member_count && !helped; i++)
+		helped = p->members[i].server != ch->server && serves_fully(p->members[i].server);
+	if (!p->slow_start_ns || !helped)
+		return;
+	ch->server->started_ns = monotonic_ns();
+	mark_changed(ch->owner, p);
+	if (!ev_is_active(&ch->owner->ramp))
+		ev_timer_again(ch->owner->loop, &ch->owner->ramp);
+}
+
+static void on_ramp(struct ev_loop *loop, ev_timer *w, int events)
+{
+	struct checks *c = w->data;
+	uint64_t now_ns = monotonic_ns();
+	bool more = false;
+
+	(void)events;
+	for (unsigned i = 0; i < SERVERS_MAX; i++) {
+		struct check *ch = c->by_slot[i];
+
+		if (!ch || !ch->server->started_ns)
+			continue;
+		if (pool_share_pct(ch->pool, ch->server, now_ns) == 100)
+			ch->server->started_ns = 0;
+		else
+			more = true;
+		mark_changed(c, ch->pool);
+	}
+	if (!more)
+		ev_timer_stop(loop, w);
+}
+
+/* --- verdicts ----------------------------------------------------------------------------------
+ */
 
 /* What follows from a step of the machine. */
 static void settle(struct check *ch, enum health_change change, enum health_state from)
@@ -136,6 +190,7 @@ static void settle(struct check *ch, enum health_change change, enum health_stat
 	struct server *s = ch->server;
 	uint64_t due_ns = health_due_ns(&s->health);
 	uint64_t now_ns = monotonic_ns();
+	bool came_back;
 
 	if (!due_ns)
 		ev_timer_stop(ch->owner->loop, &ch->due);
@@ -143,10 +198,15 @@ static void settle(struct check *ch, enum health_change change, enum health_stat
 		start_timer(ch->owner->loop, &ch->due, due_ns > now_ns ? due_ns - now_ns : 0);
 	if (change == HEALTH_SAME)
 		return;
+	came_back = health_usable(&s->health) && !atomic_load(&s->usable);
 	atomic_store(&s->usable, health_usable(&s->health));
 	atomic_store(&s->refused, s->health.refused);
 	if (change == HEALTH_TURNED)
 		mark_changed(ch->owner, ch->pool);
+	if (came_back)
+		start_slowly(ch);
+	else if (!health_usable(&s->health))
+		s->started_ns = 0;
 	if (from != s->health.state || s->health.state == HEALTH_FAILING)
 		tell(ch, from);
 }
@@ -364,6 +424,7 @@ static bool keep(struct check *ch, const struct pool *p)
 
 	ch->pool = p;
 	ch->probe.conf = &p->check;
+	atomic_store(&ch->server->failures_max, p->passive.failures);
 	ch->wanted = true;
 	settle(ch, health_reconfigure(&ch->server->health, &conf, monotonic_ns(), realtime_ns()),
 		from);
@@ -390,6 +451,7 @@ static struct check *check_of(const struct checks *c, const struct server *s)
 struct newcomers {
 	uint64_t at_ns, step_ns;
 	unsigned count;
+	bool slowly; /* the pool has others that serve */
 };
 
 static void begin(struct check *ch, struct newcomers *n)
@@ -413,10 +475,21 @@ static void welcome(struct checks *c, const struct pool *p, struct server *s, st
 		}
 		keep(ch, p);
 		begin(ch, n);
+		if (n->slowly)
+			start_slowly(ch);
 	} else if (!ev_is_active(&ch->next) && !probe_running(&ch->probe) &&
 		   list_empty(&ch->waiting)) {
 		begin(ch, n);
 	}
+}
+
+/* Before its newcomers are welcomed: is there any that was here before, and can be used? */
+static bool has_served(const struct checks *c, const struct pool *p)
+{
+	for (unsigned i = 0; i < p->member_count; i++)
+		if (check_of(c, p->members[i].server) && serves_fully(p->members[i].server))
+			return true;
+	return false;
 }
 
 void checks_apply(struct checks *c, struct settings *s)
@@ -450,9 +523,11 @@ void checks_apply(struct checks *c, struct settings *s)
 		}
 	}
 	sweep(c);
-	for (unsigned i = 0; i < s->pool_count; i++)
+	for (unsigned i = 0; i < s->pool_count; i++) {
+		n.slowly = old && has_served(c, &s->pools[i]);
 		for (unsigned m = 0; m < s->pools[i].member_count; m++)
 			welcome(c, &s->pools[i], s->pools[i].members[m].server, &n);
+	}
 	start_waiting(c);
 	settings_unref(old);
 }
@@ -473,6 +548,9 @@ struct checks *checks_new(
 	rng_seed(&c->rng, seed);
 	ev_prepare_init(&c->tell, on_tell);
 	c->tell.data = c;
+	ev_init(&c->ramp, on_ramp);
+	c->ramp.repeat = RAMP_MS / 1e3;
+	c->ramp.data = c;
 	return c;
 }
 
@@ -485,6 +563,7 @@ void checks_free(struct checks *c)
 			check_free(c->by_slot[i]);
 	ASSERT(c->running == 0 && list_empty(&c->waiting));
 	ev_prepare_stop(c->loop, &c->tell);
+	ev_timer_stop(c->loop, &c->ramp);
 	settings_unref(c->settings);
 	free(c->changed);
 	free(c);

@@ -58,7 +58,8 @@ void health_init(struct health *h, bool active, uint64_t now_ns, uint64_t realti
 	say(h, unknown_reason(active));
 }
 
-static void eject(struct health *h, const struct health_event *ev, const char *why)
+static void eject(struct health *h, const struct health_conf *c, const struct health_event *ev,
+	const char *why)
 {
 	uint64_t length_ns;
 	char reason[sizeof(h->reason)];
@@ -67,10 +68,12 @@ static void eject(struct health *h, const struct health_event *ev, const char *w
 	/* A long time in service wipes the slate clean. */
 	if (h->ejections && ev->now_ns - h->ejected_until_ns > HEALTH_EJECT_MAX_NS)
 		h->ejections = 0;
-	if (h->ejections < HEALTH_EJECT_MAX_NS / HEALTH_EJECT_NS)
+	ASSERT(c->eject_ns > 0 && c->eject_ns <= HEALTH_EJECT_MAX_NS);
+	if (h->ejections * c->eject_ns < HEALTH_EJECT_MAX_NS)
 		h->ejections++;
-	length_ns = h->ejections * HEALTH_EJECT_NS;
-	ASSERT(length_ns <= HEALTH_EJECT_MAX_NS);
+	length_ns = h->ejections * c->eject_ns;
+	if (length_ns > HEALTH_EJECT_MAX_NS)
+		length_ns = HEALTH_EJECT_MAX_NS;
 	h->ejected_until_ns = ev->now_ns + length_ns;
 	snprintf(reason, sizeof(reason), "%s; put aside for %llu s", why,
 		(unsigned long long)(length_ns / NS_PER_S));
@@ -128,7 +131,7 @@ static void refused(struct health *h, const struct health_conf *c, const struct 
 	if (c->active)
 		enter(h, HEALTH_DOWN, 0, ev, "connection refused");
 	else
-		eject(h, ev, "connection refused");
+		eject(h, c, ev, "connection refused");
 }
 
 /* Lets the checks go on deciding beneath an ejection; it stays on top until its time is over. */
@@ -189,7 +192,7 @@ static void step(struct health *h, const struct health_conf *c, const struct hea
 	case HEALTH_TRAFFIC_BROKE:
 		h->refused = false;
 		if (health_usable(h) && c->may_eject)
-			eject(h, ev, "traffic failed again and again");
+			eject(h, c, ev, "traffic failed again and again");
 		return;
 	case HEALTH_TIME_PASSED:
 		if (h->state == HEALTH_EJECTED && ev->now_ns >= h->ejected_until_ns)
@@ -277,7 +280,7 @@ size_t health_format(const struct health *h, const struct health_conf *c, uint64
 	case HEALTH_EJECTED: {
 		uint64_t left_ns = h->ejected_until_ns > now_ns ? h->ejected_until_ns - now_ns : 0;
 
-		n = snprintf(out, size, "%s %llus", name,
+		n = snprintf(out, size, "%s %llu s", name,
 			(unsigned long long)((left_ns + NS_PER_S - 1) / NS_PER_S));
 		break;
 	}

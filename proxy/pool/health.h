@@ -5,7 +5,7 @@
  *
  * Two things take a server out. Checks: `fall` failures in a row, or one refused connection, since
  * then nobody is there; `rise` passes bring it back. Traffic (the only judge where no check is
- * configured): five broken attempts in a row, or without checks a refused one, eject it for 10 s,
+ * configured): some broken attempts in a row, or without checks a refused one, eject it for a time,
  * twice that the second time and so on; when the time is over it is tried again, and the next
  * failure ejects it at once.
  *
@@ -32,12 +32,12 @@ enum health_state {
 #undef X
 };
 
-#define HEALTH_EVENTS(X)                                                       \
-	X(CHECK_PASSED)	   /* */                                               \
-	X(CHECK_FAILED)	   /* anything but refused; the reason says what */    \
-	X(CHECK_REFUSED)   /* nobody listens there */                          \
-	X(TRAFFIC_REFUSED) /* a worker's connect was refused */                \
-	X(TRAFFIC_BROKE)   /* the fifth (or a later) attempt in a row broke */ \
+#define HEALTH_EVENTS(X)                                                     \
+	X(CHECK_PASSED)	   /* */                                             \
+	X(CHECK_FAILED)	   /* anything but refused; the reason says what */  \
+	X(CHECK_REFUSED)   /* nobody listens there */                        \
+	X(TRAFFIC_REFUSED) /* a worker's connect was refused */              \
+	X(TRAFFIC_BROKE)   /* as many attempts in a row broke as it takes */ \
 	X(TIME_PASSED)	   /* what health_due_ns() asked for */
 enum health_event_kind {
 #define X(name) HEALTH_##name,
@@ -57,6 +57,7 @@ struct health_conf {
 	bool may_eject; /* the pool can spare this server */
 	unsigned rise, fall;
 	uint64_t every_ns;
+	uint64_t eject_ns; /* the first ejection; the nth in close succession is n times as long */
 };
 
 struct health {
@@ -79,8 +80,6 @@ enum health_change {
 			 anew */
 };
 
-#define HEALTH_PASSIVE_FAILURES 5
-#define HEALTH_EJECT_NS UINT64_C(10000000000)
 #define HEALTH_EJECT_MAX_NS UINT64_C(300000000000)
 #define HEALTH_FAST_NS \
 	UINT64_C(500000000) /* between checks while the verdict hangs in the balance */
@@ -101,6 +100,6 @@ uint64_t health_check_delay_ns(
 /* When TIME_PASSED is wanted; 0: never. */
 uint64_t health_due_ns(const struct health *h);
 const char *health_state_name(enum health_state state);
-/* "up", "failing 1/3", "rising 1/2", "ejected 20s". Returns the length. */
+/* "up", "failing 1/3", "rising 1/2", "ejected 20 s". Returns the length. */
 size_t health_format(const struct health *h, const struct health_conf *c, uint64_t now_ns,
 	char *out, size_t size);

@@ -44,6 +44,27 @@ static unsigned gather(struct pool_view *v, bool backup, bool (*wanted)(const st
 	return v->count;
 }
 
+unsigned pool_share_pct(const struct pool *p, const struct server *s, uint64_t now_ns)
+{
+	uint64_t since_ns = now_ns - s->started_ns;
+
+	if (!s->started_ns || since_ns >= p->slow_start_ns)
+		return 100;
+	return (unsigned)(10 + 90 * since_ns / p->slow_start_ns);
+}
+
+/* Weights by what each gets of its share; all the same when all get all. */
+static void weigh(struct pool_view *v, uint64_t now_ns)
+{
+	const struct pool *p = v->pool;
+	bool starting = false;
+
+	for (unsigned i = 0; i < v->count; i++)
+		starting |= pool_share_pct(p, v->usable[i].server, now_ns) < 100;
+	for (unsigned i = 0; starting && i < v->count; i++)
+		v->usable[i].weight *= pool_share_pct(p, v->usable[i].server, now_ns);
+}
+
 struct pool_view *pool_view_new(const struct pool *p)
 {
 	struct pool_view *v = calloc(1, sizeof(*v));
@@ -64,6 +85,7 @@ struct pool_view *pool_view_new(const struct pool *p)
 			gather(v, true, may_live);
 		v->failing_open = v->count > 0;
 	}
+	weigh(v, monotonic_ns());
 	if (v->count > 0 && b->prepare && b->prepare(v) < 0) {
 		pool_view_unref(v);
 		return NULL;
@@ -141,16 +163,21 @@ static json_t *server_status(const struct pool *p, const struct member *m, uint6
 {
 	const struct health_conf conf = {.rise = p->check.rise, .fall = p->check.fall};
 	const struct server *s = m->server;
+	unsigned share = pool_share_pct(p, s, now_ns);
 	char health[64], since[25];
 
-	health_format(&s->health, &conf, now_ns, health, sizeof(health));
+	if (share < 100)
+		snprintf(health, sizeof(health), "starting %u %%", share);
+	else
+		health_format(&s->health, &conf, now_ns, health, sizeof(health));
 	time_format(s->health.since_realtime_ns, since);
 	return json_pack("{s:s, s:i, s:i, s:b, s:s, s:s, s:s, s:s, s:s, s:I, s:i, s:I, s:I}",
 		"address", s->address_text, "weight", (int)m->weight, "effective_weight",
-		(int)m->weight, "backup", (int)m->backup, "configured", "enabled", "admin", "ready",
-		"health", health, "reason", s->health.reason, "since", since, "in_flight",
-		(json_int_t)atomic_load(&s->in_flight), "queued", (int)atomic_load(&s->queued),
-		"requests_total", (json_int_t)atomic_load(&s->requests_total), "failures_total",
+		(int)((m->weight * share + 99) / 100), "backup", (int)m->backup, "configured",
+		"enabled", "admin", "ready", "health", health, "reason", s->health.reason, "since",
+		since, "in_flight", (json_int_t)atomic_load(&s->in_flight), "queued",
+		(int)atomic_load(&s->queued), "requests_total",
+		(json_int_t)atomic_load(&s->requests_total), "failures_total",
 		(json_int_t)atomic_load(&s->failures_total));
 }
 

@@ -39,5 +39,9 @@ struct server *pool_prefer(const struct pool_view *v, const struct pick *what);
 /* Gives back what pool_take() gave, to whoever waits for it. */
 void pool_release(const struct pool_view *v, struct server *s);
 
+/* How much of its share a server gets now, 10 to 100: it grows after it joined (slow_start). Main
+ * thread. */
+unsigned pool_share_pct(const struct pool *p, const struct server *s, uint64_t now_ns);
+
 /* {balance, up, total, servers: {...}} as the status socket shows it. Main thread. */
 json_t *pool_status(const struct pool *p);

@@ -116,6 +116,7 @@ static struct server *new_server(
 	s->address = *address;
 	addr_format(address, s->address_text);
 	atomic_init(&s->usable, true);
+	atomic_init(&s->failures_max, SERVER_FAILURES_MAX);
 	health_init(&s->health, false, monotonic_ns(), realtime_ns());
 	return s;
 }
@@ -231,7 +232,8 @@ void server_report(struct server *s, enum server_outcome outcome)
 	if (outcome == SERVER_REFUSED) {
 		if (usable || !atomic_load_explicit(&s->refused, memory_order_relaxed))
 			flag(s, REPORT_REFUSED);
-	} else if (usable && failures >= HEALTH_PASSIVE_FAILURES) {
+	} else if (usable &&
+		   failures >= atomic_load_explicit(&s->failures_max, memory_order_relaxed)) {
 		flag(s, REPORT_BROKE);
 	}
 }

@@ -12,6 +12,7 @@
 #include "proxy/pool/health.h"
 #include "shared/addr.h"
 #include "shared/list.h"
+#include "shared/units.h"
 
 /* The owner of servers and of the states that outlive snapshots. One lock: for building and freeing
  * snapshots and for a failure that is news, never for a request that goes well. */
@@ -35,13 +36,16 @@ struct server {
 	_Atomic uint64_t requests_total;
 	_Atomic uint64_t failures_total;
 	_Atomic uint32_t consecutive_failures;
+	_Atomic uint64_t phantoms; /* see server_phantoms() */
 	_Atomic unsigned
 		reports; /* bits of enum server_report_bits that the main thread has yet to see */
 
 	/* Written by the main thread, read by anyone. */
 	_Alignas(64) _Atomic bool usable; /* what views are built from */
 	_Atomic bool refused;		  /* the last failure was: nobody is there */
+	_Atomic uint32_t failures_max;	  /* in a row; then it is news */
 	/* Main thread only. */
+	uint64_t started_ns; /* since when its share grows; 0: it has all of it */
 	struct health health;
 };
 
@@ -103,6 +107,8 @@ static inline bool server_reserve(struct server *s, uint32_t limit)
 	return false;
 }
 
+#define SERVER_FAILURES_MAX 5 /* before the main thread has said what the pool wants */
+
 /* How an attempt at a server ended, as the worker saw it. Cheap; any thread. */
 enum server_outcome {
 	SERVER_OK,	    /* a response head came */
@@ -110,10 +116,41 @@ enum server_outcome {
 	SERVER_UNREACHABLE, /* connect failed otherwise or timed out */
 	SERVER_BROKE,	    /* reset, closed early, garbage, timeout after the request was sent */
 };
-/* Counts the attempt (requests_total, failures_total, consecutive_failures). A refused one, and the
- * fifth broken one in a row, is a health event: it wakes the main thread (through the table's wake
- * function), which lets the health machine decide at once. */
+/* Counts the attempt (requests_total, failures_total, consecutive_failures). A refused one, and as
+ * many broken ones in a row as the pool says, is a health event: it wakes the main thread (through
+ * the table's wake function), which lets the health machine decide at once. */
 void server_report(struct server *s, enum server_outcome outcome);
+/*
+ * A failure counts as one more request in flight for the second that follows it, so that a server
+ * that fails fast does not look idle. Kept in one word: how many, and until when (in about
+ * milliseconds); those that came before live on with the last.
+ */
+#define PHANTOM_BITS 24
+#define PHANTOM_TIME_SHIFT 20
+static inline uint64_t server_phantoms(const struct server *s, uint64_t now_ns)
+{
+	uint64_t seen = atomic_load_explicit(&s->phantoms, memory_order_relaxed);
+
+	return seen >> PHANTOM_BITS > now_ns >> PHANTOM_TIME_SHIFT
+		       ? seen & ((UINT64_C(1) << PHANTOM_BITS) - 1)
+		       : 0;
+}
+static inline void server_add_phantom(struct server *s, uint64_t now_ns)
+{
+	uint64_t until = (now_ns + NS_PER_S) >> PHANTOM_TIME_SHIFT;
+	uint64_t seen = atomic_load_explicit(&s->phantoms, memory_order_relaxed), more;
+
+	do
+		more = until << PHANTOM_BITS | (server_phantoms(s, now_ns) + 1);
+	while (!atomic_compare_exchange_weak_explicit(
+		&s->phantoms, &seen, more, memory_order_relaxed, memory_order_relaxed));
+}
+/* What it has to do, as far as that counts when a server is chosen. */
+static inline uint64_t server_load(const struct server *s, uint64_t now_ns)
+{
+	return (uint64_t)atomic_load_explicit(&s->in_flight, memory_order_relaxed) +
+	       atomic_load_explicit(&s->queued, memory_order_relaxed) + server_phantoms(s, now_ns);
+}
 /* After the report of a failure, in a pool with a limit: nobody else goes there before the main
  * thread has judged, which takes it no longer than one turn of its loop. */
 void server_suspect(struct server *s);

@@ -102,7 +102,7 @@ static void diff_members(struct diff *d, const struct pool *old, const struct po
 static void diff_pool(struct diff *d, const struct pool *old, const struct pool *new)
 {
 	static const char *const parts[] = {
-		"health", "limits", "retry", "timeouts", "when_all_down"};
+		"health", "limits", "passive", "retry", "slow_start", "timeouts", "when_all_down"};
 
 	diff_members(d, old, new);
 	if (old->balance != new->balance)

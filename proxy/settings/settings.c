@@ -156,6 +156,22 @@ static void build_retry(const struct conf_node *node, struct retry_conf *r)
 				r->on |= 1u << i;
 }
 
+static void build_passive(const struct conf_node *node, struct pool *p)
+{
+	const struct conf_node *passive = conf_find(node, "passive"), *most;
+
+	p->passive = (struct passive_conf){PASSIVE_FAILURES, PASSIVE_EJECT_NS, PASSIVE_EJECTED_PCT};
+	if (passive) {
+		p->passive.failures = (unsigned)conf_u64(passive, "failures");
+		p->passive.eject_ns = conf_u64(passive, "eject");
+		most = conf_find(passive, "max_ejected");
+		if (most)
+			p->passive.max_ejected_pct = most->ratio;
+	}
+	if (conf_find(node, "slow_start"))
+		p->slow_start_ns = conf_u64(node, "slow_start");
+}
+
 static void build_members(struct builder *b, const struct conf_node *servers, struct pool *p)
 {
 	conf_each (node, servers) {
@@ -198,6 +214,7 @@ static void build_pool(struct builder *b, const struct conf_node *node, struct p
 	}
 	build_check(node, &p->check);
 	build_retry(node, &p->retry);
+	build_passive(node, p);
 	build_members(b, conf_find(node, "servers"), p);
 }
 

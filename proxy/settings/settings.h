@@ -76,6 +76,17 @@ struct pool_limits {
 	uint32_t queue;	     /* requests that wait */
 };
 
+/* Without a word in the file; those of the table. */
+#define PASSIVE_FAILURES 5
+#define PASSIVE_EJECT_NS UINT64_C(10000000000)
+#define PASSIVE_EJECTED_PCT 50
+
+struct passive_conf {
+	unsigned failures;	/* in a row that eject a server */
+	uint64_t eject_ns;	/* for how long, the first time */
+	double max_ejected_pct; /* of the pool */
+};
+
 struct pool {
 	struct span name;
 	const struct conf_node *node; /* what it was built from */
@@ -87,6 +98,8 @@ struct pool {
 	struct timeouts timeouts;
 	struct retry_conf retry;
 	struct pool_limits limits;
+	struct passive_conf passive;
+	uint64_t slow_start_ns; /* a server that joins gets its share bit by bit; 0: at once */
 	bool when_all_down_503; /* else, and without a stand-in, traffic is tried all the same */
 	const struct pool *stand_in; /* gets the traffic when no server can be used; NULL: none */
 	struct pool_state *state;    /* shared by snapshots: ticket and totals; holds a reference */

@@ -277,5 +277,111 @@ class Limits(Case):
         self.assertEqual(ask(p, get()).status, 200)
 
 
+class Passive(Case):
+    def health(self, p, server="s0"):
+        return p.status()["pools"]["web"]["servers"][server]
+
+    def failing(self, script, pool="", good=2):
+        bad = self.serve(script)
+        return bad, self.proxy(config(bad, *[self.serve() for _ in range(good)],
+                                      pool="balance: round_robin\nretry: {attempts: 1}\n" + pool))
+
+    def test_answers_503_in_a_row_put_a_server_aside_for_a_time(self):
+        answers = {"code": 503}
+
+        def script(conn, n):
+            rest = b""
+            while True:
+                head, _, rest = bad.read_request(conn, n, rest)
+                if head is None:
+                    return
+                conn.sendall(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % answers["code"])
+
+        bad, p = self.failing(script, "passive: {failures: 3, eject: 1s}")
+        codes = [ask(p, get()).status for _ in range(9)]
+        self.assertEqual(codes.count(503), 3)
+        self.eventually(lambda: self.health(p)["health"] == "ejected 1 s")
+        self.assertEqual(self.health(p)["reason"], "traffic failed again and again; put aside for 1 s")
+        self.assertEqual({ask(p, get()).status for _ in range(12)}, {200})
+        answers["code"] = 200
+        self.eventually(lambda: self.health(p)["health"] == "unknown")
+        seen = len(bad.heads())
+        self.assertEqual({ask(p, get()).status for _ in range(6)}, {200})
+        self.assertEqual(len(bad.heads()) - seen, 2)
+
+    def test_answers_500_are_the_applications_own(self):
+        def script(conn, n):
+            rest = b""
+            while True:
+                head, _, rest = bad.read_request(conn, n, rest)
+                if head is None:
+                    return
+                conn.sendall(b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n")
+
+        bad, p = self.failing(script, "passive: {failures: 3}")
+        codes = [ask(p, get()).status for _ in range(30)]
+        self.assertEqual(codes.count(500), 10)
+        self.assertEqual(self.health(p)["health"], "unknown")
+
+    def test_a_frozen_server_is_put_aside_after_its_timeouts(self):
+        def script(conn, n):
+            bad.read_request(conn, n)
+            time.sleep(20)
+
+        bad, p = self.failing(script, "timeouts: {first_byte: 100ms}\npassive: {failures: 2}")
+        codes = [ask(p, get()).status for _ in range(6)]
+        self.assertEqual(codes.count(504), 2)
+        self.eventually(lambda: self.health(p)["health"].startswith("ejected"))
+        self.assertEqual({ask(p, get()).status for _ in range(9)}, {200})
+
+    def test_no_more_than_half_and_never_the_last_are_put_aside(self):
+        def script(conn, n):
+            s.read_head(conn, n)
+
+        s = self.serve(script)
+        p = self.proxy(config(s, s, s, s, pool="balance: round_robin\nretry: {attempts: 1}"))
+        for _ in range(60):
+            self.assertEqual(ask(p, get()).status, 502)
+        servers = p.status()["pools"]["web"]["servers"].values()
+        self.assertEqual(sum(s["health"].startswith("ejected") for s in servers), 2)
+
+    def test_a_server_that_fails_at_once_does_not_draw_the_traffic(self):
+        """Two slow servers beside one that resets at once: by requests in flight alone it would get nearly all."""
+        def slow(conn, n):
+            time.sleep(0.05)
+            good.answer_all(conn, n, b"ok")
+
+        def script(conn, n):
+            bad.read_head(conn, n)
+
+        good, bad = self.serve(slow), self.serve(script)
+        p = self.proxy(config(good, good, bad, pool="retry: {attempts: 1}\npassive: {failures: 1000}"))
+        codes = []
+
+        def client():
+            for _ in range(10):
+                codes.append(ask(p, get()).status)
+
+        threads = [threading.Thread(target=client) for _ in range(10)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join(30)
+        self.assertEqual(len(codes), 100)
+        self.assertLess(codes.count(502), 40)
+
+    def test_an_added_server_gets_its_share_bit_by_bit(self):
+        servers = [self.serve() for _ in range(2)]
+        pool = "balance: round_robin\nslow_start: 60s"
+        p = self.proxy(config(servers[0], pool=pool))
+        p.write(config(*servers, pool=pool))
+        self.assertIn("result", p.rpc("reload"))
+        self.eventually(lambda: self.health(p, "s1")["health"].startswith("starting 1"))
+        for _ in range(55):
+            ask(p, get())
+        self.assertLess(len(servers[1].heads()), 12)
+        self.assertGreater(len(servers[1].heads()), 2)
+
+
 if __name__ == "__main__":
     unittest.main()

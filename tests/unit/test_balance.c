@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "shared/assert.h"
+#include "shared/units.h"
 #include "tests/unit/check.h"
 
 #define MANY_MAX 1000
@@ -258,6 +259,36 @@ static void those_that_wait_for_a_server_count_like_those_it_has(void)
 	bench_fini(&b);
 }
 
+static void a_failure_counts_like_a_request_for_a_second(void)
+{
+	const uint64_t now_ns = 5000 * NS_PER_S;
+	struct rng rng;
+	struct bench b;
+	struct pick what = {.rng = &rng, .now_ns = now_ns};
+	unsigned first = 0;
+
+	rng_seed(&rng, 3);
+	bench_init(&b, &balance_least_requests, NULL, 2);
+	atomic_store(&b.servers[1].in_flight, 2);
+	CHECK_INT(balance_least_requests.pick(&b.view, &what), 0);
+	for (unsigned i = 0; i < 3; i++) /* it fails at once, and so looks idle */
+		server_add_phantom(&b.servers[0], now_ns + i * NS_PER_MS);
+	CHECK_INT(server_load(&b.servers[0], now_ns + 2 * NS_PER_MS), 3);
+	CHECK_INT(balance_least_requests.pick(&b.view, &what), 1);
+	what.now_ns = now_ns + 990 * NS_PER_MS;
+	CHECK_INT(balance_least_requests.pick(&b.view, &what), 1);
+	what.now_ns = now_ns + 1005 * NS_PER_MS;
+	CHECK_INT(balance_least_requests.pick(&b.view, &what), 0);
+	CHECK_INT(server_load(&b.servers[0], what.now_ns), 0);
+	server_add_phantom(&b.servers[0], what.now_ns); /* starts anew */
+	CHECK_INT(server_load(&b.servers[0], what.now_ns), 1);
+	atomic_store(&b.servers[1].in_flight, 1);
+	for (unsigned i = 0; i < 100; i++)
+		first += balance_least_requests.pick(&b.view, &what) == 0;
+	CHECK(first > 40 && first < 60);
+	bench_fini(&b);
+}
+
 static void least_requests_passes_over_the_full(void)
 {
 	for (unsigned count = 3; count <= 100; count += 97) {
@@ -387,6 +418,7 @@ static const struct test_case cases[] = {
 	TEST(round_robin_passes_over_the_full),
 	TEST(the_least_loaded_for_its_weight_is_taken),
 	TEST(those_that_wait_for_a_server_count_like_those_it_has),
+	TEST(a_failure_counts_like_a_request_for_a_second),
 	TEST(least_requests_passes_over_the_full),
 	TEST(idle_servers_take_turns_evenly),
 	TEST(ties_among_some_are_even_while_another_is_busy),

@@ -143,7 +143,7 @@ static struct server_table *table;
 static struct conf_report *report;
 static struct settings *settings;
 static struct checks *checks;
-static unsigned views_made, events_seen;
+static unsigned views_made, events_seen, in_pool;
 static char last_event[64];
 static ev_async wake;
 
@@ -185,7 +185,7 @@ static void apply(const char *health)
 	struct conf *conf;
 	size_t at = 0;
 
-	for (unsigned i = 0; i < SERVERS; i++)
+	for (unsigned i = 0; i < in_pool; i++)
 		at += (size_t)snprintf(servers + at, sizeof(servers) - at,
 			"%ss%u: \"127.0.0.1:%u\"", i ? ", " : "", i, fakes[i].port);
 	snprintf(text, sizeof(text), "pools: {web: {servers: {%s}%s%s}}\n", servers,
@@ -217,6 +217,7 @@ static void begin(const char *health)
 	settings = NULL;
 	report = NULL;
 	views_made = events_seen = 0;
+	in_pool = SERVERS;
 	ev_async_init(&wake, on_async);
 	ev_async_start(loop, &wake);
 	server_table_on_wake(table, on_wake, NULL);
@@ -435,6 +436,92 @@ static void without_checks_traffic_decides_but_never_of_the_last_half(void)
 	end();
 }
 
+static void the_pool_says_how_many_failures_eject_for_how_long_and_of_how_many(void)
+{
+	unsigned ejected = 0;
+
+	begin("{tcp: true}, passive: {failures: 2, eject: 60s, max_ejected: 70%}");
+	for (unsigned i = 0; i < SERVERS; i++)
+		CHECK(becomes(i, HEALTH_UP));
+	server_report(server(0), SERVER_BROKE);
+	run_ms(2);
+	CHECK_INT(server(0)->health.state, HEALTH_UP);
+	for (unsigned i = 0; i < SERVERS; i++)
+		for (unsigned failures = 0; failures < 2; failures++)
+			server_report(server(i), SERVER_BROKE);
+	run_ms(2);
+	for (unsigned i = 0; i < SERVERS; i++) {
+		const struct health *h = &server(i)->health;
+
+		if (h->state != HEALTH_EJECTED)
+			continue;
+		ejected++;
+		CHECK_INT(health_due_ns(h) - h->since_ns, 60 * NS_PER_S);
+	}
+	CHECK_INT(ejected, 2); /* never the last */
+	end();
+}
+
+static void a_server_that_comes_back_or_is_added_starts_slowly_but_none_at_the_start(void)
+{
+	static const char slowly[] =
+		"{http: /, every: 50ms, timeout: 100ms, rise: 1}, slow_start: 10s";
+	const struct pool *p;
+
+	begin(slowly);
+	in_pool = 2;
+	apply(slowly);
+	CHECK(becomes(0, HEALTH_UP));
+	CHECK_INT(server(0)->started_ns, 0);
+	CHECK_INT(server(1)->started_ns, 0);
+	fakes[0].answer = "HTTP/1.1 500 No\r\n\r\n";
+	CHECK(becomes(0, HEALTH_DOWN));
+	fakes[0].answer = "HTTP/1.1 200 Yes\r\n\r\n";
+	CHECK(becomes(0, HEALTH_UP));
+	p = &settings->pools[0];
+	CHECK(server(0)->started_ns > 0);
+	CHECK_INT(pool_share_pct(p, server(0), server(0)->started_ns), 10);
+	CHECK_INT(pool_share_pct(p, server(0), server(0)->started_ns + 5 * NS_PER_S), 55);
+	CHECK_INT(pool_share_pct(p, server(0), server(0)->started_ns + 10 * NS_PER_S), 100);
+	in_pool = 3; /* beside 1, which serves fully */
+	apply(slowly);
+	CHECK(server(2)->started_ns > 0);
+	end();
+}
+
+static void a_share_grows_in_steps_until_it_is_whole_and_no_view_is_made_after_that(void)
+{
+	static const char slowly[] = "{tcp: true}, slow_start: 1s";
+
+	begin(slowly);
+	in_pool = 2;
+	apply(slowly);
+	in_pool = 3;
+	apply(slowly);
+	CHECK(server(2)->started_ns > 0);
+	views_made = 0;
+	run_ms(1400);
+	CHECK(views_made >= 4 && views_made <= 8);
+	CHECK_INT(server(2)->started_ns, 0);
+	views_made = 0;
+	run_ms(600);
+	CHECK_INT(views_made, 0);
+	end();
+}
+
+static void when_all_come_back_none_starts_slowly(void)
+{
+	begin("{http: /, every: 50ms, timeout: 100ms, rise: 1}, slow_start: 10s");
+	for (unsigned i = 0; i < SERVERS; i++)
+		fakes[i].answer = "HTTP/1.1 500 No\r\n\r\n";
+	for (unsigned i = 0; i < SERVERS; i++)
+		CHECK(becomes(i, HEALTH_DOWN));
+	fakes[1].answer = "HTTP/1.1 200 Yes\r\n\r\n";
+	CHECK(becomes(1, HEALTH_UP));
+	CHECK_INT(server(1)->started_ns, 0);
+	end();
+}
+
 static void health_survives_a_reload_and_the_check_under_way_too(void)
 {
 	begin(fast_http);
@@ -510,6 +597,10 @@ static const struct test_case cases[] = {
 	TEST(a_tcp_check_only_connects),
 	TEST(a_worker_that_was_refused_takes_a_server_out_within_one_iteration),
 	TEST(without_checks_traffic_decides_but_never_of_the_last_half),
+	TEST(the_pool_says_how_many_failures_eject_for_how_long_and_of_how_many),
+	TEST(a_server_that_comes_back_or_is_added_starts_slowly_but_none_at_the_start),
+	TEST(a_share_grows_in_steps_until_it_is_whole_and_no_view_is_made_after_that),
+	TEST(when_all_come_back_none_starts_slowly),
 	TEST(health_survives_a_reload_and_the_check_under_way_too),
 	TEST(a_removed_server_is_not_asked_any_more_even_in_the_middle),
 	TEST(a_changed_check_is_made_anew_and_a_dropped_one_lets_it_go),

@@ -6,9 +6,14 @@
 #include "shared/units.h"
 #include "tests/unit/check.h"
 
-static const struct health_conf checked = {
-	.active = true, .may_eject = true, .rise = 2, .fall = 3, .every_ns = 2 * NS_PER_S};
-static const struct health_conf unchecked = {.may_eject = true, .rise = 1, .fall = 1};
+static const struct health_conf checked = {.active = true,
+	.may_eject = true,
+	.rise = 2,
+	.fall = 3,
+	.every_ns = 2 * NS_PER_S,
+	.eject_ns = 10 * NS_PER_S};
+static const struct health_conf unchecked = {
+	.may_eject = true, .rise = 1, .fall = 1, .eject_ns = 10 * NS_PER_S};
 
 static uint64_t now_ns;
 
@@ -175,12 +180,12 @@ static void a_refused_request_ejects_an_unchecked_server_for_ten_seconds(void)
 	struct health h = fresh(&unchecked);
 
 	CHECK_INT(feed(&h, &unchecked, HEALTH_TRAFFIC_REFUSED), HEALTH_TURNED);
-	CHECK_TEXT(text(&h, &unchecked), "ejected 10s");
+	CHECK_TEXT(text(&h, &unchecked), "ejected 10 s");
 	CHECK(!health_usable(&h));
 	CHECK_INT(health_due_ns(&h), now_ns + 10 * NS_PER_S);
 	now_ns += 10 * NS_PER_S - 1;
 	CHECK_INT(feed(&h, &unchecked, HEALTH_TIME_PASSED), HEALTH_SAME);
-	CHECK_TEXT(text(&h, &unchecked), "ejected 1s");
+	CHECK_TEXT(text(&h, &unchecked), "ejected 1 s");
 	now_ns += 1;
 	CHECK_INT(feed(&h, &unchecked, HEALTH_TIME_PASSED), HEALTH_TURNED);
 	CHECK_TEXT(text(&h, &unchecked), "unknown");
@@ -198,7 +203,7 @@ static void broken_traffic_ejects_unless_the_pool_cannot_spare_it(void)
 	CHECK_INT(feed(&h, &last, HEALTH_TRAFFIC_BROKE), HEALTH_SAME);
 	CHECK_TEXT(text(&h, &checked), "up");
 	CHECK_INT(feed(&h, &checked, HEALTH_TRAFFIC_BROKE), HEALTH_TURNED);
-	CHECK_TEXT(text(&h, &checked), "ejected 10s");
+	CHECK_TEXT(text(&h, &checked), "ejected 10 s");
 	CHECK(!h.refused); /* somebody is there: a last resort */
 	CHECK_INT(feed(&h, &checked, HEALTH_TRAFFIC_BROKE), HEALTH_SAME);
 }
@@ -221,6 +226,20 @@ static void each_ejection_soon_after_the_last_is_longer_up_to_five_minutes(void)
 	CHECK_INT(health_due_ns(&h) - now_ns, 10 * NS_PER_S);
 }
 
+static void an_ejection_takes_as_long_as_the_pool_says(void)
+{
+	struct health_conf c = unchecked;
+	struct health h = fresh(&c);
+
+	c.eject_ns = 200 * NS_PER_S;
+	for (unsigned n = 0; n < 3; n++) { /* twice that would be over the most */
+		feed(&h, &c, HEALTH_TRAFFIC_BROKE);
+		CHECK_INT(health_due_ns(&h) - now_ns, (n ? 300 : 200) * NS_PER_S);
+		now_ns = health_due_ns(&h);
+		feed(&h, &c, HEALTH_TIME_PASSED);
+	}
+}
+
 static void checks_go_on_beneath_an_ejection(void)
 {
 	struct health h = fresh(&checked);
@@ -228,14 +247,14 @@ static void checks_go_on_beneath_an_ejection(void)
 	feed(&h, &checked, HEALTH_CHECK_PASSED);
 	feed(&h, &checked, HEALTH_TRAFFIC_BROKE);
 	feed(&h, &checked, HEALTH_CHECK_PASSED);
-	CHECK_TEXT(text(&h, &checked), "ejected 10s"); /* a passed check does not end it */
+	CHECK_TEXT(text(&h, &checked), "ejected 10 s"); /* a passed check does not end it */
 	feed(&h, &checked, HEALTH_CHECK_FAILED);
 	now_ns += 10 * NS_PER_S;
 	feed(&h, &checked, HEALTH_TIME_PASSED);
 	CHECK_TEXT(text(&h, &checked), "failing 1/3");
 	feed(&h, &checked, HEALTH_TRAFFIC_BROKE);
 	feed(&h, &checked, HEALTH_CHECK_FAILED);
-	CHECK_TEXT(text(&h, &checked), "ejected 20s");
+	CHECK_TEXT(text(&h, &checked), "ejected 20 s");
 	feed(&h, &checked, HEALTH_CHECK_FAILED);
 	CHECK_TEXT(text(&h, &checked), "down"); /* the graver verdict */
 	CHECK_INT(health_due_ns(&h), 0);
@@ -369,6 +388,7 @@ static const struct test_case cases[] = {
 	TEST(a_refused_request_ejects_an_unchecked_server_for_ten_seconds),
 	TEST(broken_traffic_ejects_unless_the_pool_cannot_spare_it),
 	TEST(each_ejection_soon_after_the_last_is_longer_up_to_five_minutes),
+	TEST(an_ejection_takes_as_long_as_the_pool_says),
 	TEST(checks_go_on_beneath_an_ejection),
 	TEST(while_the_verdict_hangs_checks_come_every_half_second),
 	TEST(a_refusing_server_is_looked_at_often_for_half_a_minute),

@@ -257,6 +257,33 @@ static void reports_of_many_threads_are_all_counted_and_heard(void)
 	done();
 }
 
+static void a_server_that_starts_slowly_has_a_part_of_its_weight(void)
+{
+	const struct pool *p = pool_of(
+		"pools:\n"
+		"  web:\n"
+		"    slow_start: 1h\n"
+		"    servers: {w1: \"10.0.0.1:80\", w2: {address: \"10.0.0.2:80\", weight: 3}}\n");
+	struct pool_view *v = pool_view_new(p);
+	json_t *status, *all;
+
+	CHECK_TRUE(v != NULL);
+	CHECK_INT(v->usable[1].weight, 3);
+	pool_view_unref(v);
+	p->members[1].server->started_ns = monotonic_ns() - 1800 * NS_PER_S;
+	v = pool_view_new(p);
+	CHECK_TRUE(v != NULL);
+	CHECK_INT(v->usable[0].weight, 100);
+	CHECK_INT(v->usable[1].weight, 3 * 55);
+	pool_view_unref(v);
+	all = pool_status(p);
+	status = json_object_get(json_object_get(all, "servers"), "w2");
+	CHECK_TEXT(span_of(json_string_value(json_object_get(status, "health"))), "starting 55 %");
+	CHECK_INT(json_integer_value(json_object_get(status, "effective_weight")), 2);
+	json_decref(all);
+	done();
+}
+
 /* --- status -------------------------------------------------------------------------------------
  */
 
@@ -267,7 +294,8 @@ static void the_status_shows_each_server_with_its_reason(void)
 	int up, total, weight, effective_weight, queued, backup;
 	json_int_t in_flight, requests_total, failures_total;
 	struct server *s = p->members[1].server;
-	struct health_conf conf = {.may_eject = true, .rise = 1, .fall = 1};
+	struct health_conf conf = {
+		.may_eject = true, .rise = 1, .fall = 1, .eject_ns = 10 * NS_PER_S};
 	struct health_event ev = {.kind = HEALTH_TRAFFIC_REFUSED,
 		.now_ns = monotonic_ns(),
 		.realtime_ns = UINT64_C(1795309323004000000)};
@@ -298,7 +326,7 @@ static void the_status_shows_each_server_with_its_reason(void)
 	CHECK_INT(backup, 0);
 	CHECK_TEXT(span_of(configured), "enabled");
 	CHECK_TEXT(span_of(admin), "ready");
-	CHECK_TEXT(span_of(health), "ejected 10s");
+	CHECK_TEXT(span_of(health), "ejected 10 s");
 	CHECK_TEXT(span_of(reason), "connection refused; put aside for 10 s");
 	CHECK_TEXT(span_of(since), "2026-11-22T01:02:03.004Z");
 	CHECK_INT(in_flight, 4);
@@ -319,6 +347,7 @@ static const struct test_case cases[] = {
 	TEST(five_broken_attempts_in_a_row_are_news_and_a_good_one_between_forgives),
 	TEST(a_reported_server_outlives_its_snapshot_until_it_was_heard),
 	TEST(reports_of_many_threads_are_all_counted_and_heard),
+	TEST(a_server_that_starts_slowly_has_a_part_of_its_weight),
 	TEST(the_status_shows_each_server_with_its_reason),
 };
 

@@ -80,6 +80,8 @@ static const char full[] =
 	"    timeouts: {first_byte: 15s, connect: 1s}\n"
 	"    retry: {attempts: 1, on: [connect]}\n"
 	"    when_all_down: 503\n"
+	"    passive: {failures: 9, max_ejected: 30%}\n"
+	"    slow_start: 20s\n"
 	"    limits: {connections_per_server: 20, queue: 7, queue_timeout: 3s}\n"
 	"  web: {servers: {w1: \"10.0.2.31:8080\"}, health: {tcp: true}, when_all_down: {pool: "
 	"api}}\n";
@@ -160,6 +162,14 @@ static void pools_are_in_the_snapshot_with_their_defaults(void)
 	CHECK_INT(api->limits.queue, 7);
 	CHECK(api->stand_in == NULL && web->stand_in == api);
 	CHECK_INT(web->limits.per_server, 0);
+	CHECK_INT(api->passive.failures, 9);
+	CHECK_INT(api->passive.eject_ns, 10 * NS_PER_S);
+	CHECK(api->passive.max_ejected_pct == 30);
+	CHECK_INT(api->slow_start_ns, 20 * NS_PER_S);
+	CHECK_INT(web->passive.failures, 5);
+	CHECK_INT(web->passive.eject_ns, 10 * NS_PER_S);
+	CHECK(web->passive.max_ejected_pct == 50);
+	CHECK_INT(web->slow_start_ns, 0);
 	CHECK_INT(web->balance, BALANCE_LEAST_REQUESTS);
 	CHECK_INT(web->check.kind, CHECK_TCP);
 	CHECK_INT(web->check.every_ns, 2 * NS_PER_S);
@@ -512,7 +522,9 @@ static void every_change_is_said_in_words(void)
 		"pool api: balance round_robin -> least_requests",
 		"pool api: health changed",
 		"pool api: limits changed",
+		"pool api: passive changed",
 		"pool api: retry changed",
+		"pool api: slow_start changed",
 		"pool api: timeouts changed",
 		"pool api: when_all_down changed",
 		"pool new added, servers: 2",

@@ -1,7 +1,8 @@
 /*
  * The server with the fewest requests in flight for its weight, counted over all workers:
- * (in flight + waiting for it + 1) / weight. Up to 64 servers all are looked at; above that the
- * better of two drawn at random, which is nearly as good and costs the same for any number.
+ * (in flight + waiting for it + failures of the last second + 1) / weight. Up to 64 servers all are
+ * looked at; above that the better of two drawn at random, which is nearly as good and costs the
+ * same for any number.
  *
  * Servers that tie take turns by weight. Whose turn it is comes from the shared ticket times the
  * golden ratio: over any set of tied servers this is as even as smooth weighted round robin,
@@ -17,13 +18,9 @@ struct load { /* a fraction */
 	uint32_t weight;
 };
 
-static struct load load_of(const struct member *m)
+static struct load load_of(const struct member *m, uint64_t now_ns)
 {
-	const struct server *s = m->server;
-	uint64_t requests = atomic_load_explicit(&s->in_flight, memory_order_relaxed);
-
-	requests += atomic_load_explicit(&s->queued, memory_order_relaxed);
-	return (struct load){requests + 1, m->weight};
+	return (struct load){server_load(m->server, now_ns) + 1, m->weight};
 }
 
 /* Below 0: a carries less than b. */
@@ -61,7 +58,7 @@ static int pick_of_all(const struct pool_view *v, const struct pick *what)
 	struct load least = {0, 1};
 
 	for (unsigned i = 0; i < v->count; i++) {
-		struct load load = load_of(&v->usable[i]);
+		struct load load = load_of(&v->usable[i], what->now_ns);
 		int order = count ? compare(load, least) : -1;
 
 		if (order > 0 || passed_over(what, v->usable[i].server))
@@ -102,7 +99,10 @@ static int pick_of_two(const struct pool_view *v, const struct pick *what)
 	b = free_from(v, what, second);
 	if (b < 0) /* another worker has just taken the last slot that was left */
 		return a;
-	return compare(load_of(&v->usable[b]), load_of(&v->usable[a])) < 0 ? b : a;
+	return compare(load_of(&v->usable[b], what->now_ns), load_of(&v->usable[a], what->now_ns)) <
+			       0
+		       ? b
+		       : a;
 }
 
 static int pick(const struct pool_view *v, const struct pick *what)
