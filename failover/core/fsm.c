@@ -152,6 +152,7 @@ static void on_paused(struct step *s, uint64_t pause_ns)
 	struct fsm *m = s->m;
 	uint64_t lease_ns = m->config.times.lease_ns;
 
+	m->void_ns = s->now;
 	if (owns(m)) {
 		if (pause_ns > lease_ns || s->now - m->sent_ns > lease_ns - pause_ns)
 			step_down(s, FSM_STANDBY, REASON_PAUSED, true);
@@ -313,6 +314,7 @@ static void on_event(struct step *s, const struct fsm_event *ev)
 			retreat(s, REASON_PROBE_FAILED);
 		break;
 	case FSM_EV_PEER_PROBE:
+		m->void_ns = s->now;
 		/* Let it finish; it will do the same for us. */
 		if (m->state == FSM_PROBING)
 			retreat(s, REASON_PEER_PROBING);
@@ -400,7 +402,7 @@ static void expire(struct step *s)
 		m->want = REASON_NONE;
 	if (m->peer.good_since_ns && !peer_can_take(m, s->now))
 		m->peer.good_since_ns = 0;
-	if ((m->rules || m->rules_pending) && s->now >= m->rules_end_ns)
+	if ((m->rules || m->rules_pending) && m->state != FSM_PROBING && s->now >= m->rules_end_ns)
 		unload_rules(s);
 	if (fsm_alarm_on(m, FSM_ALARM_CONFLICT) && s->now >= m->conflict_until_ns)
 		act_alarm(s, FSM_ALARM_CONFLICT, false);

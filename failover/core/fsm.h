@@ -248,6 +248,7 @@ struct fsm {
 	/* taking */
 	uint64_t owner_ns;	 /* somebody was last known to be the owner, or listening began */
 	uint64_t retry_ns;	 /* no probe before */
+	uint64_t void_ns;	 /* a RELEASE that may have been made before this is void */
 	uint64_t yield_until_ns; /* we gave it away: the peer comes first */
 	uint64_t probe_end_ns;	 /* UINT64_MAX: not sent yet */
 	uint64_t window_end_ns;

@@ -79,6 +79,8 @@ static void ask(struct step *s)
 {
 	struct fsm *m = s->m;
 	bool alive = fsm_peer_alive(m, s->now);
+	/* Of a peer that we have not met in this life: perhaps. */
+	bool proxy = m->config.peer && (!m->peer.boot_id || m->peer.flags & PACKET_PROXY_OK);
 
 	ASSERT(willing(m) && s->queues_empty);
 	enter(s, FSM_PROBING,
@@ -88,10 +90,12 @@ static void ask(struct step *s)
 	begin_round(s);
 	/* Only its agent may be dead: its connections live on, and what strays to us is sent there.
 	 */
-	m->tickle = m->peer.boot_id && !alive;
-	if (!m->tickle)
+	m->tickle = m->config.peer && !(alive && proxy);
+	m->host_lives = alive;
+	if (!proxy)
 		return;
-	ask_host(s);
+	if (!alive)
+		ask_host(s);
 	load_rules(s, s->now + m->config.drain_ns);
 }
 
@@ -127,11 +131,17 @@ void retreat(struct step *s, enum fsm_reason reason)
 {
 	struct fsm *m = s->m;
 	uint64_t silence_ns = m->config.times.silence_ns;
-	bool first = m->config.peer == 0 ||
-		     election_outranks(m->config.node, m->config.peer, m->config.prefer);
+	/* By the ids alone: two that are each preferred in their own file would meet for ever. */
+	bool first = m->config.node > m->config.peer;
+	bool claimed = m->claim_sent;
 
 	ASSERT(m->state == FSM_PROBING);
 	enter(s, FSM_STANDBY, reason);
+	/* The kernel may have let it pass, and have given a lease. */
+	if (claimed) {
+		m->removing = true;
+		act(s, FSM_DO_REMOVE_ADDRESSES);
+	}
 	unload_rules(s);
 	m->retry_ns = s->now + (first ? silence_ns : silence_ns + silence_ns / 2);
 }

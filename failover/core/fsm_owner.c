@@ -33,6 +33,7 @@ void become_owner(struct step *s, enum fsm_reason reason)
 	m->yield_until_ns = m->handover_ns = m->conflict_until_ns = 0;
 	m->contested = m->drained = false;
 	m->refresh_ns = s->now + FSM_REFRESH_NS;
+	m->rules_end_ns = s->now + m->config.drain_ns; /* of those that are loaded */
 	act(s, FSM_DO_ADD_ADDRESSES);
 	if (m->config.claim_hook)
 		m->hook_ticket = act_ticket(s, FSM_DO_CLAIM_HOOK);
@@ -84,9 +85,9 @@ void step_down(struct step *s, enum fsm_state to, enum fsm_reason reason, bool r
 	struct fsm *m = s->m;
 
 	ASSERT(owns(m) && (to == FSM_STANDBY || to == FSM_FAULT));
+	m->release_owed = release && m->epoch >= m->peer.epoch;
 	remove_addresses(s);
 	unload_rules(s);
-	m->release_owed = release;
 	m->release_reason = reason;
 	if (to == FSM_FAULT) {
 		damping_failed(&m->damping, s->now);
@@ -105,7 +106,7 @@ void begin_fence(struct step *s)
 	if (!m->drained)
 		act(s, FSM_DO_SET_DRAIN);
 	m->release_reason = m->reason;
-	m->release_owed = true;
+	m->release_owed = m->epoch >= m->peer.epoch;
 	remove_addresses(s);
 }
 
@@ -123,7 +124,7 @@ void on_fenced(struct step *s, bool certain)
 		m->drain_end_ns = s->now + m->config.drain_ns;
 		m->yield_until_ns = s->now + FSM_SETTLE_NS + 4 * m->config.times.silence_ns;
 		enter(s, FSM_DRAINING, REASON_FENCED);
-		m->released = certain && m->config.peer != 0;
+		m->released = m->release_owed && certain && m->config.peer != 0;
 	} else if (m->release_owed && certain && m->config.peer) {
 		act_send(s, PACKET_RELEASE, m->release_reason);
 	}

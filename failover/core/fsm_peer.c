@@ -38,8 +38,11 @@ static void remember(struct step *s, const struct packet *p)
 		peer->good_since_ns = 0;
 	else if (peer->good_since_ns == 0)
 		peer->good_since_ns = s->now;
-	if (!owns(m) && m->epoch < p->epoch)
+	if (!owns(m) && m->epoch < p->epoch) {
+		/* A RELEASE of ours would now speak of a claim that is not ours. */
 		m->epoch = p->epoch;
+		m->released = m->release_owed = false;
+	}
 }
 
 /* Two owners: one lets go, the other makes sure that the network knows where the address is. */
@@ -127,6 +130,9 @@ static void on_release(struct step *s, const struct fsm_event *ev)
 	enum fsm_reason reason = ev->packet->reason;
 
 	if (ev->packet->epoch < m->epoch || ev->age_ns > m->config.times.lease_ns)
+		return;
+	/* It may have asked for the address again since, or our clock stood still. */
+	if (m->void_ns && m->void_ns >= s->now - ev->age_ns)
 		return;
 	if (can_rescue(m) && serves_no_more(reason))
 		enter(s, FSM_STANDBY, REASON_PEER_RELEASED);

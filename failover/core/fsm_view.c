@@ -155,7 +155,10 @@ void fsm_packet(const struct fsm *m, const struct fsm_action *send, uint64_t now
 	struct packet *ret_packet)
 {
 	uint64_t lease_end_ns = m->sent_ns + m->config.times.lease_ns;
-	struct packet p = {
+	struct packet *p = ret_packet;
+
+	ASSERT(send->kind == FSM_DO_SEND);
+	*p = (struct packet){
 		.kind = send->packet,
 		.state = m->state,
 		.reason = send->reason,
@@ -163,23 +166,20 @@ void fsm_packet(const struct fsm *m, const struct fsm_action *send, uint64_t now
 		.group = m->config.group,
 		.epoch = m->epoch,
 	};
-
-	ASSERT(send->kind == FSM_DO_SEND);
 	if (m->proxy == FSM_PROXY_OK)
-		p.flags |= PACKET_PROXY_OK;
+		p->flags |= PACKET_PROXY_OK;
 	if (m->gateway)
-		p.flags |= PACKET_GATEWAY_OK;
+		p->flags |= PACKET_GATEWAY_OK;
 	if (m->address)
-		p.flags |= PACKET_VIP_OK;
+		p->flags |= PACKET_VIP_OK;
 	if (m->state == FSM_DRAINING || now_ns < m->yield_until_ns)
-		p.flags |= PACKET_DRAINING;
+		p->flags |= PACKET_DRAINING;
 	if (m->want != REASON_NONE)
-		p.flags |= PACKET_WANT_RELEASE;
+		p->flags |= PACKET_WANT_RELEASE;
 	if (owns(m) ? able(m) : willing(m) || can_rescue(m))
-		p.health = PACKET_HEALTH_MAX;
+		p->health = PACKET_HEALTH_MAX;
 	if (m->config.prefer == m->config.node)
-		p.preference = 1;
+		p->preference = 1;
 	if (owns(m) && lease_end_ns > now_ns)
-		p.lease_left_ms = (uint32_t)((lease_end_ns - now_ns) / NS_PER_MS);
-	*ret_packet = p;
+		p->lease_left_ms = (uint32_t)((lease_end_ns - now_ns) / NS_PER_MS);
 }

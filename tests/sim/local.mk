@@ -2,6 +2,8 @@
 check_PROGRAMS += tests/sim/tandem-sim
 tests_sim_tandem_sim_SOURCES = \
 	tests/sim/check.c \
+	tests/sim/kernel.c \
+	tests/sim/lan.c \
 	tests/sim/main.c \
 	tests/sim/node.c \
 	tests/sim/schedule.c \

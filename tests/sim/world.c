@@ -63,103 +63,70 @@ static bool path_works(const struct world *w, uint32_t path, uint8_t from)
 {
 	const struct node *a = &w->nodes[0], *b = &w->nodes[1];
 
-	return !w->path_cut[path][from] && a->host_up && b->host_up &&
-	       (path > 0 || (a->link && b->link));
+	return !w->path_cut[path][from] && a->host_up && b->host_up && !a->paused_ns &&
+	       !b->paused_ns && (path > 0 || (a->link && b->link));
 }
 
 static void fly(struct world *w, uint8_t from, const struct datagram *d, uint64_t extra_ns)
 {
-	uint64_t delay = w->sc->path_delay_ns[d->path] +
-			 rng_below(&w->rng, w->sc->path_jitter_ns[d->path] + 1);
+	uint32_t path = d->packet.path;
+	uint64_t delay = w->sc->path_delay_ns[path] +
+			 pick(&w->rng, w->sc->path_jitter_ns[path] + extra_ns + 1);
 	uint32_t slot;
 
 	if (w->free_count == 0)
 		return;
 	slot = w->free_slots[--w->free_count];
 	w->flying[slot] = *d;
-	world_at(w, w->now_ns + delay + rng_below(&w->rng, extra_ns + 1), WHAT_DATAGRAM,
-		(uint8_t)(1 - from), slot);
+	world_at(w, w->now_ns + delay, WHAT_DATAGRAM, (uint8_t)(1 - from), slot);
+}
+
+void world_free(struct world *w, uint32_t slot)
+{
+	ASSERT(w->free_count < FLYING_MAX);
+	w->free_slots[w->free_count++] = slot;
 }
 
 static void tape(struct world *w, uint8_t from, const struct datagram *d)
 {
 	if (w->tape_count[from] < countof(w->tape[0]))
 		w->tape[from][w->tape_count[from]++] = *d;
-	else if (rng_below(&w->rng, 16) == 0)
-		w->tape[from][rng_below(&w->rng, countof(w->tape[0]))] = *d;
+	else if (pick(&w->rng, 16) == 0)
+		w->tape[from][pick(&w->rng, countof(w->tape[0]))] = *d;
 }
 
-void world_send(struct world *w, struct node *n, uint32_t path, const struct datagram *d)
+void world_send(struct world *w, struct node *n, const struct packet *p)
 {
+	struct datagram d = {.packet = *p, .made_ns = w->now_ns};
+	uint64_t now_ns = node_clock(w, n, w->now_ns);
 	uint8_t from = n->index;
 
-	tape(w, from, d);
-	if (!path_works(w, path, from) || rng_below(&w->rng, 100) < w->path_loss_pct[path][from])
-		return;
-	fly(w, from, d, w->path_extra_ns[path][from]);
-	if (rng_below(&w->rng, 100) < w->path_dup_pct[path][from])
-		fly(w, from, d, w->path_extra_ns[path][from] + 20 * NS_PER_MS);
+	for (uint32_t path = 0; path < w->sc->paths; path++) {
+		uint64_t extra_ns = w->path_extra_ns[path][from];
+
+		replay_stamp(&n->replay, path, &d.packet, now_ns);
+		if (w->taping)
+			tape(w, from, &d);
+		if (!path_works(w, path, from) ||
+			(w->path_loss_pct[path][from] &&
+				pick(&w->rng, 100) < w->path_loss_pct[path][from]))
+			continue;
+		fly(w, from, &d, extra_ns);
+		if (w->path_dup_pct[path][from] && pick(&w->rng, 100) < w->path_dup_pct[path][from])
+			fly(w, from, &d, extra_ns + 20 * NS_PER_MS);
+	}
 }
 
 static void land(struct world *w, uint8_t to, uint32_t slot)
 {
 	struct input *in = NULL;
 
-	w->free_slots[w->free_count++] = slot;
 	if (w->nodes[to].host_up)
-		in = node_input(&w->nodes[to], INPUT_DATAGRAM);
+		in = node_input(w, &w->nodes[to], INPUT_DATAGRAM);
 	if (in)
-		in->datagram = w->flying[slot];
-}
-
-static uint64_t lan_delay(struct world *w)
-{
-	if (w->mutation == MUTATE_slow_lan)
-		return w->times.probe_ns;
-	return 10 * NS_PER_US + rng_below(&w->rng, w->sc->lan_delay_ns);
-}
-
-/* A probe or an answer crosses the client network, for the sake of `prober`. */
-static void cross_lan(struct world *w, uint8_t from, enum what what, uint8_t prober, uint32_t probe)
-{
-	const struct node *a = &w->nodes[0], *b = &w->nodes[1];
-
-	if (!a->host_up || !b->host_up)
-		return; /* a dead host has no address: nothing is missed */
-	if (w->lan_cut[from] || !a->link || !b->link)
-		w->check.probe_blind[prober] = true;
+		in->number = slot;
 	else
-		world_at(w, w->now_ns + lan_delay(w), what, (uint8_t)(1 - from), probe);
-}
-
-static void probe_out(struct world *w, struct node *n, uint32_t probe)
-{
-	if (!n->running || n->probe != probe || w->sc->nodes < 2)
-		return;
-	if (n->frozen_until_ns > w->now_ns)
-		return;
-	cross_lan(w, n->index, WHAT_PROBE_IN, n->index, probe);
-}
-
-static void probe_in(struct world *w, struct node *n, uint32_t probe)
-{
-	if (node_has_address(w, n))
-		cross_lan(w, n->index, WHAT_ANSWER_IN, (uint8_t)(1 - n->index), probe);
-	if (w->mutation != MUTATE_deaf_to_probes)
-		node_event(n, (struct fsm_event){.kind = FSM_EV_PEER_PROBE});
-}
-
-static void answer_in(struct world *w, struct node *n, uint32_t probe)
-{
-	struct input *in;
-
-	if (w->mutation == MUTATE_deaf_to_answers || n->probe != probe)
-		return;
-	in = node_input(n, INPUT_EVENT);
-	if (in) {
-		in->event = (struct fsm_event){.kind = FSM_EV_PROBE_ANSWERED, .good = true};
-		in->probe = probe;
-	}
+		world_free(w, slot);
 }
 
 static void play_tape(struct world *w, uint8_t from, bool again)
@@ -167,7 +134,7 @@ static void play_tape(struct world *w, uint8_t from, bool again)
 	uint32_t count = w->tape_count[from];
 
 	if (count)
-		fly(w, from, &w->tape[from][rng_below(&w->rng, count)], 0);
+		fly(w, from, &w->tape[from][pick(&w->rng, count)], 0);
 	if (again && w->now_ns + 7 * NS_PER_MS < w->sc->end_ns)
 		world_at(w, w->now_ns + 7 * NS_PER_MS, WHAT_TAPE, from, again);
 }
@@ -204,10 +171,11 @@ static void path_fault(struct world *w, const struct fault *f, bool on)
 	}
 }
 
-static void set_proxy(struct node *n, enum fsm_proxy proxy)
+static void set_proxy(struct world *w, struct node *n, enum fsm_proxy proxy)
 {
 	n->proxy = proxy;
-	node_event(n, (struct fsm_event){.kind = FSM_EV_PROXY, .proxy = proxy});
+	n->kernel.flows = n->kernel.flows && proxy == FSM_PROXY_OK;
+	node_event(w, n, (struct fsm_event){.kind = FSM_EV_PROXY, .proxy = proxy});
 }
 
 static void lose_disk(struct world *w, struct node *n, const struct fault *f)
@@ -221,8 +189,10 @@ static void lose_disk(struct world *w, struct node *n, const struct fault *f)
 static void host_dies(struct world *w, struct node *n)
 {
 	node_kill(w, n);
-	n->host_up = false;
-	n->address_until_ns = 0;
+	w->check.untold[n->index] = w->check.untold[n->index] || n->kernel.flows;
+	w->check.died_ns[n->index] = w->now_ns;
+	n->host_up = n->kernel.flows = false;
+	kernel_reset(n);
 }
 
 static void host_fault(struct world *w, const struct fault *f, struct node *n, bool on)
@@ -242,7 +212,7 @@ static void host_fault(struct world *w, const struct fault *f, struct node *n, b
 static void stop_service(struct world *w, struct node *n, bool on)
 {
 	if (on) {
-		node_event(n, (struct fsm_event){.kind = FSM_EV_STOP});
+		node_event(w, n, (struct fsm_event){.kind = FSM_EV_STOP});
 		return;
 	}
 	/* The service manager's patience is over, and it starts it again. */
@@ -259,18 +229,20 @@ static void freeze_fault(struct world *w, const struct fault *f, struct node *n,
 	}
 	n->freeze_armed = on;
 	n->freeze_for_ns = f->end_ns - f->at_ns;
-	if (!on && n->frozen_until_ns > w->now_ns) {
+	if (!on && n->frozen_until_ns > w->now_ns && n->paused_ns == 0) {
 		n->slept_ns -= n->frozen_until_ns - w->now_ns;
 		n->frozen_until_ns = w->now_ns;
+		n->wake_ns = w->now_ns;
 	}
 }
 
 static void delete_address(struct world *w, struct node *n)
 {
-	if (!n->host_up || n->address_until_ns <= w->now_ns)
+	if (!n->host_up || n->kernel.address_until_ns <= w->now_ns)
 		return;
-	n->address_until_ns = 0;
-	node_event(n, (struct fsm_event){.kind = FSM_EV_ADDRESS_DELETED});
+	n->kernel.address_until_ns = 0;
+	w->check.addressless[n->index] = true;
+	node_event(w, n, (struct fsm_event){.kind = FSM_EV_ADDRESS_DELETED});
 }
 
 static void apply(struct world *w, const struct fault *f, bool on)
@@ -305,25 +277,27 @@ static void apply(struct world *w, const struct fault *f, bool on)
 		host_fault(w, f, n, on);
 		break;
 	case FAULT_PROXY_DEAD:
-		set_proxy(n, on ? FSM_PROXY_DEAD : FSM_PROXY_OK);
+		set_proxy(w, n, on ? FSM_PROXY_DEAD : FSM_PROXY_OK);
 		break;
 	case FAULT_PROXY_HUNG:
-		set_proxy(n, on ? FSM_PROXY_HUNG : FSM_PROXY_OK);
+		set_proxy(w, n, on ? FSM_PROXY_HUNG : FSM_PROXY_OK);
 		break;
 	case FAULT_LINK_DOWN:
 		n->link = !on;
-		node_event(n, (struct fsm_event){.kind = FSM_EV_LINK, .good = n->link});
+		n->kernel.flows = false;
+		node_event(w, n, (struct fsm_event){.kind = FSM_EV_LINK, .good = n->link});
 		break;
 	case FAULT_GATEWAY_LOST:
 		n->gateway = !on;
-		node_event(n, (struct fsm_event){.kind = FSM_EV_GATEWAY, .good = n->gateway});
+		n->kernel.flows = false;
+		node_event(w, n, (struct fsm_event){.kind = FSM_EV_GATEWAY, .good = n->gateway});
 		break;
 	case FAULT_SWITCHOVER:
 		if (on)
-			node_event(n, (struct fsm_event){.kind = FSM_EV_SWITCHOVER});
+			node_event(w, n, (struct fsm_event){.kind = FSM_EV_SWITCHOVER});
 		break;
 	case FAULT_OPERATOR_FREEZE:
-		node_event(n, (struct fsm_event){.kind = on ? FSM_EV_FREEZE : FSM_EV_RESUME});
+		node_event(w, n, (struct fsm_event){.kind = on ? FSM_EV_FREEZE : FSM_EV_RESUME});
 		break;
 	case FAULT_SERVICE_STOP:
 		stop_service(w, n, on);
@@ -353,7 +327,26 @@ static void apply(struct world *w, const struct fault *f, bool on)
 		break;
 	case FAULT_CONFLICT:
 		if (on)
-			node_event(n, (struct fsm_event){.kind = FSM_EV_ADDRESS_CONFLICT});
+			node_event(w, n, (struct fsm_event){.kind = FSM_EV_ADDRESS_CONFLICT});
+		break;
+	case FAULT_SUSPENDED:
+	case FAULT_VM_PAUSED:
+		if (on)
+			node_pause(w, n, f->end_ns - f->at_ns, f->kind == FAULT_SUSPENDED);
+		break;
+	case FAULT_WITNESS_CUT:
+		for (uint8_t i = 0; i < NODES; i++)
+			if (f->dirs >> i & 1)
+				w->witness.cut[i] += on ? 1 : -1U;
+		break;
+	case FAULT_WITNESS_RESTARTED:
+		/* It remembers nothing, and so promises nothing for as long as promises last. */
+		w->witness.holder = -1;
+		w->witness.holder_epoch = 0;
+		w->witness.heard_ns = w->now_ns;
+		break;
+	case FAULT_HOOKS_FAIL:
+		n->hooks_fail = on;
 		break;
 	case FAULT_REPLAY:
 		for (int i = 0; on && i < 64; i++)
@@ -369,10 +362,47 @@ static void change_fault(struct world *w, uint32_t number, bool on)
 	world_trace(w, &w->nodes[f->node], "fault %u %s %s", number, fault_name(f->kind),
 		on ? "begins" : "ends");
 	check_fault(w, on);
+	if (on)
+		check_timed(w, f);
 	apply(w, f, on);
 }
 
 /* --- the run -------------------------------------------------------------------------------- */
+
+static void drained(struct world *w, struct node *n, uint32_t number)
+{
+	if (w->drain_number[n->index] != number)
+		return;
+	n->kernel.flows = false;
+	node_event(w, n, (struct fsm_event){.kind = FSM_EV_DRAINED});
+}
+
+/*
+ * After the last fault: once one node serves and the other waits, and both have kept to it for a
+ * second, what follows is a second like that one. (One schedule in sixteen is run to its end to
+ * see.)
+ */
+static void quiet(struct world *w, uint32_t count)
+{
+	const struct schedule *sc = w->sc;
+	uint32_t owners = 0;
+	bool rest = true;
+
+	for (uint32_t i = 0; i < sc->nodes; i++) {
+		const struct node *n = &w->nodes[i];
+
+		owners += node_owns(n);
+		if ((int)i == sc->dead_at_end)
+			continue;
+		rest = rest && n->running && n->fsm.alarms == 0 && n->fsm.hook_ticket == 0 &&
+		       !n->fsm.rules && (node_owns(n) || n->fsm.state == FSM_STANDBY);
+		if (sc->failback_ns && sc->prefers[i] == i + 1)
+			rest = rest && node_owns(n);
+	}
+	count = rest && owners == 1 ? count + 1 : 0;
+	w->over = count > 10;
+	world_at(w, w->now_ns + 100 * NS_PER_MS, WHAT_QUIET, 0, count);
+}
 
 static void happen(struct world *w, const struct event *e)
 {
@@ -383,13 +413,38 @@ static void happen(struct world *w, const struct event *e)
 		land(w, e->node, e->arg);
 		break;
 	case WHAT_PROBE:
-		probe_out(w, n, e->arg);
-		break;
 	case WHAT_PROBE_IN:
-		probe_in(w, n, e->arg);
-		break;
 	case WHAT_ANSWER_IN:
-		answer_in(w, n, e->arg);
+	case WHAT_HOST_IN:
+	case WHAT_HOST_ANSWER:
+		lan_happen(w, n, e->what, e->arg);
+		break;
+	case WHAT_WITNESS_ASKED:
+	case WHAT_WITNESS_SAYS:
+	case WHAT_WITNESS_HEARS:
+	case WHAT_WITNESS_ECHOES:
+	case WHAT_WITNESS_FREES:
+		witness_happen(w, n, e->what, e->arg);
+		break;
+	case WHAT_FENCE_HOOK:
+	case WHAT_CLAIM_HOOK:
+		hook_done(w, n, e->what, e->arg);
+		break;
+	case WHAT_DRAINED:
+		drained(w, n, e->arg);
+		break;
+	case WHAT_RESUMED:
+		node_resume(w, n, e->arg);
+		break;
+	case WHAT_BACK:
+		n->host_up = true;
+		node_start(w, n);
+		break;
+	case WHAT_TAKEN:
+		check_taken(w, n);
+		break;
+	case WHAT_TOLD:
+		check_told(w, n, e->arg);
 		break;
 	case WHAT_FAULT:
 		change_fault(w, e->arg, true);
@@ -412,8 +467,11 @@ static void happen(struct world *w, const struct event *e)
 	case WHAT_SETTLED:
 		check_settled(w);
 		break;
+	case WHAT_QUIET:
+		quiet(w, e->arg);
+		break;
 	case WHAT_REMOVE:
-		n->address_until_ns = 0;
+		n->kernel.lease_until_ns = n->kernel.address_until_ns = 0;
 		break;
 	}
 }
@@ -422,14 +480,22 @@ static void prepare(struct world *w)
 {
 	const struct schedule *sc = w->sc;
 
-	for (uint32_t i = 0; i < EVENTS_MAX; i++)
+	for (uint32_t i = 0; i < FLYING_MAX; i++)
 		w->free_slots[i] = i;
-	w->free_count = EVENTS_MAX;
+	w->free_count = FLYING_MAX;
+	w->taping = sc->dead_at_end >= 0;
+	witness_init(w);
 	for (uint8_t i = 0; i < NODES; i++) {
 		struct node *n = &w->nodes[i];
 
 		memset(n, 0, sizeof(*n));
 		n->index = i;
+		n->wake_ns = NEVER;
+		n->times = times_of(sc->profiles[i]);
+		n->lease_ns = n->times.lease_ns * 1000000 / (uint64_t)(1000000 + sc->ppm[i]);
+		if (w->mutation == MUTATE_long_lease)
+			n->lease_ns = 2 * n->times.silence_ns;
+		kernel_reset(n);
 		n->inbox = w->inboxes[i];
 		n->host_up = i < sc->nodes;
 		n->link = n->gateway = true;
@@ -440,12 +506,15 @@ static void prepare(struct world *w)
 	for (uint32_t i = 0; i < sc->fault_count; i++) {
 		if (!(w->mask >> i & 1))
 			continue;
+		w->taping = w->taping || sc->faults[i].kind == FAULT_REPLAY;
 		world_at(w, sc->faults[i].at_ns, WHAT_FAULT, sc->faults[i].node, i);
 		world_at(w, sc->faults[i].end_ns, WHAT_FAULT_END, sc->faults[i].node, i);
 	}
 	if (sc->dead_at_end >= 0)
 		world_at(w, sc->healed_ns, WHAT_DEATH, (uint8_t)sc->dead_at_end, 0);
 	world_at(w, sc->settled_ns, WHAT_SETTLED, 0, 0);
+	if (!sc->whole)
+		world_at(w, sc->healed_ns, WHAT_QUIET, 0, 0);
 	check_init(w);
 }
 
@@ -458,6 +527,9 @@ static void reset(struct world *w)
 	memset(w->path_dup_pct, 0, sizeof(w->path_dup_pct));
 	memset(w->lan_cut, 0, sizeof(w->lan_cut));
 	memset(w->tape_count, 0, sizeof(w->tape_count));
+	memset(w->drain_number, 0, sizeof(w->drain_number));
+	w->over = false;
+	w->dirty = true;
 	w->now_ns = w->heap_order = 0;
 	w->heap_count = 0;
 }
@@ -471,18 +543,15 @@ bool world_run(struct world *w, const struct schedule *sc, uint64_t mask, enum m
 	w->mutation = mutation;
 	w->trace = trace;
 	w->trace_packets = trace_packets;
-	w->times = times_of(sc->profile);
+	w->kernel = sc->fence == FENCE_KERNEL;
 	rng_seed(&w->rng, sc->seed ^ UINT64_C(0x9e3779b97f4a7c15));
 	prepare(w);
-	while (!w->check.failure[0]) {
+	while (!w->check.failure[0] && !w->over) {
 		uint64_t next = w->heap_count ? w->heap[0].at_ns : NEVER;
 
-		for (uint32_t i = 0; i < NODES; i++) {
-			uint64_t wake = node_wake_ns(w, &w->nodes[i]);
-
-			if (wake < next)
-				next = wake;
-		}
+		for (uint32_t i = 0; i < NODES; i++)
+			if (w->nodes[i].wake_ns < next)
+				next = w->nodes[i].wake_ns;
 		if (next > sc->end_ns)
 			break;
 		ASSERT(next >= w->now_ns);
@@ -493,7 +562,8 @@ bool world_run(struct world *w, const struct schedule *sc, uint64_t mask, enum m
 			happen(w, &e);
 		}
 		for (uint32_t i = 0; i < NODES; i++)
-			node_run(w, &w->nodes[i]);
+			if (w->nodes[i].wake_ns <= next)
+				node_run(w, &w->nodes[i]);
 		check_instant(w);
 	}
 	if (!w->check.failure[0])

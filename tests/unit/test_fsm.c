@@ -216,6 +216,7 @@ static void a_claim_that_left_too_late_does_not_count(void)
 	give((struct fsm_event){.kind = FSM_EV_CLAIMED});
 	CHECK_INT(m.state, FSM_STANDBY);
 	CHECK_INT(times_done(FSM_DO_ADD_ADDRESSES), 0);
+	CHECK_INT(times_done(FSM_DO_REMOVE_ADDRESSES), 1); /* of the lease that the kernel gave */
 }
 
 static void a_refused_claim_ends_in_standby(void)

@@ -321,6 +321,47 @@ static void a_release_of_a_living_proxy_loads_the_rules_first(void)
 	CHECK_INT(times_sent(PACKET_CLAIM), 1);
 }
 
+static void a_release_from_before_the_peers_probe_is_void(void)
+{
+	struct packet late;
+
+	standby();
+	late = peer_packet(PACKET_RELEASE, FSM_DRAINING, 5);
+	pass(20 * MS);
+	give((struct fsm_event){.kind = FSM_EV_PEER_PROBE});
+	pass(20 * MS);
+	hear_packet(&late, 60 * MS);
+	CHECK_INT(m.state, FSM_STANDBY);
+	hear(PACKET_RELEASE, FSM_DRAINING, 5);
+	CHECK_INT(m.state, FSM_ACTIVE);
+}
+
+static void a_release_is_not_repeated_once_the_peer_has_claimed_since(void)
+{
+	active();
+	proxy_is(FSM_PROXY_DEAD);
+	CHECK_INT(times_sent(PACKET_RELEASE), 1);
+	pass(20 * MS);
+	forget();
+	hear(PACKET_RELEASE, FSM_STANDBY, 2); /* it had it and gave it back: we missed that */
+	pass(60 * MS);
+	CHECK_INT(times_sent(PACKET_RELEASE), 0);
+}
+
+static void a_dead_proxys_clients_are_told_though_its_host_lives(void)
+{
+	struct packet p;
+
+	standby();
+	p = peer_packet(PACKET_ACTIVE, FSM_ACTIVE, 5);
+	p.flags = PACKET_GATEWAY_OK;
+	hear_packet(&p, 0);
+	pass(400 * MS);
+	CHECK_INT(m.state, FSM_ACTIVE);
+	CHECK_INT(times_done(FSM_DO_LOAD_RULES), 0);
+	CHECK_INT(times_done(FSM_DO_TICKLE), 1);
+}
+
 /* --- draining and need ---------------------------------------------------------------------- */
 
 static void draining(void)
@@ -452,6 +493,9 @@ static const struct test_case cases[] = {
 	TEST(a_host_that_dies_after_its_agent_is_noticed),
 	TEST(who_is_left_at_the_drain_limit_is_told),
 	TEST(a_release_of_a_living_proxy_loads_the_rules_first),
+	TEST(a_release_from_before_the_peers_probe_is_void),
+	TEST(a_release_is_not_repeated_once_the_peer_has_claimed_since),
+	TEST(a_dead_proxys_clients_are_told_though_its_host_lives),
 	TEST(a_move_back_waits_until_the_connections_are_finished),
 	TEST(a_draining_node_rescues_an_owner_that_cannot_serve),
 	TEST(an_owner_whose_clock_stood_still_fences_first),
