@@ -19,7 +19,10 @@ proxy_libproxy_core_a_SOURCES = \
 	proxy/net/wheel.c proxy/net/wheel.h \
 	proxy/observe/excerpt.c proxy/observe/excerpt.h \
 	proxy/pool/balance/balance.h \
+	proxy/pool/balance/hash.c \
 	proxy/pool/balance/least_requests.c \
+	proxy/pool/balance/least_time.c \
+	proxy/pool/balance/random.c \
 	proxy/pool/balance/round_robin.c \
 	proxy/pool/budget.c proxy/pool/budget.h \
 	proxy/pool/health.c proxy/pool/health.h \
@@ -32,6 +35,7 @@ proxy_libproxy_a_SOURCES = \
 	proxy/exchange/attempt.c \
 	proxy/exchange/client.c proxy/exchange/client.h \
 	proxy/exchange/exchange.c proxy/exchange/exchange.h \
+	proxy/exchange/hash_key.c \
 	proxy/exchange/identity.c \
 	proxy/exchange/request.c \
 	proxy/exchange/response.c \

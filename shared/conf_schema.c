@@ -591,13 +591,13 @@ static const struct conf_key passive_keys[] = {
 
 static const struct conf_key pool_keys[] = {
 	{.name = "balance",
-		.type = CONF_TYPE_ENUM,
-		.words = WORDS("least_requests", "round_robin"),
-		.later_words = WORDS("random", "least_time", "hash"),
+		.type = CONF_TYPE_BALANCE,
+		.words = WORDS("least_requests", "round_robin", "random", "least_time"),
 		.fallback = "least_requests",
 		.help = "How a server is chosen: the one with the fewest requests for its weight, "
-			"or each in "
-			"its turn."},
+			"each in its turn, one drawn at random, the one that is likely to answer "
+			"first, or the same for the same client_ip, header:NAME, cookie:NAME, "
+			"query:NAME, path or host."},
 	{.name = "servers",
 		.type = CONF_TYPE_NAMED,
 		.required = true,

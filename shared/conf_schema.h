@@ -21,7 +21,8 @@
 	X(RATE, "rate")                                                                          \
 	X(BYTE_RATE, "bytes a second")                                                           \
 	X(PERCENT, "percentage")                                                                 \
-	X(ENUM, "word") /* one of .words */                                                      \
+	X(BALANCE, "hash KEY") /* one of .words, or hash and what it goes by */                  \
+	X(ENUM, "word")	       /* one of .words */                                               \
 	X(ADDRESS, "address and port")                                                           \
 	X(IP, "IP address")                                                                      \
 	X(CIDR, "network")                                                                       \

@@ -68,6 +68,40 @@ static int type_enum(
 	return err_set(err, "'%.*s' is not a word for this: write %s", SPAN_ARG(n->text), words);
 }
 
+/* What a request can be told by: a word, or one with a name. */
+static bool is_hash_key(struct span key)
+{
+	static const char *const alone[] = {"client_ip", "path", "host", NULL};
+	static const char *const named[] = {"header:", "cookie:", "query:"};
+
+	if (word_index(alone, key) >= 0)
+		return true;
+	for (size_t i = 0; i < countof(named); i++)
+		if (span_starts(key, span_of(named[i])))
+			return type_name(span_from(key, strlen(named[i])), NULL) == 0;
+	return false;
+}
+
+static int type_balance(
+	const struct conf_key *key, struct conf_node *n, struct err *err, char *hint, size_t size)
+{
+	struct span hash = span_make(n->text.ptr, span_find(n->text, ' ', 0));
+
+	if (!span_eq(hash, SPAN("hash"))) {
+		if (type_enum(key, n, err, hint, size) == 0)
+			return 0;
+		if (hint && !hint[0])
+			snprintf(hint, size, "or hash client_ip and the like");
+		return -1;
+	}
+	if (is_hash_key(span_trim(span_from(n->text, hash.len))))
+		return 0;
+	return err_set(err,
+		"'%.*s': write hash client_ip, hash path, hash host, or hash header:NAME, "
+		"cookie:NAME or query:NAME",
+		SPAN_ARG(n->text));
+}
+
 static int type_host(const struct conf_key *key, struct span text, struct err *err)
 {
 	struct span name = text;
@@ -202,6 +236,8 @@ static int type_value(
 		return rate_parse(n->text, &n->rate, err);
 	case CONF_TYPE_PERCENT:
 		return percent_parse(n->text, &n->ratio, err);
+	case CONF_TYPE_BALANCE:
+		return type_balance(key, n, err, hint, size);
 	case CONF_TYPE_ENUM:
 		return type_enum(key, n, err, hint, size);
 	case CONF_TYPE_ADDRESS:
@@ -241,7 +277,8 @@ int conf_type_scalar(
 		return err_set(err, "a value is one line without control characters");
 	if (text.len == 0)
 		return err_set(err, "there is no value (type: %s)", conf_type_name(key->type));
-	if (key->type != CONF_TYPE_ENUM && word_index(key->words, text) >= 0)
+	if (key->type != CONF_TYPE_ENUM && key->type != CONF_TYPE_BALANCE &&
+		word_index(key->words, text) >= 0)
 		return 0;
 	if (key->prefix) {
 		size_t len = strlen(key->prefix);

@@ -10,10 +10,14 @@
 
 static struct pick ask_of(const struct exchange *x)
 {
-	return (struct pick){.tried = x->tried,
+	struct pick ask = {.tried = x->tried,
 		.tried_count = x->tried_count,
 		.now_ns = x->worker->now_ns,
 		.rng = &x->worker->rng};
+
+	if (x->pool->balance == BALANCE_HASH)
+		ask.has_key = exchange_hash_key(x, &x->pool->hash, &ask.key);
+	return ask;
 }
 
 /* The servers to choose from: the pool's, or with none of these those of the one that stands in. */
@@ -79,12 +83,13 @@ static bool find_next(struct exchange *x, enum retry_failure what, struct server
 		.retries = x->retries,
 	};
 	const struct pool_view *v;
-	struct pick ask = ask_of(x);
 	struct server *s;
+	struct pick ask;
 
 	if (!retry_allowed(&x->pool->retry, &failed))
 		return false;
 	v = view_of(x);
+	ask = ask_of(x);
 	s = take(x, v, &ask);
 	/* An answer that is here is better than one that may come after a wait. */
 	if (!s && (what == RETRY_STATUS || !is_full(x, v, &ask)))
@@ -166,6 +171,7 @@ static int reach(struct exchange *x, struct server *s)
 /* s as find_next() gave it. */
 static void go_on(struct exchange *x, struct server *s)
 {
+	const struct pool_view *v;
 	struct pick ask;
 
 	while (s) {
@@ -176,8 +182,9 @@ static void go_on(struct exchange *x, struct server *s)
 			return;
 		}
 	}
+	v = view_of(x);
 	ask = ask_of(x);
-	exchange_wait(x, view_of(x), &ask);
+	exchange_wait(x, v, &ask);
 }
 
 void exchange_go_to(struct exchange *x, struct server *s)
@@ -248,6 +255,9 @@ void exchange_server_answered(struct exchange *x)
 		server_add_phantom(x->server, x->worker->now_ns);
 	} else {
 		server_report(x->server, SERVER_OK);
+		if (x->server_pool->balance == BALANCE_LEAST_TIME)
+			server_answer_took(
+				x->server, x->worker->now_ns - x->connected_ns, x->worker->now_ns);
 	}
 	x->server_idle_ns = idle_time(x);
 }

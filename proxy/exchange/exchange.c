@@ -214,7 +214,7 @@ void exchange_reject(struct exchange *x, const struct http_fault *fault)
 	exchange_answer(x, fault->status, END_CLIENT_BAD);
 }
 
-static struct span without_port(struct span authority)
+struct span exchange_without_port(struct span authority)
 {
 	size_t at = authority.len;
 
@@ -241,8 +241,8 @@ static uint16_t refusal(struct exchange *x, enum exchange_end *ret_end)
 	if (exchange_seen_in_via(x))
 		return 508;
 	*ret_end = END_NO_ROUTE;
-	x->route = routes_find(x->listener->routes, without_port(h->authority), x->path, h->method,
-		h->method_text);
+	x->route = routes_find(x->listener->routes, exchange_without_port(h->authority), x->path,
+		h->method, h->method_text);
 	if (!x->route)
 		return 404;
 	*ret_end = END_REFUSED;

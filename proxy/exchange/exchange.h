@@ -144,6 +144,11 @@ void exchange_server_timeout(struct exchange *x);
 /* Whose request this is: the peer, or behind trusted proxies the first untrusted address from the
  * right of X-Forwarded-For. */
 void exchange_find_client(struct exchange *x);
+/* What the pool's balance goes by, as a number that is the same on both nodes. False: the request
+ * has none of it. */
+bool exchange_hash_key(const struct exchange *x, const struct hash_conf *by, uint64_t *ret_key);
+/* A Host without its port. */
+struct span exchange_without_port(struct span authority);
 /* Our own pseudonym in a Via that came in: the request has been here before. */
 bool exchange_seen_in_via(const struct exchange *x);
 /* Chooses a server and goes to it, or waits for one; answers 502 or 503 when there is none. */

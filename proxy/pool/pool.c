@@ -9,14 +9,14 @@
 
 static const struct balancer *balancer_of(const struct pool *p)
 {
-	switch (p->balance) {
-	case BALANCE_LEAST_REQUESTS:
-		return &balance_least_requests;
-	case BALANCE_ROUND_ROBIN:
-		return &balance_round_robin;
-	}
-	ASSERT(!"unknown balance");
-	return NULL;
+	static const struct balancer *const all[] = {
+#define X(name, word) &balance_##word,
+		BALANCES(X)
+#undef X
+	};
+
+	ASSERT((unsigned)p->balance < countof(all));
+	return all[p->balance];
 }
 
 /* --- views -------------------------------------------------------------------------------------
@@ -113,6 +113,7 @@ void pool_view_unref(struct pool_view *v)
 		return;
 	free(v->usable);
 	free(v->cycle);
+	free(v->table);
 	free(v);
 }
 
@@ -183,6 +184,7 @@ static json_t *server_status(const struct pool *p, const struct member *m, uint6
 
 json_t *pool_status(const struct pool *p)
 {
+	struct span balance = conf_text(p->node, "balance");
 	json_t *servers = json_object();
 	uint64_t now_ns = monotonic_ns();
 	unsigned up = 0;
@@ -193,8 +195,8 @@ json_t *pool_status(const struct pool *p)
 		up += is_up(m);
 		json_object_set_new(servers, m->server->name, server_status(p, m, now_ns));
 	}
-	return json_pack("{s:s, s:i, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:o}", "balance",
-		balancer_of(p)->name, "up", (int)up, "total", (int)p->member_count, "queued",
+	return json_pack("{s:s%, s:i, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:o}", "balance",
+		balance.ptr, balance.len, "up", (int)up, "total", (int)p->member_count, "queued",
 		(int)queue_length(&p->state->queue), "queue_full_total",
 		(json_int_t)atomic_load(&p->state->queue_full_total), "queue_timeouts_total",
 		(json_int_t)atomic_load(&p->state->queue_timeouts_total), "requests_total",

@@ -17,6 +17,7 @@ struct pool_view {
 	struct member *usable;	 /* borrows the snapshot's servers */
 	uint32_t cycle_len;	 /* round robin: positions in the cycle */
 	uint16_t *cycle;	 /* indices into usable, smooth and weighted */
+	void *table;		 /* the algorithm's own */
 };
 
 struct pool_view *pool_view_new(const struct pool *p); /* NULL when out of memory */
@@ -28,6 +29,8 @@ struct pick {			     /* what is asked for: a server for one request */
 	unsigned tried_count;
 	uint64_t now_ns;
 	struct rng *rng;
+	bool has_key; /* of `hash` */
+	uint64_t key;
 	uint32_t limit; /* of requests in flight at a server; 0: none (pool_take fills it in) */
 };
 

@@ -61,6 +61,8 @@ static void serve(struct pool_queue *q, const struct pool_view *v, const struct 
 		}
 		its.tried = w->tried;
 		its.tried_count = w->tried_count;
+		its.has_key = w->has_key;
+		its.key = w->key;
 		s = pool_take(v, &its);
 		if (!s && !w->tried_count)
 			return; /* nobody has room */
@@ -87,6 +89,8 @@ bool queue_enter(
 	ASSERT(w->prefers);
 	atomic_fetch_add_explicit(&w->prefers->queued, 1, memory_order_relaxed);
 	w->since_ns = what->now_ns;
+	w->has_key = what->has_key;
+	w->key = what->key;
 	w->queued = true;
 	if (w->returns)
 		list_push(&q->waiting, &w->link);

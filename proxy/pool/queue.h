@@ -30,6 +30,8 @@ struct waiter {
 	const struct pool *pool; /* whose servers it may use; held by its owner's snapshot */
 	struct server *const *tried;
 	unsigned tried_count;
+	bool has_key; /* as in struct pick */
+	uint64_t key;
 	bool returns; /* had a server before anyone in line had one: goes to the front */
 	uint64_t since_ns;
 	struct server *prefers; /* where it would be if there were room: counted as queued there */

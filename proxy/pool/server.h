@@ -37,6 +37,7 @@ struct server {
 	_Atomic uint64_t failures_total;
 	_Atomic uint32_t consecutive_failures;
 	_Atomic uint64_t phantoms; /* see server_phantoms() */
+	_Atomic uint64_t answers;  /* see server_answer_us() */
 	_Atomic unsigned
 		reports; /* bits of enum server_report_bits that the main thread has yet to see */
 
@@ -144,6 +145,33 @@ static inline void server_add_phantom(struct server *s, uint64_t now_ns)
 		more = until << PHANTOM_BITS | (server_phantoms(s, now_ns) + 1);
 	while (!atomic_compare_exchange_weak_explicit(
 		&s->phantoms, &seen, more, memory_order_relaxed, memory_order_relaxed));
+}
+/*
+ * The mean time to a server's first byte, for least_time: an eighth of it is the last answer. Kept
+ * in one word with the time of that (in about seconds), since it halves with every 8 seconds in
+ * which nothing is heard. Workers that answer at the same moment may lose one of two answers, and
+ * that is all right. 0: not known.
+ */
+#define ANSWER_TIME_SHIFT 30
+#define ANSWER_HALVES_SHIFT 3
+static inline uint64_t server_answer_us(const struct server *s, uint64_t now_ns)
+{
+	uint64_t seen = atomic_load_explicit(&s->answers, memory_order_relaxed);
+	uint64_t then = seen >> 32, now = now_ns >> ANSWER_TIME_SHIFT;
+	uint64_t halvings = now > then ? (now - then) >> ANSWER_HALVES_SHIFT : 0;
+	uint64_t us = (uint32_t)seen >> (halvings < 31 ? halvings : 31);
+
+	return us || !seen ? us : 1;
+}
+static inline void server_answer_took(struct server *s, uint64_t took_ns, uint64_t now_ns)
+{
+	uint64_t us = took_ns / NS_PER_US + 1, mean = server_answer_us(s, now_ns);
+
+	if (us > UINT32_MAX)
+		us = UINT32_MAX;
+	mean = mean ? (mean * 7 + us + 7) / 8 : us;
+	atomic_store_explicit(
+		&s->answers, now_ns >> ANSWER_TIME_SHIFT << 32 | mean, memory_order_relaxed);
 }
 /* What it has to do, as far as that counts when a server is chosen. */
 static inline uint64_t server_load(const struct server *s, uint64_t now_ns)

@@ -54,11 +54,6 @@ static bool same(const struct conf_node *a, const struct conf_node *b)
 /* --- pools -------------------------------------------------------------------------------------
  */
 
-static const char *balance_name(enum balance b)
-{
-	return b == BALANCE_ROUND_ROBIN ? "round_robin" : "least_requests";
-}
-
 static void diff_member(
 	struct diff *d, struct span pool, const struct member *old, const struct member *new)
 {
@@ -104,10 +99,13 @@ static void diff_pool(struct diff *d, const struct pool *old, const struct pool 
 	static const char *const parts[] = {
 		"health", "limits", "passive", "retry", "slow_start", "timeouts", "when_all_down"};
 
+	struct span before = conf_text(old->node, "balance"),
+		    after = conf_text(new->node, "balance");
+
 	diff_members(d, old, new);
-	if (old->balance != new->balance)
-		say(d, "pool %.*s: balance %s -> %s", SPAN_ARG(new->name),
-			balance_name(old->balance), balance_name(new->balance));
+	if (!span_eq(before, after))
+		say(d, "pool %.*s: balance %.*s -> %.*s", SPAN_ARG(new->name), SPAN_ARG(before),
+			SPAN_ARG(after));
 	for (size_t i = 0; i < countof(parts); i++)
 		if (!same(conf_find(old->node, parts[i]), conf_find(new->node, parts[i])))
 			say(d, "pool %.*s: %s changed", SPAN_ARG(new->name), parts[i]);

@@ -192,6 +192,35 @@ static void build_members(struct builder *b, const struct conf_node *servers, st
 	}
 }
 
+/* "round_robin", "hash cookie:user": checked by the table. */
+static void build_balance(struct span text, struct pool *p)
+{
+	static const char *const words[] = {
+#define X(name, word) #word,
+		BALANCES(X)
+#undef X
+	};
+	static const char *const keys[] = {
+#define X(name, text) text,
+		HASH_KEYS(X)
+#undef X
+	};
+	size_t space = span_find(text, ' ', 0);
+	struct span key;
+
+	for (unsigned i = 0; i < countof(words); i++)
+		if (span_eq(span_make(text.ptr, space), span_of(words[i])))
+			p->balance = (enum balance)i;
+	if (p->balance != BALANCE_HASH)
+		return;
+	key = span_trim(span_from(text, space));
+	for (unsigned i = 0; i < countof(keys); i++)
+		if (span_starts(key, span_of(keys[i]))) {
+			p->hash.key = i;
+			p->hash.name = span_from(key, strlen(keys[i]));
+		}
+}
+
 static void build_pool(struct builder *b, const struct conf_node *node, struct pool *p)
 {
 	const struct conf_node *all_down = conf_find(node, "when_all_down");
@@ -201,9 +230,7 @@ static void build_pool(struct builder *b, const struct conf_node *node, struct p
 	p->state = pool_state_get(b->settings->table, node->name);
 	if (!p->state)
 		b->out_of_memory = true;
-	p->balance = span_eq(conf_text(node, "balance"), SPAN("round_robin"))
-			     ? BALANCE_ROUND_ROBIN
-			     : BALANCE_LEAST_REQUESTS;
+	build_balance(conf_text(node, "balance"), p);
 	p->when_all_down_503 =
 		all_down && all_down->kind == CONF_SCALAR && span_eq(all_down->text, SPAN("503"));
 	p->timeouts = b->settings->timeouts;

@@ -26,7 +26,35 @@ struct content_limits {
 	uint64_t body_rate, send_rate; /* the least, in bytes a second; 0: none */
 };
 
-enum balance { BALANCE_LEAST_REQUESTS, BALANCE_ROUND_ROBIN };
+/* name, word in the file and of the algorithm: a file in pool/balance/ each */
+#define BALANCES(X)                       \
+	X(LEAST_REQUESTS, least_requests) \
+	X(ROUND_ROBIN, round_robin)       \
+	X(RANDOM, random)                 \
+	X(LEAST_TIME, least_time)         \
+	X(HASH, hash)
+enum balance {
+#define X(name, word) BALANCE_##name,
+	BALANCES(X)
+#undef X
+};
+
+/* What `hash` goes by, as written behind it. */
+#define HASH_KEYS(X)              \
+	X(CLIENT_IP, "client_ip") \
+	X(HEADER, "header:")      \
+	X(COOKIE, "cookie:")      \
+	X(QUERY, "query:")        \
+	X(PATH, "path")           \
+	X(HOST, "host")
+struct hash_conf {
+	enum {
+#define X(name, text) HASH_##name,
+		HASH_KEYS(X)
+#undef X
+	} key;
+	struct span name; /* of a header, cookie or query parameter */
+};
 
 struct member {		       /* a server as this snapshot has it in a pool */
 	struct server *server; /* holds a reference */
@@ -92,6 +120,7 @@ struct pool {
 	const struct conf_node *node; /* what it was built from */
 	unsigned index;		      /* in settings.pools */
 	enum balance balance;
+	struct hash_conf hash; /* where that is the balance */
 	struct member *members;
 	unsigned member_count;
 	struct check_conf check;

@@ -383,5 +383,123 @@ class Passive(Case):
         self.assertGreater(len(servers[1].heads()), 2)
 
 
+class Balance(Case):
+    def named(self, count=5):
+        """Servers that answer with their number."""
+        servers = [self.serve(lambda conn, n, i=i: servers[i].answer_all(conn, n, b"%d" % i)) for i in range(count)]
+        return servers
+
+    def leads(self, p, path="/", fields=""):
+        return ask(p, get(path, fields)).body
+
+    def test_each_key_leads_to_its_server_on_both_nodes(self):
+        servers = self.named()
+        cases = {
+            "header:x-user": lambda i: ("/", "X-User: u%d\r\n" % i),
+            "cookie:user": lambda i: ("/", "Cookie: a=b; user=u%d; c=d\r\n" % i),
+            "query:user": lambda i: ("/?a=b&user=u%d" % i, ""),
+            "path": lambda i: ("/u%d?x=%d" % (i, time.monotonic_ns()), ""),
+        }
+        for key, request in cases.items():
+            with self.subTest(key=key):
+                a, b = (self.proxy(config(*servers, pool="balance: hash %s" % key), workers=2) for _ in range(2))
+                first = [self.leads(a, *request(i)) for i in range(30)]
+                self.assertGreaterEqual(len(set(first)), 4)
+                for p in (a, b, a):
+                    self.assertEqual([self.leads(p, *request(i)) for i in range(30)], first)
+                self.assertEqual(a.status()["pools"]["web"]["balance"], "hash %s" % key)
+                for p in (a, b):
+                    self.assertEqual(p.stop(), 0)
+
+    def test_clients_are_told_apart_by_address_and_ipv6_by_64(self):
+        servers = self.named()
+        p = self.proxy(config(*servers, pool="balance: hash client_ip",
+                              listener=", trusted_proxies: [127.0.0.0/8]"))
+
+        def lead(address):
+            return self.leads(p, "/", "X-Forwarded-For: %s\r\n" % address)
+
+        self.assertGreaterEqual(len({lead("203.0.113.%d" % i) for i in range(30)}), 4)
+        self.assertGreaterEqual(len({lead("2001:db8:0:%x::1" % i) for i in range(30)}), 4)
+        self.assertEqual(len({lead("2001:db8:0:7::%x" % i) for i in range(30)}), 1)
+
+    def test_hosts_are_the_same_in_any_case_and_with_any_port(self):
+        servers = self.named()
+        p = self.proxy(config(*servers, pool="balance: hash host"))
+
+        def lead(host):
+            return ask(p, b"GET / HTTP/1.1\r\nHost: %s\r\n\r\n" % host).body
+
+        self.assertGreaterEqual(len({lead(b"h%d.example.com" % i) for i in range(30)}), 4)
+        self.assertEqual(len({lead(h) for h in (b"a.example", b"A.Example", b"a.example:80", b"a.example:8080")}), 1)
+
+    def test_a_user_whose_server_dies_goes_to_one_other_and_all_others_stay(self):
+        servers = self.named()
+        p = self.proxy(config(*servers, pool="balance: hash header:x-user\nhealth: {tcp: true, every: 50ms}"))
+        before = [self.leads(p, "/", "X-User: u%d\r\n" % i) for i in range(40)]
+        servers[2].kill()
+        self.eventually(lambda: p.status()["pools"]["web"]["up"] == 4)
+        after = [self.leads(p, "/", "X-User: u%d\r\n" % i) for i in range(40)]
+        for was, now in zip(before, after):
+            self.assertNotEqual(now, b"2")
+            if was != b"2":
+                self.assertEqual(now, was)
+
+    def test_many_users_behind_one_address_are_spread_all_the_same(self):
+        """The trap of sessions by client address: one office, one server. Bounded load spreads it."""
+        def slow(conn, n, i):
+            rest = b""
+            while True:
+                head, _, rest = servers[i].read_request(conn, n, rest)
+                if head is None:
+                    return
+                time.sleep(0.02)
+                conn.sendall(OK)
+
+        servers = [self.serve(lambda conn, n, i=i: slow(conn, n, i)) for i in range(4)]
+        p = self.proxy(config(*servers, pool="balance: hash client_ip"), workers=2)
+
+        def client():
+            with p.connect() as c:
+                r = Reader(c)
+                for _ in range(20):
+                    c.sendall(get())
+                    r.response()
+
+        threads = [threading.Thread(target=client) for _ in range(32)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join(30)
+        seen = [len(s.heads()) for s in servers]
+        self.assertEqual(sum(seen), 32 * 20)
+        self.assertLess(max(seen), 32 * 20 / 4 * 1.7)  # 1.5 of what is in flight
+        self.assertGreater(sorted(seen)[1], 32 * 20 / 4 / 2)  # 12, 12 and 8 of 32 at a time: the fourth is not needed
+
+    def test_the_faster_server_gets_more(self):
+        def slow(conn, n, i):
+            rest = b""
+            while True:
+                head, _, rest = servers[i].read_request(conn, n, rest)
+                if head is None:
+                    return
+                time.sleep(0.06 if i else 0.01)
+                conn.sendall(OK)
+
+        servers = [self.serve(lambda conn, n, i=i: slow(conn, n, i)) for i in range(2)]
+        p = self.proxy(config(*servers, pool="balance: least_time"))
+        for _ in range(60):
+            ask(p, get())
+        seen = [len(s.heads()) for s in servers]
+        self.assertGreater(seen[0], 50)
+
+    def test_random_reaches_all(self):
+        servers = self.named(3)
+        p = self.proxy(config(*servers, pool="balance: random"))
+        seen = [self.leads(p) for _ in range(90)]
+        for i in range(3):
+            self.assertGreater(seen.count(b"%d" % i), 10)
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -1,5 +1,6 @@
 # Unit tests of proxy/settings and proxy/pool: those of the core link nothing but the core.
-PROXY_POOL_CORE_TESTS = tests/unit/test_routes tests/unit/test_health tests/unit/test_balance
+PROXY_POOL_CORE_TESTS = tests/unit/test_routes tests/unit/test_health tests/unit/test_balance \
+	tests/unit/test_spread
 PROXY_POOL_TESTS = tests/unit/test_pool tests/unit/test_queue tests/unit/test_proxy_settings tests/unit/test_checks
 check_PROGRAMS += $(PROXY_POOL_CORE_TESTS) $(PROXY_POOL_TESTS)
 TESTS += $(PROXY_POOL_CORE_TESTS) $(PROXY_POOL_TESTS)
@@ -10,6 +11,8 @@ tests_unit_test_health_SOURCES = tests/unit/test_health.c
 tests_unit_test_health_LDADD = proxy/libproxy-core.a $(CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_balance_SOURCES = tests/unit/test_balance.c
 tests_unit_test_balance_LDADD = proxy/libproxy-core.a $(CORE_LIBS) $(UNIT_LIBS)
+tests_unit_test_spread_SOURCES = tests/unit/test_spread.c
+tests_unit_test_spread_LDADD = proxy/libproxy-core.a $(CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_pool_SOURCES = tests/unit/test_pool.c
 tests_unit_test_pool_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)
 tests_unit_test_queue_SOURCES = tests/unit/test_queue.c

@@ -102,11 +102,6 @@ static void what_is_planned_is_refused_by_name(void)
 		"tandem.yaml:1:1: error: 'admin' is not available in this version\n"
 		"    1 | admin: {bind: \"127.0.0.1:9000\"}\n"
 		"      | ^~~~~ the sockets in the run directory answer 'status'\n");
-	CHECK_PRINTED("pools: {db: {balance: hash client_ip, servers: {s: \"10.0.0.1:80\"}}}\n",
-		"tandem.yaml:1:23: error: 'hash client_ip' is not available in this version\n"
-		"    1 | pools: {db: {balance: hash client_ip, servers: {s: \"10.0.0.1:80\"}}}\n"
-		"      |                       ^~~~~~~~~~~~~~ write least_requests or "
-		"round_robin\n");
 	/* It stands for what would be required, which is then not missed as well. */
 	CHECK_PRINTED("pools: {web: {discover: {dns: x}}}\n",
 		"tandem.yaml:1:15: error: 'discover' is not available in this version\n"
@@ -138,7 +133,14 @@ static void values_are_checked_by_type_and_range(void)
 			"'yes' is neither true nor false"},
 		{"pools: {a: {balance: round_robbin}}", "did you mean 'round_robin'?"},
 		{"pools: {a: {balance: best}}",
-			"'best' is not a word for this: write least_requests or round_robin"},
+			"'best' is not a word for this: write least_requests, round_robin, random "
+			"or least_time"},
+		{"pools: {a: {balance: best}}", "or hash client_ip and the like"},
+		{"pools: {a: {balance: hash}}",
+			"'hash': write hash client_ip, hash path, hash host, "},
+		{"pools: {a: {balance: hash ip}}",
+			"or hash header:NAME, cookie:NAME or query:NAME"},
+		{"pools: {a: {balance: \"hash cookie:\"}}", "or hash header:NAME, cookie:NAME or"},
 		{"pools: {a: {when_all_down: 504}}", "write try or 503"},
 		{"pools: {a: {when_all_down: {pool: b}}}", "pool 'b' is not defined"},
 		{"pools: {a: {health: {http: healthz}}}",

@@ -7,14 +7,15 @@
 #include "proxy/pool/pool.h"
 
 struct balancer {
-	const char *name; /* as in the configuration */
 	/* Makes the view's tables; -1 when memory is out. NULL: nothing to make. */
 	int (*prepare)(struct pool_view *v);
 	/* An index into v->usable, or -1 when all are passed over. v has at least one server. */
 	int (*pick)(const struct pool_view *v, const struct pick *what);
 };
 
-extern const struct balancer balance_least_requests, balance_round_robin;
+#define X(name, word) extern const struct balancer balance_##word;
+BALANCES(X)
+#undef X
 
 /* Not this one: it was tried, or has as many requests as it may have, or has just
  * failed. */

@@ -110,4 +110,4 @@ static int pick(const struct pool_view *v, const struct pick *what)
 	return v->count <= SCAN_MAX ? pick_of_all(v, what) : pick_of_two(v, what);
 }
 
-const struct balancer balance_least_requests = {"least_requests", NULL, pick};
+const struct balancer balance_least_requests = {NULL, pick};

@@ -116,4 +116,4 @@ static int pick(const struct pool_view *v, const struct pick *what)
 	return -1;
 }
 
-const struct balancer balance_round_robin = {"round_robin", prepare, pick};
+const struct balancer balance_round_robin = {prepare, pick};

@@ -1,0 +1,102 @@
+/*
+ * What a request is known by where a pool's balance is `hash`: the client, or something that it
+ * says.
+ */
+#include "proxy/exchange/exchange.h"
+
+#include "shared/map.h"
+
+enum { KEY_MAX = 1024 }; /* what is longer is told apart by its beginning */
+
+static const uint64_t seed[2] = {UINT64_C(0x6b65792d6f66), UINT64_C(0x72657175657374)};
+
+/* An IPv6 client has a /64 to itself. */
+static struct span client_network(const struct exchange *x, struct addr *room)
+{
+	struct span text = span_make(x->client_ip, x->client_ip_len);
+
+	if (addr_parse_ip(text, room, NULL) < 0 || room->sa.sa_family != AF_INET6)
+		return text;
+	return span_make(&room->in6.sin6_addr, 8);
+}
+
+static struct span value_of_field(const struct http_head *h, struct span name)
+{
+	for (unsigned i = 0; i < h->field_count; i++)
+		if (span_ieq(h->fields[i].name, name))
+			return h->fields[i].value;
+	return (struct span){0};
+}
+
+/* The value of `name` in "a=1; b=2". */
+static struct span value_in(struct span list, char separator, struct span name)
+{
+	for (size_t at = 0; at < list.len;) {
+		size_t end = span_find(list, separator, at);
+		struct span one = span_trim(span_make(list.ptr + at, end - at));
+		size_t equals = span_find(one, '=', 0);
+
+		if (equals < one.len && span_eq(span_make(one.ptr, equals), name))
+			return span_from(one, equals + 1);
+		at = end + 1;
+	}
+	return (struct span){0};
+}
+
+static struct span value_of_cookie(const struct http_head *h, struct span name)
+{
+	for (unsigned i = 0; i < h->field_count; i++) {
+		struct span value;
+
+		if (!span_ieq(h->fields[i].name, SPAN("cookie")))
+			continue;
+		value = value_in(h->fields[i].value, ';', name);
+		if (value.len)
+			return value;
+	}
+	return (struct span){0};
+}
+
+/* In lower case, into room. */
+static struct span host_of(const struct http_head *h, char room[KEY_MAX])
+{
+	struct span host = exchange_without_port(h->authority);
+
+	host.len = host.len < KEY_MAX ? host.len : KEY_MAX;
+	for (size_t i = 0; i < host.len; i++)
+		room[i] = ascii_lower(host.ptr[i]);
+	return span_make(room, host.len);
+}
+
+static struct span key_of(
+	const struct exchange *x, const struct hash_conf *by, struct addr *addr, char room[KEY_MAX])
+{
+	switch (by->key) {
+	case HASH_CLIENT_IP:
+		return client_network(x, addr);
+	case HASH_HEADER:
+		return value_of_field(&x->request, by->name);
+	case HASH_COOKIE:
+		return value_of_cookie(&x->request, by->name);
+	case HASH_QUERY:
+		return value_in(x->query, '&', by->name);
+	case HASH_PATH:
+		return x->path;
+	case HASH_HOST:
+		return host_of(&x->request, room);
+	}
+	ASSERT(!"unknown key");
+	return (struct span){0};
+}
+
+bool exchange_hash_key(const struct exchange *x, const struct hash_conf *by, uint64_t *ret_key)
+{
+	char room[KEY_MAX];
+	struct addr addr;
+	struct span key = key_of(x, by, &addr, room);
+
+	if (!key.len)
+		return false;
+	*ret_key = hash_bytes(span_make(key.ptr, key.len < KEY_MAX ? key.len : KEY_MAX), seed);
+	return true;
+}
