@@ -13,6 +13,7 @@
 #include "shared/rng.h"
 #include "shared/units.h"
 
+/* For a peer that does not answer; draining has its own limit. */
 #define STOP_LIMIT_S 5.0
 #define REALTIME_PRIORITY 10
 
@@ -177,8 +178,8 @@ bool agent_is_peer(struct agent *a, int ifindex, const uint8_t mac[6])
 	return false;
 }
 
-void agent_send(
-	struct agent *a, const struct group *g, const struct fsm_action *send, uint64_t now_ns)
+static struct packet make_packet(const struct agent *a, const struct group *g,
+	const struct fsm_action *send, uint64_t now_ns)
 {
 	struct packet p;
 
@@ -188,7 +189,34 @@ void agent_send(
 		a->proxy.connections < UINT32_MAX ? (uint32_t)a->proxy.connections : UINT32_MAX;
 	if (a->peer_config_known && !a->peer_config_matches)
 		p.flags |= PACKET_CONFIG_MISMATCH;
-	(void)paths_send(a->paths, &p, g->settings.path_mask);
+	return p;
+}
+
+void agent_send(struct agent *a, const struct group *g, const struct fsm_action *send,
+	uint64_t now_ns, uint32_t path_mask)
+{
+	struct packet p = make_packet(a, g, send, now_ns);
+
+	(void)paths_send(a->paths, &p, path_mask);
+}
+
+int agent_send_frame(struct agent *a, const struct group *g, const struct fsm_action *send,
+	uint64_t now_ns, struct err *err)
+{
+	struct packet p = make_packet(a, g, send, now_ns);
+
+	return paths_send_frame(a->paths, &a->announce, &p, &g->fence.wire, err);
+}
+
+bool agent_has_path(const struct agent *a, const struct cidr *address)
+{
+	struct cidr host = *address;
+
+	host.bits = host.family == AF_INET ? 32 : 128;
+	for (unsigned i = 0; i < a->settings->path_count; i++)
+		if (cidr_contains(&host, &a->settings->paths[i].own))
+			return true;
+	return false;
 }
 
 void agent_drain(struct agent *a)
@@ -477,6 +505,7 @@ void agent_stop(struct agent *a)
 	a->stopping = true;
 	log_event(LOG_NOTICE, "agent.stopping", "giving away what this node has");
 	daemon_stopping();
+	ev_timer_set(&a->stop_limit, STOP_LIMIT_S + (double)a->settings->stop_drain_ns / 1e9, 0);
 	ev_timer_start(a->loop, &a->stop_limit);
 	list_each (it, &a->groups)
 		group_stop(group_of(it));
@@ -513,6 +542,19 @@ static void ask_for_real_time(void)
 		F_BOOL("scheduled", scheduled), F_BOOL("locked", locked));
 }
 
+static void open_packet_filter(struct agent *a)
+{
+	struct err err;
+
+	a->nft = nft_new(&err);
+	a->sets = a->nft ? netlink_set_new(&err) : NULL;
+	if (a->sets)
+		return;
+	nft_free(a->nft);
+	a->nft = NULL;
+	log_event(LOG_WARNING, "fence.no_nft", err.text);
+}
+
 static int open_kernel(struct agent *a, struct err *err)
 {
 	struct netlink_handlers handlers = {
@@ -523,6 +565,8 @@ static int open_kernel(struct agent *a, struct err *err)
 	a->netlink = netlink_new(a->loop, &handlers, err);
 	if (!a->netlink)
 		return -1;
+	arp_guard_init(&a->arp, a->netlink);
+	open_packet_filter(a);
 	a->paths = open_paths(a, a->settings, err);
 	return a->paths ? 0 : -1;
 }
@@ -567,7 +611,7 @@ int agent_init(struct agent *a, struct ev_loop *loop, const struct daemon_option
 	a->announce.fd = -1;
 	a->ran_ns = monotonic_ns();
 	list_init(&a->groups);
-	ev_timer_init(&a->stop_limit, on_stop_limit, STOP_LIMIT_S, 0);
+	ev_init(&a->stop_limit, on_stop_limit);
 	ev_timer_init(&a->watchdog, on_watchdog, watchdog_s, watchdog_s);
 	ev_prepare_init(&a->reap, on_reap);
 	if (proxy_link_init(&a->proxy, loop, &proxy) != 0) {
@@ -598,6 +642,9 @@ void agent_fini(struct agent *a)
 	list_each_safe (it, &a->groups)
 		group_free(group_of(it));
 	paths_free(a->paths);
+	arp_guard_fini(&a->arp);
+	netlink_set_free(a->sets);
+	nft_free(a->nft);
 	netlink_free(a->netlink);
 	announce_fini(&a->announce);
 	proxy_link_fini(&a->proxy);

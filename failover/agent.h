@@ -8,7 +8,10 @@
 #include "failover/epoch_store.h"
 #include "failover/group.h"
 #include "failover/net/announce.h"
+#include "failover/net/arp_guard.h"
 #include "failover/net/netlink.h"
+#include "failover/net/netlink_set.h"
+#include "failover/net/nft.h"
 #include "failover/net/paths.h"
 #include "failover/proxy_link.h"
 #include "failover/settings.h"
@@ -24,6 +27,10 @@ struct agent {
 	uint64_t boot_id;
 	struct rpc_server *rpc;
 	struct netlink *netlink;
+	/* Both or neither: without them there are no packet rules. */
+	struct nft *nft;
+	struct netlink_set *sets;
+	struct arp_guard arp;
 	struct announce announce;
 	struct epoch_store *epochs;
 	struct hooks *hooks;
@@ -47,15 +54,21 @@ int agent_init(struct agent *a, struct ev_loop *loop, const struct daemon_option
 void agent_fini(struct agent *a);
 /* Reads the file again. A file with faults changes nothing: -1, with the first of them in err. */
 int agent_reload(struct agent *a, struct err *err);
-/* Gives everything away and ends the loop, within five seconds. */
+/* Gives everything away and ends the loop, five seconds after the limit of a drain at the latest.
+ */
 void agent_stop(struct agent *a);
 
 /* --- for the groups --- */
 /* Handles all that is queued on sockets, so that silence is silence. */
 void agent_drain(struct agent *a);
-/* Sends on the group's paths, with what only the agent knows filled in. */
-void agent_send(
-	struct agent *a, const struct group *g, const struct fsm_action *send, uint64_t now_ns);
+/* Sends on paths, with what only the agent knows filled in. */
+void agent_send(struct agent *a, const struct group *g, const struct fsm_action *send,
+	uint64_t now_ns, uint32_t path_mask);
+/* The same as a frame on the group's own interface. -1 with err: the kernel did not take it. */
+int agent_send_frame(struct agent *a, const struct group *g, const struct fsm_action *send,
+	uint64_t now_ns, struct err *err);
+/* Whether it is our own address on one of the paths. */
+bool agent_has_path(const struct agent *a, const struct cidr *address);
 /* A group changed its state: the proxy may have a new role. */
 void agent_tell_role(struct agent *a);
 /* Whether a MAC on the group's interface is the peer's. */

@@ -1,11 +1,20 @@
 #include "failover/group.h"
 
+#include <time.h>
+
 #include "failover/agent.h"
 #include "failover/group_hooks.h"
 #include "failover/group_vrrp.h"
+#include "failover/net/netlink_diag.h"
 #include "shared/assert.h"
 #include "shared/log.h"
 #include "shared/units.h"
+
+/* The third announcement comes after a second. */
+#define DRAIN_LEAST_NS (1200 * NS_PER_MS)
+#define DRAIN_COUNT_NS (200 * NS_PER_MS)
+/* Beneath this it is the time between reading two clocks. */
+#define SUSPENSION_LEAST_NS (5 * NS_PER_MS)
 
 /* --- results -----------------------------------------------------------------------------------
  */
@@ -174,21 +183,78 @@ static void store_epoch(struct group *g, uint64_t epoch)
 	result(g, FSM_EV_EPOCH_FAILED);
 }
 
+/* An owner speaks only with a lease: elsewhere too nobody hears of it before the kernel agrees. */
 static void send_packet(struct group *g, const struct fsm_action *a)
 {
 	uint64_t now_ns = monotonic_ns();
+	bool claim = a->packet == PACKET_CLAIM;
 
 	if (g->vrrp) {
 		group_vrrp_send(g, a);
 		return;
 	}
-	if (a->packet == PACKET_CLAIM && now_ns > g->claim_until_ns) {
-		result(g, FSM_EV_CLAIM_REFUSED);
+	if (!claim && a->packet != PACKET_ACTIVE) {
+		agent_send(g->agent, g, a, now_ns, g->settings.path_mask);
+	} else if ((claim && now_ns > g->claim_until_ns) || !fence_pass(g, a, now_ns)) {
+		result(g, claim ? FSM_EV_CLAIM_REFUSED : FSM_EV_LEASE_REFUSED);
+	} else {
+		agent_send(g->agent, g, a, now_ns, fence_other_paths(g));
+		if (claim)
+			result(g, FSM_EV_CLAIMED);
+	}
+}
+
+/* The lease goes first: from then on nobody reaches the addresses here, gone or not. */
+static void lose_addresses(struct group *g)
+{
+	bool fenced, removed;
+
+	g->holding = false;
+	fenced = fence_drop(g);
+	removed = remove_addresses(g, NULL) == 0;
+	result(g, fenced || removed ? FSM_EV_ADDRESS_REMOVED : FSM_EV_ADDRESS_STUCK);
+}
+
+static void load_rules(struct group *g)
+{
+	struct err err;
+
+	if (fence_load_chance(g, &err) == 0) {
+		result(g, FSM_EV_RULES_LOADED);
 		return;
 	}
-	agent_send(g->agent, g, a, now_ns);
-	if (a->packet == PACKET_CLAIM)
-		result(g, FSM_EV_CLAIMED);
+	trouble(g, "fence.chance", &err);
+	result(g, FSM_EV_RULES_FAILED);
+}
+
+/* Without rules an address that leaves takes its connections along: nothing is left to wait for. */
+static void start_draining(struct group *g)
+{
+	proxy_link_drain(&g->agent->proxy, g->settings.vips, g->settings.vip_count,
+		g->leaving ? g->fsm.config.stop_drain_ns : g->fsm.config.drain_ns);
+	fence_drain(g, true);
+	if (fence_has_rules(&g->fence))
+		g->draining_ns = monotonic_ns();
+	else
+		result(g, FSM_EV_DRAINED);
+}
+
+static void stop_draining(struct group *g)
+{
+	g->draining_ns = 0;
+	proxy_link_undrain(&g->agent->proxy, g->settings.vips, g->settings.vip_count);
+	fence_drain(g, false);
+}
+
+static void ask_host(struct group *g)
+{
+	struct err err;
+
+	if (g->fence.path >= 0 &&
+		probe_start(&g->host, g->fsm.config.times.probe_ns / NS_PER_MS, &err) == 0)
+		return;
+	/* Who cannot be asked is taken for alive. */
+	result(g, FSM_EV_PEER_HOST);
 }
 
 static void ask_hook(struct group *g, const struct fsm_action *a, enum fsm_event_kind refusal)
@@ -217,9 +283,11 @@ static void perform(struct group *g, const struct fsm_action *a)
 		break;
 	case FSM_DO_OPEN_CLAIM:
 		g->claim_until_ns = a->at_ns;
+		fence_open(g, a->at_ns);
 		break;
 	case FSM_DO_CLOSE_CLAIM:
 		g->claim_until_ns = 0;
+		fence_close(g);
 		break;
 	case FSM_DO_ADD_ADDRESSES:
 		g->holding = true;
@@ -229,31 +297,27 @@ static void perform(struct group *g, const struct fsm_action *a)
 		refresh_addresses(g);
 		break;
 	case FSM_DO_REMOVE_ADDRESSES:
-		g->holding = false;
-		result(g, remove_addresses(g, NULL) == 0 ? FSM_EV_ADDRESS_REMOVED
-							 : FSM_EV_ADDRESS_STUCK);
+		lose_addresses(g);
 		break;
 	case FSM_DO_ANNOUNCE:
 		announce(g);
 		break;
-	/* There are no kernel rules of ours: an address that left takes its connections along, so
-	 * that nothing is forwarded, nothing drains, and clients find out by themselves. */
 	case FSM_DO_LOAD_RULES:
-		result(g, FSM_EV_RULES_LOADED);
-		break;
-	case FSM_DO_SET_DRAIN:
-		proxy_link_drain(&g->agent->proxy, g->settings.vips, g->settings.vip_count,
-			g->fsm.config.drain_ns);
-		result(g, FSM_EV_DRAINED);
-		break;
-	case FSM_DO_CLEAR_DRAIN:
-		proxy_link_undrain(&g->agent->proxy, g->settings.vips, g->settings.vip_count);
+		load_rules(g);
 		break;
 	case FSM_DO_UNLOAD_RULES:
+		fence_unload_chance(g);
+		break;
+	case FSM_DO_SET_DRAIN:
+		start_draining(g);
+		break;
+	case FSM_DO_CLEAR_DRAIN:
+		stop_draining(g);
+		break;
 	case FSM_DO_TICKLE:
 		break;
 	case FSM_DO_ASK_PEER:
-		result(g, FSM_EV_PEER_HOST);
+		ask_host(g);
 		break;
 	case FSM_DO_FENCE_PEER:
 		ask_hook(g, a, FSM_EV_PEER_FENCED);
@@ -342,6 +406,39 @@ static void event(struct group *g, enum fsm_event_kind kind)
 	group_event(g, &(struct fsm_event){.kind = kind});
 }
 
+/* A suspended machine's clock stands still: what was in force before may not be any more. */
+static void notice_suspension(struct group *g)
+{
+	struct timespec t;
+	uint64_t before_ns = g->suspended_ns, now_ns = monotonic_ns();
+
+	(void)clock_gettime(CLOCK_BOOTTIME, &t); /* never behind the monotonic one */
+	g->suspended_ns = (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec - now_ns;
+	if (before_ns == 0 || g->suspended_ns < before_ns + SUSPENSION_LEAST_NS)
+		return;
+	group_event(g,
+		&(struct fsm_event){.kind = FSM_EV_PAUSED, .age_ns = g->suspended_ns - before_ns});
+}
+
+/* Not before clients had the time to hear where the address is now: what they had sent already is
+ * part of what drains. */
+static void notice_drained(struct group *g, uint64_t now_ns)
+{
+	bool any = true;
+	struct err err;
+
+	if (g->draining_ns == 0 || now_ns - g->draining_ns < DRAIN_LEAST_NS ||
+		now_ns - g->counted_ns < DRAIN_COUNT_NS)
+		return;
+	g->counted_ns = now_ns;
+	if (netlink_diag_any(g->settings.vips, g->settings.vip_count, &any, &err) != 0)
+		trouble(g, "fence.connections", &err);
+	if (any)
+		return;
+	g->draining_ns = 0;
+	event(g, FSM_EV_DRAINED);
+}
+
 static void on_tick(EV_P_ ev_timer *w, int revents)
 {
 	struct group *g = container_of(w, struct group, tick);
@@ -354,9 +451,12 @@ static void on_tick(EV_P_ ev_timer *w, int revents)
 		log_event(LOG_WARNING, "agent.late",
 			"this process was held up: the machine is too busy",
 			F_TEXT("group", g->settings.name), F_INT("late_ms", late_ns / NS_PER_MS));
+	notice_suspension(g);
 	agent_drain(g->agent);
 	if (g->vrrp)
 		group_vrrp_retry(g);
+	fence_check(g, now_ns);
+	notice_drained(g, now_ns);
 	/* The loop's clock may be a little ahead; and draining may have brought a step already. */
 	now_ns = monotonic_ns();
 	view = group_view(g, now_ns);
@@ -401,6 +501,24 @@ static void on_probe(void *ctx, const struct frame_said *said)
 	event(ctx, FSM_EV_PEER_PROBE);
 }
 
+static void on_host_claim(void *ctx, const struct frame_said *said)
+{
+	(void)said;
+	event(ctx, FSM_EV_PEER_HOST);
+}
+
+static void on_host_probe(void *ctx, const struct frame_said *said)
+{
+	(void)ctx, (void)said; /* it only wants to know whether it is alone */
+}
+
+/* As if it could not be asked. */
+static void on_host_failed(void *ctx, const struct err *err)
+{
+	trouble(ctx, "probe.failed", err);
+	event(ctx, FSM_EV_PEER_HOST);
+}
+
 static void on_probe_failed(void *ctx, const struct err *err)
 {
 	struct group *g = ctx;
@@ -424,6 +542,27 @@ static void on_gateway(void *ctx, bool good)
 
 /* --- what the kernel says ----------------------------------------------------------------------
  */
+static void listen_to_host(struct group *g)
+{
+	const struct addr *peer;
+	struct cidr host = {0};
+	struct err err;
+
+	if (g->fence.path < 0) {
+		probe_deafen(&g->host);
+		return;
+	}
+	peer = &g->agent->settings->paths[g->fence.path].peer;
+	host.family = peer->sa.sa_family;
+	host.bits = host.family == AF_INET ? 32 : 128;
+	if (host.family == AF_INET)
+		memcpy(host.bytes, &peer->in.sin_addr, 4);
+	else
+		memcpy(host.bytes, &peer->in6.sin6_addr, 16);
+	if (probe_listen(&g->host, g->link.ifindex, g->link.mac, &host, 1, &err) != 0)
+		trouble(g, "probe.failed", &err);
+}
+
 static void listen_up(struct group *g)
 {
 	struct err err;
@@ -436,10 +575,17 @@ static void listen_up(struct group *g)
 	if (probe_listen(&g->probe, g->link.ifindex, g->link.mac, g->settings.vips,
 		    g->settings.vip_count, &err) != 0)
 		trouble(g, "probe.failed", &err);
+	listen_to_host(g);
 	if (g->agent->settings->has_gateway &&
 		gateway_watch(&g->gateway, &g->agent->settings->gateway, g->link.ifindex,
 			g->link.mac, &err) != 0)
 		trouble(g, "gateway.failed", &err);
+}
+
+static void set_up_fence(struct group *g)
+{
+	if (!fence_set_up(g))
+		event(g, FSM_EV_LEASE_REFUSED);
 }
 
 void group_link(struct group *g, const struct netlink_link *link)
@@ -458,9 +604,12 @@ void group_link(struct group *g, const struct netlink_link *link)
 	if (link->ifindex != g->link.ifindex && g->holding)
 		(void)remove_addresses(g, NULL);
 	g->link = *link;
+	if (moved)
+		set_up_fence(g);
 	if (moved && link->ifindex == 0) {
 		g->asking = false;
 		probe_deafen(&g->probe);
+		probe_deafen(&g->host);
 		gateway_forget(&g->gateway);
 	} else if (moved) {
 		if (!g->holding)
@@ -509,6 +658,12 @@ void group_address(
 
 	if (g->vrrp && !vip)
 		vrrp_port_addresses_changed(&g->vrrp->port);
+	if (vip && ifindex == NETLINK_LOOPBACK && !there)
+		fence_keep(g);
+	if (ifindex != 0 && ifindex == g->link.ifindex && agent_has_path(g->agent, address)) {
+		set_up_fence(g);
+		listen_to_host(g);
+	}
 	if (!vip || ifindex == 0 || ifindex != g->link.ifindex)
 		return;
 	if (there && dad_failed && g->holding)
@@ -521,6 +676,7 @@ void group_resync(struct group *g)
 {
 	if (g->link.ifindex == 0)
 		return;
+	fence_keep(g);
 	for (unsigned i = 0; i < g->settings.vip_count; i++)
 		check_address(g, &g->settings.vips[i]);
 }
@@ -546,14 +702,6 @@ bool group_owns(const struct group *g)
 	if (g->vrrp)
 		return g->vrrp->machine.state == FSM_ACTIVE;
 	return g->fsm.state == FSM_ACTIVE || (g->fsm.state == FSM_HANDOVER && g->holding);
-}
-
-uint64_t group_lease_ms(const struct group *g, uint64_t now_ns)
-{
-	struct group_view view = group_view(g, now_ns);
-	uint64_t used_ns = now_ns - view.sent_ns;
-
-	return group_owns(g) && used_ns < view.lease_ns ? (view.lease_ns - used_ns) / NS_PER_MS : 0;
 }
 
 enum fsm_reason group_switchover_check(const struct group *g, uint64_t now_ns)
@@ -587,6 +735,7 @@ struct group_view group_view(const struct group *g, uint64_t now_ns)
 void group_drain(struct group *g)
 {
 	probe_drain(&g->probe);
+	probe_drain(&g->host);
 	if (g->vrrp)
 		vrrp_port_drain(&g->vrrp->port);
 }
@@ -602,6 +751,7 @@ static struct fsm_config config_of(const struct agent *a, const struct group_set
 		.group = s->vrid,
 		.failback_ns = s->failback_ns,
 		.drain_ns = a->settings->drain_ns,
+		.stop_drain_ns = a->settings->stop_drain_ns,
 		.fence_hook = s->hooks[HOOK_FENCE].count > 0,
 		.claim_hook = s->hooks[HOOK_CLAIM].count > 0};
 }
@@ -622,6 +772,8 @@ struct group *group_new(struct agent *agent, const struct group_settings *settin
 {
 	struct probe_handlers handlers = {
 		.on_claim = on_claim, .on_probe = on_probe, .on_failed = on_probe_failed};
+	struct probe_handlers host = {
+		.on_claim = on_host_claim, .on_probe = on_host_probe, .on_failed = on_host_failed};
 	struct group *g = calloc(1, sizeof(*g));
 	struct fsm_config config = config_of(agent, settings);
 	struct netlink_link link;
@@ -630,13 +782,16 @@ struct group *group_new(struct agent *agent, const struct group_settings *settin
 		err_set_errno(err, "group '%s'", settings->name);
 		return NULL;
 	}
-	handlers.ctx = g;
+	handlers.ctx = host.ctx = g;
 	list_init(&g->in_agent);
 	g->agent = agent;
 	g->settings = *settings;
 	g->since_realtime_ns = realtime_ns();
 	ev_init(&g->tick, on_tick);
+	fence_init(&g->fence, settings->vrid);
 	probe_init(&g->probe, agent->loop, &agent->announce, &handlers);
+	g->probe.before_filter = true;
+	probe_init(&g->host, agent->loop, &agent->announce, &host);
 	gateway_init(&g->gateway, agent->loop, &agent->announce, g, on_gateway);
 	if (netlink_watch(agent->netlink, settings->interface, &link, err) != 0) {
 		free(g);
@@ -663,7 +818,9 @@ void group_free(struct group *g)
 	ev_timer_stop(g->agent->loop, &g->tick);
 	if (g->holding)
 		(void)remove_addresses(g, NULL);
+	fence_fini(g);
 	probe_fini(&g->probe);
+	probe_fini(&g->host);
 	gateway_fini(&g->gateway);
 	group_vrrp_free(g);
 	free(g);
@@ -678,9 +835,14 @@ void group_apply(struct group *g, const struct group_settings *settings)
 	g->fsm.config = config_of(g->agent, settings);
 	if (g->vrrp)
 		group_vrrp_apply(g);
-	for (unsigned i = 0; i < old.vip_count; i++)
-		if (g->holding && !find_vip(settings, &old.vips[i]))
+	for (unsigned i = 0; i < old.vip_count; i++) {
+		if (find_vip(settings, &old.vips[i]))
+			continue;
+		if (g->holding)
 			(void)remove_address(g, &old.vips[i], NULL);
+		fence_forget(g, &old.vips[i]);
+	}
+	set_up_fence(g);
 	if (g->link.ifindex != 0)
 		listen_up(g);
 	if (g->agent->settings->has_gateway) {

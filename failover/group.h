@@ -8,6 +8,7 @@
 #pragma once
 
 #include "failover/core/fsm.h"
+#include "failover/fence.h"
 #include "failover/net/gateway.h"
 #include "failover/net/netlink.h"
 #include "failover/net/probe.h"
@@ -32,7 +33,9 @@ struct group {
 	struct group_vrrp *vrrp; /* protocol: vrrp3, then fsm is unused; else NULL. Owned */
 	struct fsm fsm;
 	ev_timer tick;
+	struct fence fence;
 	struct probe probe;
+	struct probe host; /* asks for the peer's own address: does its machine live? */
 	struct gateway gateway;
 	struct netlink_link link;
 	bool asking;  /* an address probe is out: answers are events */
@@ -40,10 +43,13 @@ struct group {
 	bool leaving; /* told to stop: the configuration has no such group any more, or the agent
 			 ends */
 	bool stopped;
-	uint64_t addressed_ns;	    /* when the addresses were last added or refreshed */
-	uint64_t claim_until_ns;    /* a claim may leave until then; 0: none may */
-	enum fsm_reason asked_why;  /* what led to the last PROBING */
-	uint64_t since_realtime_ns; /* of the last change of state */
+	uint64_t addressed_ns;	 /* when the addresses were last added or refreshed */
+	uint64_t claim_until_ns; /* a claim may leave until then; 0: none may */
+	uint64_t draining_ns;	 /* since when connections that were left are waited for; 0: not */
+	uint64_t counted_ns;	 /* when they were looked for last */
+	uint64_t suspended_ns;	 /* time that our clock has not counted, ever */
+	enum fsm_reason asked_why;		/* what led to the last PROBING */
+	uint64_t since_realtime_ns;		/* of the last change of state */
 	struct group_asked_hook asked_hooks[2]; /* fence_hook, claim_hook */
 	/* Results of actions, waiting for their turn. */
 	bool stepping;
@@ -94,7 +100,5 @@ void group_perform(struct group *g, const struct fsm_actions *actions);
 
 /* Says so to the peer: the proxy beside us serves the address. */
 bool group_owns(const struct group *g);
-/* Time left until we would no longer call ourselves the owner, by our own reckoning. */
-uint64_t group_lease_ms(const struct group *g, uint64_t now_ns);
 /* Why it is in its state, in words. */
 void group_reason(const struct group *g, char *out, size_t size);

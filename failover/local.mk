@@ -21,24 +21,30 @@ failover_libfailover_a_SOURCES = \
 	failover/agent.c failover/agent.h \
 	failover/clients.c failover/clients.h \
 	failover/epoch_store.c failover/epoch_store.h \
+	failover/fence.c failover/fence.h \
 	failover/group.c failover/group.h \
 	failover/group_hooks.c failover/group_hooks.h \
 	failover/hooks.c failover/hooks.h \
 	failover/group_vrrp.c failover/group_vrrp.h \
+	failover/net/arp_guard.c failover/net/arp_guard.h \
 	failover/net/announce.c failover/net/announce.h \
 	failover/net/frame.c failover/net/frame.h \
 	failover/net/gateway.c failover/net/gateway.h \
 	failover/net/netlink.c failover/net/netlink.h \
+	failover/net/netlink_diag.c failover/net/netlink_diag.h \
+	failover/net/netlink_set.c failover/net/netlink_set.h \
+	failover/net/nft.c failover/net/nft.h \
 	failover/net/paths.c failover/net/paths.h \
 	failover/net/probe.c failover/net/probe.h \
+	failover/net/rules.c failover/net/rules.h \
 	failover/net/vrrp.c failover/net/vrrp.h \
 	failover/proxy_link.c failover/proxy_link.h \
 	failover/settings.c failover/settings.h \
 	failover/status.c failover/status.h
-failover_libfailover_a_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) $(NL_CFLAGS)
+failover_libfailover_a_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) $(NFT_CFLAGS) $(NL_CFLAGS)
 
 FAILOVER_CORE_LIBS = failover/libfailover-core.a $(CORE_LIBS)
-FAILOVER_LIBS = failover/libfailover.a failover/libfailover-core.a $(NL_LIBS) $(SHELL_LIBS)
+FAILOVER_LIBS = failover/libfailover.a failover/libfailover-core.a $(NFT_LIBS) $(NL_LIBS) $(SHELL_LIBS)
 
 sbin_PROGRAMS += failover/tandem-failover
 failover_tandem_failover_SOURCES = failover/main.c

@@ -12,7 +12,7 @@
 #include "shared/log.h"
 
 #define ABOUT "The failover agent of a Tandem pair: decides which of two nodes has the virtual IPs."
-#define FEATURES "fence: address"
+#define FEATURES "fence: kernel, netlink, address"
 #define EXIT_USAGE 2
 
 /* Prints what there is to say about the file. */

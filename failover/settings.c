@@ -12,6 +12,20 @@
 
 #define SECRET_MIN_BYTES 16
 #define SECRET_MAX_BYTES 4096
+/* Nobody waits for the end of a planned move. */
+#define MOVE_DRAIN_NS (5 * 60 * NS_PER_S)
+
+const char *fence_mode_name(enum fence_mode m)
+{
+	static const char *const names[] = {
+#define X(name, text) text,
+		FENCE_MODES(X)
+#undef X
+	};
+
+	ASSERT((unsigned)m < countof(names));
+	return names[m];
+}
 
 /* What the readers below share. */
 struct reading {
@@ -196,7 +210,19 @@ static void read_times(struct reading *r)
 	if (fault)
 		conf_error(r->report, (singles ? singles : r->failover)->pos, NULL,
 			"these times are not safe together: %s", fault);
-	r->s->drain_ns = conf_u64(r->failover->parent, "timeouts.drain");
+	r->s->stop_drain_ns = conf_u64(r->failover->parent, "timeouts.drain");
+	r->s->drain_ns = conf_find(r->failover->parent, "timeouts.drain") ? r->s->stop_drain_ns
+									  : MOVE_DRAIN_NS;
+}
+
+static void read_fence(struct reading *r)
+{
+	struct span word = conf_text(r->failover, "fence");
+
+	/* "auto" is none of these: NONE. */
+	for (enum fence_mode m = FENCE_ADDRESS; m <= FENCE_KERNEL; m++)
+		if (span_eq(word, span_of(fence_mode_name(m))))
+			r->s->fence = m;
 }
 
 /* --- groups ------------------------------------------------------------------------------------
@@ -318,6 +344,47 @@ static void read_vrrp(struct reading *r, struct group_settings *g, const struct 
 	read_unicast(r, g, group);
 }
 
+static bool is_any(const struct addr *a)
+{
+	return a->sa.sa_family == AF_INET ? a->in.sin_addr.s_addr == INADDR_ANY
+					  : IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr);
+}
+
+static bool is_vip(const struct group_settings *g, const struct addr *a)
+{
+	for (unsigned i = 0; i < g->vip_count; i++) {
+		struct cidr host = g->vips[i];
+
+		host.bits = host.family == AF_INET ? 32 : 128;
+		if (cidr_contains(&host, a))
+			return true;
+	}
+	return false;
+}
+
+/* False: there are too many to list. */
+static bool add_port(struct group_settings *g, uint16_t port)
+{
+	for (unsigned i = 0; i < g->port_count; i++)
+		if (g->ports[i] == port)
+			return true;
+	if (g->port_count == SETTINGS_PORTS_MAX)
+		return false;
+	g->ports[g->port_count++] = port;
+	return true;
+}
+
+static void read_ports(struct group_settings *g, const struct conf_node *listeners)
+{
+	conf_each (listener, listeners)
+		conf_each (bind, conf_find(listener, "bind"))
+			if ((is_any(&bind->addr) || is_vip(g, &bind->addr)) &&
+				!add_port(g, addr_port(&bind->addr))) {
+				g->port_count = 0;
+				return;
+			}
+}
+
 static void read_group(struct reading *r, const struct conf_node *group)
 {
 	struct group_settings *g = &r->s->groups[r->s->group_count];
@@ -332,6 +399,7 @@ static void read_group(struct reading *r, const struct conf_node *group)
 	g->prefer = prefer ? node_id(child(conf_find(r->failover, "nodes"), prefer->text)) : 0;
 	g->failback_ns = failback ? failback->num : 0;
 	read_vips(g, group);
+	read_ports(g, conf_find(r->failover->parent, "listeners"));
 	read_group_paths(r, g, group);
 	read_hooks(r, g, group);
 	read_vrrp(r, g, group);
@@ -353,6 +421,7 @@ static void read_all(struct reading *r, const struct conf *conf, const char *nod
 	read_nodes(r, node);
 	read_secrets(r);
 	read_times(r);
+	read_fence(r);
 	conf_each (group, conf_find(r->failover, "groups"))
 		read_group(r, group);
 	gateway = conf_find(r->failover, "gateway");

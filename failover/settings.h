@@ -21,6 +21,22 @@
 #define SETTINGS_PRIORITY_PREFERRED 150
 #define SETTINGS_NAME_MAX 64
 
+#define SETTINGS_PORTS_MAX 256
+
+/* What holds the line between owning an address and using it, the best last. */
+#define FENCE_MODES(X)                                                              \
+	X(NONE, "none")	      /* what was asked for does not work here: no claim */ \
+	X(ADDRESS, "address") /* the addresses' short life */                       \
+	X(NETLINK, "netlink") /* packet rules with a lease that the agent renews */ \
+	X(KERNEL, "kernel")   /* packet rules with a lease that our heartbeats renew as they go */
+enum fence_mode {
+#define X(name, text) FENCE_##name,
+	FENCE_MODES(X)
+#undef X
+};
+
+const char *fence_mode_name(enum fence_mode m);
+
 struct group_settings {
 	char name[SETTINGS_NAME_MAX];
 	uint8_t vrid;
@@ -37,6 +53,9 @@ struct group_settings {
 	struct vrrp_config vrrp;
 	struct addr unicast_peers[VRRP_PEERS_MAX]; /* none: multicast */
 	unsigned unicast_count;
+	/* On which the proxy may have connections to vips; 0 ports: on any. */
+	uint16_t ports[SETTINGS_PORTS_MAX];
+	unsigned port_count;
 };
 
 struct settings {
@@ -49,8 +68,10 @@ struct settings {
 	unsigned secret_count;
 	bool speaks_tandem; /* some group: heartbeats are needed */
 	struct times times;
-	uint64_t drain_ns;
-	bool has_proxy; /* the file has listeners: a proxy is expected beside us */
+	enum fence_mode fence;	/* NONE: the best that works */
+	uint64_t drain_ns;	/* of connections that an address left behind, when it moves */
+	uint64_t stop_drain_ns; /* the same when the service stops */
+	bool has_proxy;		/* the file has listeners: a proxy is expected beside us */
 	bool has_gateway;
 	struct addr gateway;
 	struct group_settings groups[SETTINGS_GROUPS_MAX];

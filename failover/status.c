@@ -57,13 +57,16 @@ static json_t *group_json(const struct group *g, uint64_t now_ns)
 	json_t *shown;
 
 	group_reason(g, reason, sizeof(reason));
-	shown = json_pack("{s:s, s:s, s:I, s:o, s:I, s:o, s:s, s:i, s:s, s:s?, s:o, s:b, s:b, s:b}",
+	shown = json_pack("{s:s, s:s, s:I, s:o, s:I, s:s, s:s?, s:o, s:s, s:i, s:s, s:s?, s:o, "
+			  "s:b, s:b, s:b}",
 		"state", fsm_state_name(v.state), "protocol", g->vrrp ? "vrrp3" : "tandem", "epoch",
 		(json_int_t)v.epoch, "since", time_json(g->since_realtime_ns), "lease_ms",
-		(json_int_t)group_lease_ms(g, now_ns), "virtual_ips", vips_json(&g->settings),
-		"interface", g->settings.interface, "vrid", (int)g->settings.vrid, "reason", reason,
-		"held", held, "alarms", alarms_json(v.alarms), "frozen", v.frozen, "link_ok",
-		v.link, "gateway_ok", v.gateway);
+		(json_int_t)fence_lease_ms(g, now_ns), "fence", fence_mode_name(g->fence.mode),
+		"fence_why", g->fence.why[0] ? g->fence.why : NULL, "virtual_ips",
+		vips_json(&g->settings), "interface", g->settings.interface, "vrid",
+		(int)g->settings.vrid, "reason", reason, "held", held, "alarms",
+		alarms_json(v.alarms), "frozen", v.frozen, "link_ok", v.link, "gateway_ok",
+		v.gateway);
 	if (g->vrrp)
 		json_object_set_new(shown, "vrrp", group_vrrp_json(g, now_ns));
 	return shown;

@@ -274,6 +274,13 @@ static const struct conf_key failover_keys[] = {
 		.type = CONF_TYPE_MAP,
 		.keys = times_keys,
 		.help = "Single times that differ from the profile's."},
+	{.name = "fence",
+		.type = CONF_TYPE_ENUM,
+		.words = WORDS("auto", "kernel", "netlink", "address"),
+		.fallback = "auto",
+		.help = "What keeps a node from using addresses that it lost: packet rules whose "
+			"lease our heartbeats renew (kernel), or the agent itself (netlink), or "
+			"only the addresses' short life; auto: the best that works."},
 	{.name = "gateway",
 		.type = CONF_TYPE_IP,
 		.help = "Router that a node must reach to count as well."},

@@ -278,6 +278,8 @@ static void on_operator_event(struct step *s, const struct fsm_event *ev)
 
 	if (ev->kind == FSM_EV_STOP) {
 		m->stopping = true;
+		if (m->state == FSM_DRAINING && m->drain_end_ns > s->now + drain_limit_ns(m))
+			m->drain_end_ns = s->now + drain_limit_ns(m);
 	} else {
 		m->frozen = ev->kind == FSM_EV_FREEZE;
 		m->frozen_until_ns = m->frozen ? ev->until_ns : 0;

@@ -179,13 +179,14 @@ struct fsm_actions {
 
 struct fsm_config {
 	struct times times;
-	uint8_t node;	      /* our id, 1-255 */
-	uint8_t peer;	      /* its id, another; 0: there is none */
-	uint8_t prefer;	      /* node id of the preferred one, 0: none */
-	uint16_t group;	      /* VRID, 1-255 */
-	uint64_t failback_ns; /* hand back after the preferred peer was good for this long; 0:
-				 manual */
-	uint64_t drain_ns;    /* draining ends after this, whatever is left */
+	uint8_t node;		/* our id, 1-255 */
+	uint8_t peer;		/* its id, another; 0: there is none */
+	uint8_t prefer;		/* node id of the preferred one, 0: none */
+	uint16_t group;		/* VRID, 1-255 */
+	uint64_t failback_ns;	/* hand back after the preferred peer was good for this long; 0:
+				   manual */
+	uint64_t drain_ns;	/* draining ends after this, whatever is left */
+	uint64_t stop_drain_ns; /* the same while the service stops; 0: drain_ns */
 	/* What a claim needs beside the evidence. A claim by RELEASE needs neither of the first
 	 * two: the peer itself says that it has let go. */
 	bool witness;	 /* a third box must promise us the address, and hear us or the peer must */

@@ -68,6 +68,7 @@ void become_owner(struct step *s, enum fsm_reason reason);
 void step_down(struct step *s, enum fsm_state to, enum fsm_reason reason, bool release);
 void begin_fence(struct step *s);
 void on_fenced(struct step *s, bool certain);
+uint64_t drain_limit_ns(const struct fsm *m);
 void on_claim_hooked(struct step *s, bool good);
 /* The peer or the witness knew us as the owner when we said so this long ago. */
 void known_as_owner(struct step *s, uint64_t age_ns);

@@ -110,6 +110,12 @@ void begin_fence(struct step *s)
 	remove_addresses(s);
 }
 
+uint64_t drain_limit_ns(const struct fsm *m)
+{
+	return m->stopping && m->config.stop_drain_ns ? m->config.stop_drain_ns
+						      : m->config.drain_ns;
+}
+
 void on_fenced(struct step *s, bool certain)
 {
 	struct fsm *m = s->m;
@@ -121,7 +127,7 @@ void on_fenced(struct step *s, bool certain)
 	act_alarm(s, FSM_ALARM_STUCK, !certain);
 	if (m->state == FSM_HANDOVER) {
 		unload_rules(s);
-		m->drain_end_ns = s->now + m->config.drain_ns;
+		m->drain_end_ns = s->now + drain_limit_ns(m);
 		m->yield_until_ns = s->now + FSM_SETTLE_NS + 4 * m->config.times.silence_ns;
 		enter(s, FSM_DRAINING, REASON_FENCED);
 		m->released = m->release_owed && certain && m->config.peer != 0;

@@ -36,7 +36,7 @@ int announce_send_frame(struct announce *a, int ifindex, const uint8_t *frame, s
 	if (sent >= 0)
 		return 0;
 	*ret_refused = errno == ENOBUFS;
-	return err_set_errno(err, "cannot send an announcement");
+	return err_set_errno(err, "cannot send a frame");
 }
 
 int announce_send(struct announce *a, int ifindex, const uint8_t mac[FRAME_MAC_LEN],

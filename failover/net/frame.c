@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <net/ethernet.h>
+#include <netinet/ip.h>
 #include <string.h>
 
 #include "shared/assert.h"
@@ -16,6 +17,7 @@ enum {
 	ARP_TARGET_MAC_AT = 32,
 	ARP_TARGET_IP_AT = 38,
 	ARP_LEN = 42,
+	IP4_AT = 14,
 	IP6_AT = 14,
 	IP6_NEXT_AT = 20,
 	IP6_HOPS_AT = 21,
@@ -26,6 +28,7 @@ enum {
 	ND_LEN = 78, /* up to and with the target */
 };
 enum { ARP_OP_REQUEST = 1, ARP_OP_REPLY = 2, ND_SOLICIT = 135, ND_ADVERT = 136, NEXT_ICMP6 = 58 };
+enum { NEXT_UDP = 17 };
 enum { ND_OPTION_TARGET_MAC = 2, ND_FLAG_OVERRIDE = 0x20, ND_HOPS = 255 };
 
 static const uint8_t arp_head[6] = {0, 1, 8, 0, 6, 4}; /* Ethernet, IPv4 */
@@ -69,10 +72,17 @@ static size_t put_arp(uint8_t *out, const uint8_t mac[FRAME_MAC_LEN], uint16_t o
 
 static uint32_t sum16(uint32_t sum, const uint8_t *at, size_t len)
 {
-	ASSERT(len % 2 == 0);
-	for (size_t i = 0; i < len; i += 2)
+	for (size_t i = 0; i + 1 < len; i += 2)
 		sum += get16(at + i);
-	return sum;
+	return len % 2 ? sum + ((uint32_t)at[len - 1] << 8) : sum;
+}
+
+/* RFC 1071. */
+static uint16_t fold16(uint32_t sum)
+{
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)~sum;
 }
 
 /* Over the pseudo-header of RFC 8200 8.1 and the message, whose checksum field is still zero. */
@@ -81,17 +91,16 @@ static void put_icmp6_checksum(uint8_t *frame, size_t icmp_len)
 	uint32_t sum = sum16(0, frame + IP6_FROM_AT, 32) + (uint32_t)icmp_len + NEXT_ICMP6;
 
 	sum = sum16(sum, frame + ICMP6_AT, icmp_len);
-	while (sum >> 16)
-		sum = (sum & 0xffff) + (sum >> 16);
-	put16(frame + ICMP6_AT + 2, (uint16_t)~sum);
+	put16(frame + ICMP6_AT + 2, fold16(sum));
 }
 
-static void put_ip6(uint8_t *out, const uint8_t from[16], const uint8_t to[16], size_t payload_len)
+static void put_ip6(uint8_t *out, const uint8_t from[16], const uint8_t to[16], uint8_t next,
+	size_t payload_len)
 {
 	memset(out + IP6_AT, 0, 40);
 	out[IP6_AT] = 6 << 4;
 	put16(out + IP6_AT + 4, (uint16_t)payload_len);
-	out[IP6_NEXT_AT] = NEXT_ICMP6;
+	out[IP6_NEXT_AT] = next;
 	out[IP6_HOPS_AT] = ND_HOPS;
 	memcpy(out + IP6_FROM_AT, from, 16);
 	memcpy(out + IP6_TO_AT, to, 16);
@@ -102,7 +111,7 @@ static size_t announce6(const struct cidr *vip, const uint8_t mac[FRAME_MAC_LEN]
 	size_t icmp_len = 24 + 8;
 
 	put_ethernet(out, all_nodes_mac, mac, ETHERTYPE_IPV6);
-	put_ip6(out, vip->bytes, all_nodes, icmp_len);
+	put_ip6(out, vip->bytes, all_nodes, NEXT_ICMP6, icmp_len);
 	memset(out + ICMP6_AT, 0, icmp_len);
 	out[ICMP6_AT] = ND_ADVERT;
 	out[ICMP6_AT + 4] = ND_FLAG_OVERRIDE;
@@ -142,12 +151,59 @@ size_t frame_probe(const struct cidr *vip, const uint8_t mac[FRAME_MAC_LEN], uin
 	frame_solicited_mac(vip, to_mac);
 	memcpy(to + 13, vip->bytes + 13, 3);
 	put_ethernet(out, to_mac, mac, ETHERTYPE_IPV6);
-	put_ip6(out, nobody, to, 24);
+	put_ip6(out, nobody, to, NEXT_ICMP6, 24);
 	memset(out + ICMP6_AT, 0, 24);
 	out[ICMP6_AT] = ND_SOLICIT;
 	memcpy(out + ND_TARGET_AT, vip->bytes, 16);
 	put_icmp6_checksum(out, 24);
 	return ND_LEN;
+}
+
+static void put_ip4(uint8_t *out, const struct in_addr *from, const struct in_addr *to,
+	uint8_t protocol, size_t payload_len)
+{
+	uint8_t *ip = out + IP4_AT;
+
+	memset(ip, 0, 20);
+	ip[0] = 4 << 4 | 5;
+	ip[1] = IPTOS_CLASS_CS6;
+	put16(ip + 2, (uint16_t)(20 + payload_len));
+	ip[6] = 0x40; /* don't fragment */
+	ip[8] = ND_HOPS;
+	ip[9] = protocol;
+	memcpy(ip + 12, from, 4);
+	memcpy(ip + 16, to, 4);
+	put16(ip + 10, fold16(sum16(0, ip, 20)));
+}
+
+size_t frame_udp(const struct addr *from, const uint8_t from_mac[FRAME_MAC_LEN],
+	const struct addr *to, const uint8_t to_mac[FRAME_MAC_LEN], struct span payload,
+	uint8_t *out)
+{
+	bool v4 = from->sa.sa_family == AF_INET;
+	size_t udp_len = 8 + payload.len;
+	uint8_t *udp = out + (v4 ? IP4_AT + 20 : IP6_AT + 40);
+	uint32_t sum = NEXT_UDP + (uint32_t)udp_len;
+
+	ASSERT(from->sa.sa_family == to->sa.sa_family && udp_len <= UINT16_MAX - 40);
+	put_ethernet(out, to_mac, from_mac, v4 ? ETHERTYPE_IP : ETHERTYPE_IPV6);
+	if (v4) {
+		put_ip4(out, &from->in.sin_addr, &to->in.sin_addr, NEXT_UDP, udp_len);
+		sum = sum16(sum, out + IP4_AT + 12, 8);
+	} else {
+		put_ip6(out, from->in6.sin6_addr.s6_addr, to->in6.sin6_addr.s6_addr, NEXT_UDP,
+			udp_len);
+		put16(out + IP6_AT, 6 << 12 | IPTOS_CLASS_CS6 << 4);
+		sum = sum16(sum, out + IP6_FROM_AT, 32);
+	}
+	put16(udp, addr_port(from));
+	put16(udp + 2, addr_port(to));
+	put16(udp + 4, (uint16_t)udp_len);
+	put16(udp + 6, 0);
+	memcpy(udp + 8, payload.ptr, payload.len);
+	sum = fold16(sum16(sum, udp, udp_len));
+	put16(udp + 6, sum ? (uint16_t)sum : UINT16_MAX); /* 0 would mean: none */
+	return (size_t)(udp - out) + udp_len;
 }
 
 static void say(

@@ -1,7 +1,7 @@
 /*
  * Ethernet frames about who owns an IP address: ARP (RFC 826, RFC 5227) and neighbour discovery
- * (RFC 4861). Bytes in, bytes out: no I/O, so that the builders and the reader are tested on the
- * bytes.
+ * (RFC 4861); and a datagram as a frame. Bytes in, bytes out: no I/O, so that the builders and the
+ * reader are tested on the bytes.
  *
  * Checksums of received ICMPv6 are not verified: a driver with checksum offload may hand over
  * frames of the same host unfinished, and neither ARP nor these are authentic anyway.
@@ -12,6 +12,7 @@
 
 #define FRAME_MAX 96
 #define FRAME_MAC_LEN 6
+#define FRAME_UDP_HEAD_MAX 62 /* Ethernet, IPv6, UDP */
 
 /* Who has the address: what a frame says about it. */
 #define FRAME_KINDS(X)                                                                   \
@@ -42,6 +43,12 @@ size_t frame_announce(const struct cidr *vip, const uint8_t mac[FRAME_MAC_LEN],
  * address detection (RFC 4862). Returns the length written. */
 size_t frame_probe(
 	const struct cidr *vip, const uint8_t mac[FRAME_MAC_LEN], uint8_t out[FRAME_MAX]);
+/* A UDP datagram between two addresses with ports, of one family, with the TTL and the class of a
+ * heartbeat. out takes FRAME_UDP_HEAD_MAX bytes more than the payload. Returns the length written.
+ */
+size_t frame_udp(const struct addr *from, const uint8_t from_mac[FRAME_MAC_LEN],
+	const struct addr *to, const uint8_t to_mac[FRAME_MAC_LEN], struct span payload,
+	uint8_t *out);
 /* What a received frame says. Anything short, odd or foreign is FRAME_NOTHING. */
 struct frame_said frame_read(const uint8_t *frame, size_t len);
 /* The multicast MAC that solicitations for an IPv6 address are sent to. */

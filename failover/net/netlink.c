@@ -2,12 +2,15 @@
 
 #include <errno.h>
 #include <linux/if_addr.h>
+#include <linux/ip.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <netlink/attr.h>
 #include <netlink/errno.h>
 #include <netlink/msg.h>
 #include <netlink/netlink.h>
+#include <netlink/route/link.h>
+#include <netlink/route/link/inet.h>
 #include <netlink/socket.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +20,7 @@
 #define MONITOR_BUFFER_BYTES (1024 * 1024)
 #define MESSAGES_MAX 1024 /* a turn, so that a flood cannot keep the loop */
 #define DUMP_TRIES 5
+#define LIFE_FOR_EVER UINT32_MAX
 
 struct netlink {
 	struct ev_loop *loop;
@@ -179,12 +183,13 @@ static struct nl_msg *address_message(int type, int flags, int ifindex, const st
 	return msg;
 }
 
-int netlink_address_set(struct netlink *n, int ifindex, const struct cidr *address, struct err *err)
+static int set_address(struct netlink *n, int ifindex, const struct cidr *address, uint32_t life_s,
+	struct err *err)
 {
 	/* An IPv6 virtual IP is never chosen as a source by itself: preferred life 0. IPv4 knows no
 	 * such choice, and wants preferred <= valid. */
-	struct ifa_cacheinfo life = {.ifa_valid = NETLINK_ADDRESS_LIFE_S,
-		.ifa_prefered = address->family == AF_INET ? NETLINK_ADDRESS_LIFE_S : 0};
+	struct ifa_cacheinfo life = {
+		.ifa_valid = life_s, .ifa_prefered = address->family == AF_INET ? life_s : 0};
 	struct nl_msg *msg =
 		address_message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, ifindex, address);
 	int rc = -NLE_NOMEM;
@@ -198,6 +203,19 @@ int netlink_address_set(struct netlink *n, int ifindex, const struct cidr *addre
 	else
 		rc = nl_send_sync(n->command, msg);
 	return rc < 0 ? nl_fail(err, rc, "cannot add the address") : 0;
+}
+
+int netlink_address_set(struct netlink *n, int ifindex, const struct cidr *address, struct err *err)
+{
+	return set_address(n, ifindex, address, NETLINK_ADDRESS_LIFE_S, err);
+}
+
+int netlink_address_keep(struct netlink *n, const struct cidr *address, struct err *err)
+{
+	struct cidr host = *address;
+
+	host.bits = host.family == AF_INET ? 32 : 128;
+	return set_address(n, NETLINK_LOOPBACK, &host, LIFE_FOR_EVER, err);
 }
 
 struct lookup {
@@ -232,6 +250,38 @@ int netlink_address_there(struct netlink *n, int ifindex, const struct cidr *add
 	return 0;
 }
 
+struct whereabouts {
+	const struct addr *wanted;
+	int ifindex;
+};
+
+static int on_whereabouts(struct nl_msg *msg, void *arg)
+{
+	struct whereabouts *w = arg;
+	struct cidr address;
+	uint32_t flags;
+	int ifindex;
+
+	if (parse_address(nlmsg_hdr(msg), &ifindex, &address, &flags) != 0 ||
+		ifindex == NETLINK_LOOPBACK)
+		return NL_OK;
+	address.bits = address.family == AF_INET ? 32 : 128;
+	if (cidr_contains(&address, w->wanted))
+		w->ifindex = ifindex;
+	return NL_OK;
+}
+
+int netlink_address_interface(
+	struct netlink *n, const struct addr *address, int *ret_ifindex, struct err *err)
+{
+	struct whereabouts w = {.wanted = address};
+
+	if (dump(n, RTM_GETADDR, on_whereabouts, &w, err) != 0)
+		return -1;
+	*ret_ifindex = w.ifindex;
+	return 0;
+}
+
 int netlink_address_remove(struct netlink *n, int ifindex, const struct cidr *address,
 	bool *ret_removed, struct err *err)
 {
@@ -258,6 +308,45 @@ int netlink_address_remove(struct netlink *n, int ifindex, const struct cidr *ad
 	}
 	*ret_removed = removed;
 	return 0;
+}
+
+int netlink_arp_get(struct netlink *n, int ifindex, struct netlink_arp *ret_arp, struct err *err)
+{
+	struct netlink_arp arp;
+	struct rtnl_link *link = NULL;
+	int rc = rtnl_link_get_kernel(n->command, ifindex, NULL, &link);
+
+	if (rc >= 0)
+		rc = rtnl_link_inet_get_conf(link, IPV4_DEVCONF_ARP_IGNORE, &arp.ignore);
+	if (rc >= 0)
+		rc = rtnl_link_inet_get_conf(link, IPV4_DEVCONF_ARP_ANNOUNCE, &arp.announce);
+	if (link)
+		rtnl_link_put(link);
+	if (rc < 0)
+		return nl_fail(err, rc, "cannot read arp_ignore and arp_announce");
+	*ret_arp = arp;
+	return 0;
+}
+
+int netlink_arp_set(struct netlink *n, int ifindex, const struct netlink_arp *arp, struct err *err)
+{
+	struct rtnl_link *which = rtnl_link_alloc(), *changes = rtnl_link_alloc();
+	int rc = -NLE_NOMEM;
+
+	if (which && changes) {
+		rtnl_link_set_ifindex(which, ifindex);
+		rc = rtnl_link_inet_set_conf(changes, IPV4_DEVCONF_ARP_IGNORE, arp->ignore);
+		if (rc >= 0)
+			rc = rtnl_link_inet_set_conf(
+				changes, IPV4_DEVCONF_ARP_ANNOUNCE, arp->announce);
+		if (rc >= 0)
+			rc = rtnl_link_change(n->command, which, changes, 0);
+	}
+	if (which)
+		rtnl_link_put(which);
+	if (changes)
+		rtnl_link_put(changes);
+	return rc < 0 ? nl_fail(err, rc, "cannot set arp_ignore and arp_announce") : 0;
 }
 
 static int on_route(struct nl_msg *msg, void *arg)

@@ -1,6 +1,6 @@
 /*
  * rtnetlink: virtual IPs put on and taken off an interface, and what happens to links and
- * addresses. The only home of libnl.
+ * addresses. With netlink_set.c and netlink_diag.c the home of libnl.
  *
  * Addresses are given to the kernel with a short life (NETLINK_ADDRESS_LIFE_S) and must be
  * refreshed: a dead or frozen agent's addresses then go away by themselves. Commands wait for the
@@ -17,6 +17,7 @@
 
 #define NETLINK_ADDRESS_LIFE_S 2
 #define NETLINK_WATCHED_MAX 32
+#define NETLINK_LOOPBACK 1 /* the interface index of lo, in every network namespace */
 
 struct netlink_link {
 	char name[IFNAMSIZ];
@@ -50,6 +51,9 @@ int netlink_watch(
 /* Adds the address, or gives it a new life if it is there. Needs CAP_NET_ADMIN. */
 int netlink_address_set(
 	struct netlink *n, int ifindex, const struct cidr *address, struct err *err);
+/* Adds a single host's address to lo, for good: packets for it are ours whatever interface they
+ * come by, but nobody is told so. One that is there already is no error. */
+int netlink_address_keep(struct netlink *n, const struct cidr *address, struct err *err);
 /* Removes the address, whatever its prefix length; one that is not there is no error. *ret_removed
  * says whether there was any. */
 int netlink_address_remove(struct netlink *n, int ifindex, const struct cidr *address,
@@ -57,6 +61,15 @@ int netlink_address_remove(struct netlink *n, int ifindex, const struct cidr *ad
 /* Whether the interface has the address now. */
 int netlink_address_there(struct netlink *n, int ifindex, const struct cidr *address,
 	bool *ret_there, struct err *err);
+/* Which interface has the address; 0: none. lo does not count. */
+int netlink_address_interface(
+	struct netlink *n, const struct addr *address, int *ret_ifindex, struct err *err);
+/* What an interface does with ARP (the sysctls arp_ignore and arp_announce). */
+struct netlink_arp {
+	uint32_t ignore, announce;
+};
+int netlink_arp_get(struct netlink *n, int ifindex, struct netlink_arp *ret_arp, struct err *err);
+int netlink_arp_set(struct netlink *n, int ifindex, const struct netlink_arp *arp, struct err *err);
 /* Whether the kernel would send to the address without a gateway. An address with no route at all
  * counts as on-link: the stricter reading. */
 bool netlink_on_link(struct netlink *n, const struct addr *to);

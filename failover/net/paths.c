@@ -234,38 +234,70 @@ static void on_readable(EV_P_ ev_io *w, int revents)
 
 /* --- sending -----------------------------------------------------------------------------------
  */
-static bool send_on(struct path *path, const struct packet *packet)
+/* Numbered, signed and in bytes. */
+static size_t stamp(
+	struct path *path, const struct packet *packet, uint8_t ret_data[PACKET_MAX_BYTES])
 {
-	struct path_state *s = &path->state;
-	uint8_t data[PACKET_MAX_BYTES];
-	struct packet stamped = *packet;
+	const struct path_config *c = &path->state.config;
 	const struct path_key *key = &path->owner->keys[0];
+	struct packet stamped = *packet;
 	size_t len;
-	ssize_t sent;
 
 	stamped.key_id = key->id;
 	replay_stamp(&path->owner->replay, path->index, &stamped, monotonic_ns());
-	len = packet_encode(&stamped, data);
-	sign(key, span_make(data, len), &s->config.own, &s->config.peer,
-		data + len - PACKET_MAC_BYTES);
-	do {
-		sent = sendto(path->fd, data, len, MSG_DONTWAIT, &s->config.peer.sa,
-			addr_len(&s->config.peer));
-	} while (sent < 0 && errno == EINTR);
-	if (sent >= 0) {
-		s->sent++;
-		s->send_errno = 0;
-		return true;
-	}
-	s->send_failed++;
-	if (s->send_errno != errno) {
-		struct err err;
+	len = packet_encode(&stamped, ret_data);
+	sign(key, span_make(ret_data, len), &c->own, &c->peer, ret_data + len - PACKET_MAC_BYTES);
+	return len;
+}
 
-		s->send_errno = errno;
+static void note_sent(struct path *path, int error)
+{
+	struct path_state *s = &path->state;
+	struct err err;
+
+	if (error == 0)
+		s->sent++;
+	else
+		s->send_failed++;
+	if (error != 0 && s->send_errno != error) {
+		errno = error;
 		err_set_errno(&err, "cannot send heartbeats");
 		log_event(LOG_WARNING, "path.send", err.text, F_TEXT("path", s->config.name));
 	}
-	return false;
+	s->send_errno = error;
+}
+
+static bool send_on(struct path *path, const struct packet *packet)
+{
+	const struct addr *to = &path->state.config.peer;
+	uint8_t data[PACKET_MAX_BYTES];
+	size_t len = stamp(path, packet, data);
+	ssize_t sent;
+
+	do {
+		sent = sendto(path->fd, data, len, MSG_DONTWAIT, &to->sa, addr_len(to));
+	} while (sent < 0 && errno == EINTR);
+	note_sent(path, sent < 0 ? errno : 0);
+	return sent >= 0;
+}
+
+int paths_send_frame(struct paths *p, struct announce *announce, const struct packet *packet,
+	const struct paths_wire *wire, struct err *err)
+{
+	struct path *path = &p->paths[wire->path];
+	const struct path_config *c = &path->state.config;
+	uint8_t data[PACKET_MAX_BYTES], frame[FRAME_UDP_HEAD_MAX + PACKET_MAX_BYTES];
+	bool refused = false;
+	size_t len;
+	int rc;
+
+	ASSERT(wire->path < p->count);
+	len = stamp(path, packet, data);
+	len = frame_udp(&c->own, wire->mac, &c->peer, wire->peer_mac, span_make(data, len), frame);
+	errno = 0;
+	rc = announce_send_frame(announce, wire->ifindex, frame, len, &refused, err);
+	note_sent(path, rc == 0 ? 0 : errno ? errno : EIO);
+	return rc;
 }
 
 unsigned paths_send(struct paths *p, const struct packet *packet, uint32_t path_mask)

@@ -13,6 +13,7 @@
 #include <ev.h>
 
 #include "failover/core/replay.h"
+#include "failover/net/announce.h"
 #include "shared/addr.h"
 #include "shared/digest.h"
 
@@ -88,6 +89,18 @@ struct paths *paths_new(struct ev_loop *loop, const struct paths_options *o, str
 void paths_free(struct paths *p);
 /* Stamps, signs and sends the packet on every path of the mask. Returns on how many it left. */
 unsigned paths_send(struct paths *p, const struct packet *packet, uint32_t path_mask);
+/*
+ * The same on one path, as a frame on its interface, past the kernel's IP: then it leaves also when
+ * the peer's MAC cannot be asked for because the peer is dead, and a packet filter that drops it
+ * shows. 0, or -1 with err.
+ */
+struct paths_wire {
+	unsigned path;
+	int ifindex;
+	uint8_t mac[FRAME_MAC_LEN], peer_mac[FRAME_MAC_LEN];
+};
+int paths_send_frame(struct paths *p, struct announce *announce, const struct packet *packet,
+	const struct paths_wire *wire, struct err *err);
 /* Handles everything that is queued on all sockets. Not from within a handler. */
 void paths_drain(struct paths *p);
 /* Decides which paths are up and tells of changes. */

@@ -34,6 +34,9 @@ struct probe {
 	ev_io readable;
 	ev_timer next_shot;
 	int fd; /* -1: no interface */
+	/* Set it before listening where a packet filter drops what is to be heard: all frames are
+	 * then looked at before it sees them, at the price of a look at every one of them. */
+	bool before_filter;
 	int ifindex;
 	uint8_t mac[FRAME_MAC_LEN];
 	unsigned shots_left;

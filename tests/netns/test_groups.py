@@ -55,6 +55,7 @@ class TwoGroups(LabTest):
         self.a.ask("agent", "switchover", {"group": "web"})
         self.b.wait_state("ACTIVE", "web")
         self.assertEqual(self.b.state("api"), "ACTIVE")
+        self.a.wait_state("STANDBY", "web")
         self.b.ask("agent", "switchover", {"group": "web"})
         self.a.wait_state("ACTIVE", "web")
         self.assertEqual(self.b.state("api"), "ACTIVE")

@@ -1,0 +1,19 @@
+/*
+ * TCP connections of this machine to given addresses, as the kernel knows them (sock_diag): so a
+ * drain ends with the last client whoever serves it, and what is open when packets are about to be
+ * shared with the peer is known to be ours.
+ *
+ * The kernel walks its table piece by piece, and only as far as is asked for. With netlink.c and
+ * netlink_set.c the home of libnl.
+ */
+#pragma once
+
+#include "shared/addr.h"
+
+/* on_connection gets each connection to one of the addresses, also the half-open and half-closed
+ * ones, until it returns false; local and remote are never IPv4-mapped. */
+int netlink_diag_each(const struct cidr *vips, unsigned vip_count,
+	bool (*on_connection)(void *ctx, const struct addr *local, const struct addr *remote),
+	void *ctx, struct err *err);
+/* Whether there is any. */
+int netlink_diag_any(const struct cidr *vips, unsigned vip_count, bool *ret_any, struct err *err);

@@ -1,0 +1,46 @@
+/*
+ * The packet rules of a group, as text for nft.h: the fence with its lease, and the second chance.
+ * Pure: no I/O, so that the text is tested as text.
+ *
+ * doc/failover.md shows a table as it is loaded and says what each rule is for.
+ */
+#pragma once
+
+#include "shared/addr.h"
+#include "shared/buf.h"
+
+#define RULES_TABLE_MAX 32
+#define RULES_MAC_LEN 6
+
+struct rules_spec {
+	const char *table;     /* rules_table_name */
+	const char *group;     /* for people */
+	const char *interface; /* whose ingress and egress is guarded */
+	const struct cidr *vips;
+	unsigned vip_count;
+	uint64_t lease_ms;
+	uint8_t vrid;
+	/* The path on that interface, with ports: what leaves here from own to peer renews the
+	 * lease. NULL: the kernel has no egress hook, and whoever owns the group renews it. */
+	const struct addr *own, *peer;
+};
+
+/* What a second chance needs beside it. */
+struct rules_chance {
+	uint8_t own_mac[RULES_MAC_LEN], peer_mac[RULES_MAC_LEN];
+	const uint16_t *ports; /* of the proxy's listeners */
+	unsigned port_count;   /* 0: all */
+	uint64_t remember_s;   /* how long a connection is known as ours */
+};
+
+void rules_table_name(uint8_t vrid, char out[RULES_TABLE_MAX]);
+/* All of these append whole commands; false when the text did not fit. */
+
+/* Replaces the table, whatever it was, by one without lease, claim and second chance. */
+bool rules_table(struct buf *to, const struct rules_spec *s);
+bool rules_delete(struct buf *to, const char *table);
+/* The peer's MAC, from which packets for our addresses are accepted. NULL: unknown. */
+bool rules_peer(struct buf *to, const char *table, const uint8_t mac[RULES_MAC_LEN]);
+/* What is in none of our tables for a new connection goes to the peer. */
+bool rules_chance(struct buf *to, const struct rules_spec *s, const struct rules_chance *c);
+bool rules_no_chance(struct buf *to, const struct rules_spec *s);
