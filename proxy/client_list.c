@@ -274,6 +274,8 @@ static void watch_clients(struct client_list *l, struct list *acceptors, bool an
 	list_each_safe (it, acceptors) {
 		struct acceptor *a = list_item(it, struct acceptor, link);
 
+		list_each_safe (c, &a->newcomers)
+			watch_client(l, list_item(c, struct client, link), anew);
 		list_each_safe (c, &a->clients)
 			watch_client(l, list_item(c, struct client, link), anew);
 	}

@@ -373,7 +373,12 @@ static const struct conf_key limits_keys[] = {
 		.min = 1,
 		.max = UINT32_MAX,
 		.help = "Client connections at a time; no limit when not written."},
-	LATER("connections_per_client", "limit per client address", NULL),
+	{.name = "connections_per_client",
+		.type = CONF_TYPE_COUNT,
+		.min = 1,
+		.max = UINT32_MAX,
+		.help = "Connections at a time from one address (IPv6: from one /64), but for "
+			"trusted_proxies; more are closed at once; no limit when not written."},
 	{.name = "request_head",
 		.type = CONF_TYPE_SIZE,
 		.fallback = "32KiB",

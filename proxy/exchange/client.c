@@ -6,6 +6,7 @@
 
 #include "proxy/exchange/exchange.h"
 #include "proxy/exchange/tunnel.h"
+#include "proxy/net/tally.h"
 #include "proxy/worker.h"
 
 static struct client *client_of(struct conn *c)
@@ -34,18 +35,28 @@ static void client_close(struct client *c)
 
 static uint64_t idle_time_ns(const struct client *c)
 {
-	const struct listener *l = c->acceptor->listener;
+	const struct timeouts *t = &c->acceptor->listener->timeouts;
 	uint64_t now_ns = c->acceptor->worker->now_ns, leave_ns = c->listed.leave_ns;
 	uint64_t idle_ns = c->acceptor->worker->stopping ? CLIENT_GOODBYE_NS
-			   : c->acceptor->draining	 ? l->timeouts.drain_ns
-							 : l->timeouts.idle_ns;
+			   : c->acceptor->draining	 ? t->drain_ns
+			   : c->conn.in ? t->head_ns /* half an empty line, which holds a buffer */
+					: t->idle_ns;
 
 	if (leave_ns && leave_ns <= now_ns)
 		return 1; /* at once: 0 is never */
 	return leave_ns && leave_ns - now_ns < idle_ns ? leave_ns - now_ns : idle_ns;
 }
 
-/* Idle from when the last answer was taken: a deadline that runs already stays. */
+/* From when the last answer was taken: a deadline that runs already stays, but comes sooner where
+ * there is less time now. */
+static void set_idle_deadline(struct client *c)
+{
+	uint64_t limit_ns = idle_time_ns(c), until_ns = c->conn.timer.deadline_ns;
+
+	if (!until_ns || until_ns > c->conn.worker->now_ns + limit_ns)
+		conn_deadline(&c->conn, limit_ns);
+}
+
 static void wait_for_request(struct client *c)
 {
 	if (c->conn.in && c->conn.in->start == c->conn.in->end)
@@ -54,11 +65,8 @@ static void wait_for_request(struct client *c)
 		client_close(c);
 		return;
 	}
-	if (!conn_blocked(&c->conn) &&
-		c->conn.in) /* half an empty line, in a buffer: not for long */
-		conn_deadline(&c->conn, c->acceptor->listener->timeouts.head_ns);
-	else if (!conn_blocked(&c->conn) && (!c->conn.timer.deadline_ns || client_is_leaving(c)))
-		conn_deadline(&c->conn, idle_time_ns(c));
+	if (!conn_blocked(&c->conn))
+		set_idle_deadline(c);
 	conn_resume(&c->conn);
 }
 
@@ -72,6 +80,13 @@ static bool skip_empty_lines(struct iobuf *in)
 		p += 2;
 	in->start = (uint32_t)(p - in->data);
 	return p < end && (end - p > 1 || *p != '\r');
+}
+
+static void stop_being_new(struct client *c)
+{
+	c->asked = true;
+	list_remove(&c->link);
+	list_append(&c->acceptor->clients, &c->link);
 }
 
 /* Starts what is complete in the buffer. A loop, not a recursion: answers of our own end at once.
@@ -91,8 +106,11 @@ static void client_run(struct client *c)
 				break;
 			}
 		}
-		if (exchange_read_head(c->exchange))
+		if (exchange_read_head(c->exchange)) {
+			if (!c->asked)
+				stop_being_new(c);
 			continue;
+		}
 		if (c->conn.eof)
 			client_close(c); /* half a head, and no more to come */
 		else
@@ -263,6 +281,13 @@ static void on_deadline(struct conn *conn)
 		client_close(c);
 }
 
+static void leave_tally(struct client *c)
+{
+	if (c->counted)
+		tally_leave(c->acceptor->listener->state->tally, &c->addr);
+	c->counted = false;
+}
+
 void client_free(struct conn *conn)
 {
 	struct client *c = client_of(conn);
@@ -272,6 +297,7 @@ void client_free(struct conn *conn)
 	ASSERT(!c->exchange && a->client_count > 0);
 	if (c->listed.state != CLIENT_UNLISTED)
 		client_list_gone(&w->list, c);
+	leave_tally(c);
 	list_remove(&c->link);
 	a->client_count--;
 	atomic_fetch_sub_explicit(&a->listener->state->connections, 1, memory_order_relaxed);
@@ -289,11 +315,13 @@ static const struct conn_handler handler = {
 	.free = client_free,
 };
 
-void client_new(struct acceptor *a, int fd, const struct addr *peer)
+void client_new(struct acceptor *a, int fd, const struct addr *peer, bool counted)
 {
 	struct client *c = malloc(sizeof(*c));
 
 	if (!c) {
+		if (counted)
+			tally_leave(a->listener->state->tally, peer);
 		close(fd);
 		return;
 	}
@@ -304,11 +332,12 @@ void client_new(struct acceptor *a, int fd, const struct addr *peer)
 	c->addr = *peer;
 	c->state = CLIENT_OPEN;
 	c->discarded = 0;
-	c->running = c->linger = false;
+	c->running = c->linger = c->asked = false;
+	c->counted = counted;
 	client_listed_init(&c->listed);
 	if (a->worker->list.watch)
 		client_list_come(&a->worker->list, c);
-	list_append(&a->clients, &c->link);
+	list_append(&a->newcomers, &c->link);
 	a->client_count++;
 	atomic_fetch_add_explicit(&a->listener->state->connections, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&a->listener->state->connections_total, 1, memory_order_relaxed);
@@ -317,24 +346,80 @@ void client_new(struct acceptor *a, int fd, const struct addr *peer)
 	conn_start(&c->conn);
 }
 
+static void start_draining(struct client *c)
+{
+	if (c->conn.closing || c->state != CLIENT_OPEN)
+		return;
+	if (!c->exchange)
+		wait_for_request(c);
+	else if (c->exchange->tunnel)
+		tunnel_drain(c->exchange);
+}
+
+static void each_client(struct acceptor *a, void (*each)(struct client *c))
+{
+	list_each_safe (it, &a->newcomers)
+		each(list_item(it, struct client, link));
+	list_each_safe (it, &a->clients)
+		each(list_item(it, struct client, link));
+}
+
 void client_start_draining(struct acceptor *a)
 {
-	list_each_safe (it, &a->clients) {
-		struct client *c = list_item(it, struct client, link);
-
-		if (c->conn.closing || c->state != CLIENT_OPEN)
-			continue;
-		if (!c->exchange)
-			wait_for_request(c);
-		else if (c->exchange->tunnel)
-			tunnel_drain(c->exchange);
-	}
+	each_client(a, start_draining);
 }
 
 void client_close_all(struct acceptor *a)
 {
-	list_each_safe (it, &a->clients)
-		client_close(list_item(it, struct client, link));
+	each_client(a, client_close);
+}
+
+void client_uncount_all(struct acceptor *a)
+{
+	each_client(a, leave_tally);
+}
+
+/* --- making room
+ * ---------------------------------------------------------------------------------------- */
+
+/* Its deadline was set to this when it last said something, or had its last answer. */
+static bool is_silent(const struct client *c, uint64_t limit_ns)
+{
+	uint64_t until_ns = c->conn.timer.deadline_ns, now_ns = c->conn.worker->now_ns;
+	uint64_t left_ns = until_ns > now_ns ? until_ns - now_ns : 0;
+
+	return until_ns && left_ns + CLIENT_SILENT_NS <= limit_ns;
+}
+
+unsigned client_shed_idle(struct acceptor *a)
+{
+	const struct listener *l = a->listener;
+	unsigned shed = 0, looks;
+
+	list_each_safe (it, &a->newcomers) {
+		struct client *c = list_item(it, struct client, link);
+
+		if (c->conn.closing)
+			continue;
+		if (shed == CLIENT_SHED_MAX || !is_silent(c, l->timeouts.head_ns))
+			break; /* who comes after it is newer */
+		client_close(c);
+		shed++;
+	}
+	looks = shed ? 0 : CLIENT_SHED_LOOK_MAX;
+	while (looks-- && shed < CLIENT_SHED_MAX && !list_empty(&a->clients)) {
+		struct client *c = list_item(a->clients.next, struct client, link);
+
+		list_remove(&c->link); /* the next time it is others' turn */
+		list_append(&a->clients, &c->link);
+		if (c->exchange || c->state != CLIENT_OPEN || conn_blocked(&c->conn) ||
+			c->conn.closing || !is_silent(c, l->timeouts.idle_ns))
+			continue;
+		client_close(c);
+		shed++;
+	}
+	atomic_fetch_add_explicit(&l->state->connections_shed_total, shed, memory_order_relaxed);
+	return shed;
 }
 
 void client_leave_changed(struct client *c)

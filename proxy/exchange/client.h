@@ -12,7 +12,7 @@ struct exchange;
 
 struct client {
 	struct conn conn;
-	struct list link; /* acceptor.clients */
+	struct list link; /* acceptor.newcomers, or acceptor.clients */
 	struct acceptor *acceptor;
 	struct exchange *exchange; /* the one being read, or answered; NULL: idle */
 	struct addr addr;
@@ -21,6 +21,8 @@ struct client {
 	bool running;	    /* client_run is on the stack */
 	bool linger;	    /* after flushing: linger, do not just close */
 	struct client_listed listed;
+	bool asked;   /* no newcomer any more: the head of a request was read */
+	bool counted; /* in the listener's tally */
 };
 
 #define CLIENT_LINGER_BYTES (64 * 1024)
@@ -28,8 +30,14 @@ struct client {
 /* A stop does not wait longer than this for a connection on which nothing happens. */
 #define CLIENT_GOODBYE_NS (1 * NS_PER_S)
 
-/* Takes fd. Out of memory: closes it. */
-void client_new(struct acceptor *a, int fd, const struct addr *peer);
+/* When there is no room for others, who has been silent for so long may be closed. */
+#define CLIENT_SILENT_NS (1 * NS_PER_S)
+#define CLIENT_SHED_MAX 32	 /* closed at a time */
+#define CLIENT_SHED_LOOK_MAX 256 /* looked at for that */
+
+/* Takes fd. Out of memory: closes it. counted: in the listener's tally, which it leaves when it
+ * goes. */
+void client_new(struct acceptor *a, int fd, const struct addr *peer, bool counted);
 /* For the handler that a tunnel gives the connection. */
 void client_free(struct conn *conn);
 /* The exchange is over (it is the exchange that calls). keep: the connection goes on; linger: close
@@ -48,3 +56,7 @@ static inline bool client_is_leaving(const struct client *c)
 {
 	return c->acceptor->draining || c->listed.leave_ns;
 }
+/* Closes some who say nothing: first those who never asked, then idle ones. How many. */
+unsigned client_shed_idle(struct acceptor *a);
+/* Its clients leave the tally of the listener's state, which it is about to leave. */
+void client_uncount_all(struct acceptor *a);

@@ -4,20 +4,12 @@
  */
 #include "proxy/exchange/exchange.h"
 
-static bool trusts(const struct listener *l, const struct addr *a)
-{
-	for (unsigned i = 0; i < l->trusted_count; i++)
-		if (cidr_contains(&l->trusted[i], a))
-			return true;
-	return false;
-}
-
 /* Goes from the right through a list of addresses while they are trusted; false: stops here. */
 static bool look_behind(const struct listener *l, struct span list, struct addr *found)
 {
 	size_t end_at = list.len;
 
-	while (end_at > 0 && trusts(l, found)) {
+	while (end_at > 0 && listener_trusts(l, found)) {
 		size_t from = end_at;
 
 		while (from > 0 && list.ptr[from - 1] != ',')
@@ -27,7 +19,7 @@ static bool look_behind(const struct listener *l, struct span list, struct addr 
 			return false; /* what cannot be read is nobody's */
 		end_at = from > 0 ? from - 1 : 0;
 	}
-	return trusts(l, found);
+	return listener_trusts(l, found);
 }
 
 void exchange_find_client(struct exchange *x)
@@ -36,7 +28,7 @@ void exchange_find_client(struct exchange *x)
 	unsigned left = x->request.field_count;
 
 	x->peer_ip_len = (uint8_t)addr_format_ip(&found, x->peer_ip);
-	x->peer_trusted = trusts(x->listener, &found);
+	x->peer_trusted = listener_trusts(x->listener, &found);
 	if (!x->peer_trusted) {
 		memcpy(x->client_ip, x->peer_ip, x->peer_ip_len);
 		x->client_ip_len = x->peer_ip_len;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "proxy/exchange/client.h"
+#include "proxy/net/tally.h"
 #include "proxy/worker.h"
 #include "shared/log.h"
 
@@ -57,58 +58,123 @@ int acceptor_open(const struct addr *bind_to, int *ret_fd, struct err *err)
 	return 0;
 }
 
-static void pause_accepting(struct acceptor *a, const char *why)
+static bool time_to_tell(const struct acceptor *a, uint64_t *told_ns)
 {
 	uint64_t now_ns = a->worker->now_ns;
 
-	if (!a->told_ns || now_ns - a->told_ns >= ACCEPT_TELL_NS) {
+	if (*told_ns && now_ns - *told_ns < ACCEPT_TELL_NS)
+		return false;
+	*told_ns = now_ns;
+	return true;
+}
+
+static void pause_accepting(struct acceptor *a, const char *why)
+{
+	if (time_to_tell(a, &a->told_paused_ns))
 		log_event(LOG_WARNING, "listener.paused", "cannot accept for now",
 			F_SPAN("listener", a->listener->name), F_TEXT("reason", why));
-		a->told_ns = now_ns;
-	}
 	ev_io_stop(a->worker->loop, &a->io);
 	ev_timer_set(&a->pause, ACCEPT_PAUSE_S, 0);
 	ev_timer_start(a->worker->loop, &a->pause);
 }
 
+/* There is no room for another client. Who waits in the queue may want something; who has been let
+ * in and says nothing does not: it goes, and the files are free when this turn of the loop ends. */
+static void find_room(struct acceptor *a, const char *why, bool of_listener)
+{
+	unsigned shed = 0;
+
+	if (of_listener)
+		shed = client_shed_idle(a);
+	else
+		list_each (it, &a->worker->acceptors)
+			shed += client_shed_idle(list_item(it, struct acceptor, link));
+	if (!shed)
+		pause_accepting(a, why);
+	else if (time_to_tell(a, &a->told_shed_ns))
+		log_event(LOG_WARNING, "listener.shedding",
+			"closing idle connections to make room for new ones",
+			F_SPAN("listener", a->listener->name), F_TEXT("reason", why));
+}
+
 /* Why no more clients may come in now; NULL: they may. */
-static const char *limit_reached(const struct acceptor *a)
+static const char *limit_reached(const struct acceptor *a, bool *ret_of_listener)
 {
 	uint32_t max = a->listener->connections_max;
 
+	*ret_of_listener = true;
 	if (max &&
 		atomic_load_explicit(&a->listener->state->connections, memory_order_relaxed) >= max)
 		return "the listener's limit of connections is reached";
+	*ret_of_listener = false;
 	if (atomic_load_explicit(&a->worker->clients, memory_order_relaxed) >=
 		a->worker->clients_max)
 		return "half of the files that we may open are clients: raise LimitNOFILE";
 	return NULL;
 }
 
+/* Counts it where its address has a limit; false: it is over that, and refused. */
+static bool count_client(struct acceptor *a, const struct addr *peer, bool *ret_counted)
+{
+	const struct listener *l = a->listener;
+	char text[ADDR_TEXT_MAX];
+
+	*ret_counted = l->connections_per_client && !listener_trusts(l, peer);
+	if (!*ret_counted || tally_enter(l->state->tally, peer, l->connections_per_client))
+		return true;
+	atomic_fetch_add_explicit(&l->state->connections_refused_total, 1, memory_order_relaxed);
+	if (time_to_tell(a, &a->told_refused_ns)) {
+		addr_format_ip(peer, text);
+		log_event(LOG_WARNING, "listener.refused",
+			"a client has as many connections as it may", F_SPAN("listener", l->name),
+			F_TEXT("client", text),
+			F_INT("refused_total",
+				atomic_load_explicit(&l->state->connections_refused_total,
+					memory_order_relaxed)));
+	}
+	return false;
+}
+
+static void admit(struct acceptor *a, int fd, struct addr *peer)
+{
+	static const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+	bool counted;
+
+	addr_unmap(peer);
+	if (count_client(a, peer, &counted)) {
+		client_new(a, fd, peer, counted);
+		return;
+	}
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)); /* nothing lingers of it */
+	close(fd);
+}
+
 /* Accepts up to max connections; false when there are no more. */
 static bool accept_some(struct acceptor *a, unsigned max)
 {
-	while (max--) {
+	for (unsigned i = 0; i < max; i++) {
 		struct addr peer;
 		socklen_t len = sizeof(peer);
-		const char *why;
+		bool of_listener;
+		const char *why = limit_reached(a, &of_listener);
 		int fd;
 
-		why = limit_reached(a);
 		if (why) {
-			pause_accepting(a, why);
+			/* That somebody waits is known of the first one only; else the loop comes
+			 * back. */
+			if (i == 0)
+				find_room(a, why, of_listener);
 			return false;
 		}
 		fd = accept4(a->fd, &peer.sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
-			addr_unmap(&peer);
-			client_new(a, fd, &peer);
+			admit(a, fd, &peer);
 			continue;
 		}
 		if (errno == EAGAIN)
 			return false;
 		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-			pause_accepting(a, strerror(errno));
+			find_room(a, strerror(errno), false);
 			return false;
 		}
 		/* The rest (ECONNABORTED, EINTR, a network error of that connection): the next one.
@@ -156,6 +222,7 @@ struct acceptor *acceptor_new(struct worker *w, struct snapshot *snap, const str
 	a->listener = l;
 	a->bind = *bind_to;
 	a->fd = fd;
+	list_init(&a->newcomers);
 	list_init(&a->clients);
 	format_fixed(a);
 	ev_io_init(&a->io, on_connection, fd, EV_READ);
@@ -171,6 +238,7 @@ void acceptor_move(struct acceptor *a, struct snapshot *snap, const struct liste
 	struct snapshot *old = a->snapshot;
 
 	if (l->state != a->listener->state) { /* it got another name: its clients move along */
+		client_uncount_all(a);
 		atomic_fetch_sub_explicit(
 			&a->listener->state->connections, a->client_count, memory_order_relaxed);
 		atomic_fetch_add_explicit(

@@ -24,9 +24,10 @@ struct acceptor {
 	struct addr bind;
 	int fd; /* -1 once it listens no more */
 	ev_io io;
-	ev_timer pause;	  /* no files left: accepting rests */
-	uint64_t told_ns; /* when that was last logged */
-	struct list clients;
+	ev_timer pause;						/* no files left: accepting rests */
+	uint64_t told_paused_ns, told_shed_ns, told_refused_ns; /* when that was last logged */
+	struct list newcomers; /* clients who have not asked anything yet, the oldest first */
+	struct list clients;   /* the others */
 	unsigned client_count;
 	bool draining; /* answers say Connection: close */
 	/* "X-Forwarded-Proto: http\r\nX-Forwarded-Port: 80\r\n" */
@@ -36,7 +37,7 @@ struct acceptor {
 
 #define ACCEPT_BATCH 32
 #define ACCEPT_PAUSE_S 0.1
-#define ACCEPT_TELL_NS (10 * NS_PER_S) /* a pause is logged once in so long */
+#define ACCEPT_TELL_NS (10 * NS_PER_S) /* the same trouble is logged once in so long */
 
 /* A bound, listening, non-blocking socket for `bind`. SO_REUSEPORT, IP_FREEBIND (a virtual IP need
  * not be here yet); ":80" is dual stack. */

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "proxy/net/tally.h"
 #include "proxy/pool/queue.h"
 #include "proxy/settings/settings.h"
 #include "shared/assert.h"
@@ -332,6 +333,8 @@ struct listener_state *listener_state_get(struct server_table *t, struct span na
 
 void listener_state_unref(struct server_table *t, struct listener_state *s)
 {
-	if (s && state_unref(t, &t->listeners, &s->kept))
-		state_free(&s->kept);
+	if (!s || !state_unref(t, &t->listeners, &s->kept))
+		return;
+	tally_free(s->tally);
+	state_free(&s->kept);
 }

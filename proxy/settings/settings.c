@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
+#include "proxy/net/tally.h"
 #include "proxy/settings/routes.h"
 #include "shared/assert.h"
 #include "shared/map.h"
@@ -483,6 +484,17 @@ static void build_limits(const struct conf_node *node, struct listener *l)
 	content_limits_narrow(node, &l->content);
 	if (conf_find(node, "limits.connections"))
 		l->connections_max = (uint32_t)conf_u64(node, "limits.connections");
+	if (conf_find(node, "limits.connections_per_client"))
+		l->connections_per_client =
+			(uint32_t)conf_u64(node, "limits.connections_per_client");
+}
+
+bool listener_trusts(const struct listener *l, const struct addr *a)
+{
+	for (unsigned i = 0; i < l->trusted_count; i++)
+		if (cidr_contains(&l->trusted[i], a))
+			return true;
+	return false;
 }
 
 static enum http_path_mode path_mode_of(struct span word)
@@ -522,6 +534,11 @@ static void build_listener(struct builder *b, const struct conf_node *node, stru
 	l->timeouts = b->settings->timeouts;
 	timeouts_narrow(b, node, NULL, &l->timeouts);
 	build_limits(node, l);
+	/* The workers learn of it with this snapshot, so nobody looks yet. */
+	if (l->connections_per_client && !l->state->tally && !(l->state->tally = tally_new())) {
+		b->out_of_memory = true;
+		return;
+	}
 	l->path_mode = path_mode_of(conf_text(node, "path"));
 	l->via = conf_find(node, "via") ? conf_text(node, "via")
 					: span_make(b->settings->via, sizeof(b->settings->via));

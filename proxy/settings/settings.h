@@ -157,7 +157,7 @@ struct listener {
 	struct timeouts timeouts;
 	struct http_limits limits;
 	struct content_limits content;
-	uint32_t connections_max; /* 0: no limit */
+	uint32_t connections_max, connections_per_client; /* 0: no limit */
 	enum http_path_mode path_mode;
 	struct span via; /* empty: off */
 	const struct cidr *trusted;
@@ -165,12 +165,18 @@ struct listener {
 	struct listener_state *state; /* shared by snapshots: counters; holds a reference */
 };
 
+bool listener_trusts(const struct listener *l, const struct addr *a);
+
 /* Counters of a listener, kept over reloads. */
 struct listener_state {
 	struct kept_state kept;
 	_Alignas(64) _Atomic uint64_t requests_total;
 	_Atomic uint64_t connections_total;
-	_Atomic int64_t connections; /* open now */
+	_Atomic int64_t connections;		    /* open now */
+	_Atomic uint64_t connections_refused_total; /* over connections_per_client */
+	_Atomic uint64_t connections_shed_total;    /* idle, closed to make room for others */
+	struct tally
+		*tally; /* made when a snapshot first has connections_per_client; NULL before */
 };
 
 /* Finds it by name or makes it, with a reference for the caller; NULL when out of memory.

@@ -2,6 +2,7 @@
 SYSTEM_TESTS = \
 	tests/system/test_clients.py \
 	tests/system/test_errors.py \
+	tests/system/test_floods.py \
 	tests/system/test_http1.py \
 	tests/system/test_http1_corners.py \
 	tests/system/test_pools.py \

@@ -274,7 +274,7 @@ static void limits_of_content_are_the_routes_or_else_the_listeners(void)
 		"listeners:\n"
 		"  web:\n"
 		"    bind: \"127.0.0.1:80\"\n"
-		"    limits: {request_body: 1kB, body_rate: 1KiB/s}\n"
+		"    limits: {request_body: 1kB, body_rate: 1KiB/s, connections_per_client: 7}\n"
 		"    routes:\n"
 		"      - {match: {path: /a}, pool: p, limits: {request_body: 2kB, send_rate: "
 		"off}}\n"
@@ -297,10 +297,10 @@ static void limits_of_content_are_the_routes_or_else_the_listeners(void)
 	CHECK_INT(b->body_rate, 9);
 	CHECK_INT(b->send_rate, 500);
 	CHECK_INT(rest->body_max_bytes, 1000);
-	CHECK_INT(web->content.body_rate, 1024);
+	CHECK_INT(web->connections_per_client, 7);
 	CHECK_INT(plain->content.body_rate, 500);
 	CHECK_INT(plain->content.send_rate, 500);
-	CHECK_INT(plain->content.body_max_bytes, 0);
+	CHECK_INT(plain->connections_per_client, 0);
 	settings_unref(s);
 	done();
 }
