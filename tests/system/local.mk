@@ -6,6 +6,7 @@ SYSTEM_TESTS = \
 	tests/system/test_http1.py \
 	tests/system/test_http1_corners.py \
 	tests/system/test_pools.py \
+	tests/system/test_reload.py \
 	tests/system/test_retries.py \
 	tests/system/test_splice.py \
 	tests/system/test_storm.py \
