@@ -198,6 +198,8 @@ void agent_send(struct agent *a, const struct group *g, const struct fsm_action 
 	struct packet p = make_packet(a, g, send, now_ns);
 
 	(void)paths_send(a->paths, &p, path_mask);
+	if (a->witness)
+		witness_link_send(a->witness, &p);
 }
 
 int agent_send_frame(struct agent *a, const struct group *g, const struct fsm_action *send,
@@ -225,6 +227,8 @@ void agent_drain(struct agent *a)
 	paths_drain(a->paths);
 	list_each (it, &a->groups)
 		group_drain(group_of(it));
+	if (a->witness)
+		witness_link_drain(a->witness, monotonic_ns());
 	netlink_drain(a->netlink);
 	paths_check(a->paths, monotonic_ns());
 }
@@ -392,18 +396,37 @@ static bool same_paths(const struct settings *a, const struct settings *b)
 	return true;
 }
 
+static bool same_witness(const struct settings *a, const struct settings *b)
+{
+	if (a->has_witness != b->has_witness || a->witness_id != b->witness_id)
+		return false;
+	return !a->has_witness || (addr_eq(&a->witness, &b->witness) &&
+					  addr_eq(&a->witnessed[0].addr, &b->witnessed[0].addr) &&
+					  addr_eq(&a->witnessed[1].addr, &b->witnessed[1].addr));
+}
+
 /* The old ones stay when the new ones fail. */
 static int swap_paths(struct agent *a, const struct settings *next, struct err *err)
 {
+	struct witness_link *witness = NULL;
 	struct paths *paths;
 
-	if (same_paths(a->settings, next))
+	if (same_paths(a->settings, next) && same_witness(a->settings, next))
 		return 0;
 	paths_drain(a->paths);
 	paths = open_paths(a, next, err);
 	if (!paths)
 		return -1;
+	if (next->has_witness) {
+		witness = witness_link_new(a, next, a->witness, err);
+		if (!witness) {
+			paths_free(paths);
+			return -1;
+		}
+	}
+	witness_link_free(a->witness);
 	paths_free(a->paths);
+	a->witness = witness;
 	a->paths = paths;
 	return 0;
 }
@@ -568,7 +591,9 @@ static int open_kernel(struct agent *a, struct err *err)
 	arp_guard_init(&a->arp, a->netlink);
 	open_packet_filter(a);
 	a->paths = open_paths(a, a->settings, err);
-	return a->paths ? 0 : -1;
+	if (a->paths && a->settings->has_witness)
+		a->witness = witness_link_new(a, a->settings, NULL, err);
+	return a->paths && (a->witness || !a->settings->has_witness) ? 0 : -1;
 }
 
 static void on_hook(void *ctx, const struct hook_result *result)
@@ -641,6 +666,7 @@ void agent_fini(struct agent *a)
 	ev_timer_stop(a->loop, &a->stop_limit);
 	list_each_safe (it, &a->groups)
 		group_free(group_of(it));
+	witness_link_free(a->witness);
 	paths_free(a->paths);
 	arp_guard_fini(&a->arp);
 	netlink_set_free(a->sets);

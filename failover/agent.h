@@ -35,6 +35,7 @@ struct agent {
 	struct epoch_store *epochs;
 	struct hooks *hooks;
 	struct paths *paths;
+	struct witness_link *witness; /* NULL: none is configured */
 	struct proxy_link proxy;
 	struct list groups; /* struct group.in_agent */
 	/* The peer's configuration, as of its last packet. */

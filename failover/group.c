@@ -286,6 +286,7 @@ static void perform(struct group *g, const struct fsm_action *a)
 		fence_open(g, a->at_ns);
 		break;
 	case FSM_DO_CLOSE_CLAIM:
+		witness_ask_no_more(g);
 		g->claim_until_ns = 0;
 		fence_close(g);
 		break;
@@ -326,7 +327,7 @@ static void perform(struct group *g, const struct fsm_action *a)
 		ask_hook(g, a, FSM_EV_CLAIM_HOOKED);
 		break;
 	case FSM_DO_ASK_WITNESS:
-		ASSERT(!"configured nowhere");
+		witness_ask_for(g, a->ticket, a->epoch);
 		break;
 	case FSM_DO_TELL:
 		tell_state(g, a);
@@ -752,6 +753,7 @@ static struct fsm_config config_of(const struct agent *a, const struct group_set
 		.failback_ns = s->failback_ns,
 		.drain_ns = a->settings->drain_ns,
 		.stop_drain_ns = a->settings->stop_drain_ns,
+		.witness = a->settings->has_witness,
 		.fence_hook = s->hooks[HOOK_FENCE].count > 0,
 		.claim_hook = s->hooks[HOOK_CLAIM].count > 0};
 }
@@ -816,6 +818,7 @@ void group_free(struct group *g)
 		return;
 	list_remove(&g->in_agent);
 	ev_timer_stop(g->agent->loop, &g->tick);
+	witness_ask_no_more(g);
 	if (g->holding)
 		(void)remove_addresses(g, NULL);
 	fence_fini(g);

@@ -14,7 +14,8 @@ failover_libfailover_core_a_SOURCES = \
 	failover/core/state.c failover/core/state.h \
 	failover/core/times.c failover/core/times.h \
 	failover/core/vrrp.c failover/core/vrrp.h \
-	failover/core/vrrp_packet.c failover/core/vrrp_packet.h
+	failover/core/vrrp_packet.c failover/core/vrrp_packet.h \
+	failover/core/witness.c failover/core/witness.h
 
 # The shell.
 failover_libfailover_a_SOURCES = \
@@ -40,7 +41,9 @@ failover_libfailover_a_SOURCES = \
 	failover/net/vrrp.c failover/net/vrrp.h \
 	failover/proxy_link.c failover/proxy_link.h \
 	failover/settings.c failover/settings.h \
-	failover/status.c failover/status.h
+	failover/status.c failover/status.h \
+	failover/witness.c failover/witness.h \
+	failover/witness_link.c failover/witness_link.h
 failover_libfailover_a_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) $(NFT_CFLAGS) $(NL_CFLAGS)
 
 FAILOVER_CORE_LIBS = failover/libfailover-core.a $(CORE_LIBS)

@@ -9,6 +9,7 @@
 
 #include "config.h"
 #include "failover/agent.h"
+#include "failover/witness.h"
 #include "shared/log.h"
 
 #define ABOUT "The failover agent of a Tandem pair: decides which of two nodes has the virtual IPs."
@@ -20,7 +21,9 @@ static struct settings *load(const struct daemon_options *o)
 {
 	struct conf_report *report = conf_report_new();
 	struct conf *conf = NULL;
-	struct settings *s = report ? settings_load(o->config, o->node, report, &conf) : NULL;
+	struct settings *s =
+		report ? settings_load(o->config, o->witness ? NULL : o->node, report, &conf)
+		       : NULL;
 
 	if (report && conf)
 		conf_report_print(report, conf, stderr);
@@ -71,6 +74,8 @@ int main(int argc, char **argv)
 	settings = load(&options);
 	if (!settings)
 		return EXIT_USAGE;
+	if (!options.check && options.witness)
+		return witness_run(&options, settings);
 	if (!options.check)
 		return run(&options, settings);
 	settings_free(settings);

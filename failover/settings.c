@@ -128,6 +128,55 @@ static void read_nodes(struct reading *r, const char *name)
 	read_paths(r, own, peer);
 }
 
+/* --- the witness -------------------------------------------------------------------------------
+ */
+static void read_witnessed(
+	struct reading *r, struct witnessed *w, const struct conf_node *node, struct span path)
+{
+	const struct conf_node *paths = conf_find(node, "paths");
+	const struct conf_node *at = path.len ? child(paths, path) : conf_first(paths);
+
+	if (!at) {
+		conf_error(r->report, conf_find(r->failover, "witness.path")->pos, NULL,
+			"node '%.*s' has no path '%.*s'", SPAN_ARG(node->name), SPAN_ARG(path));
+		return;
+	}
+	(void)to_name(r, node, node->name, w->name, sizeof(w->name));
+	w->id = node_id(node);
+	w->addr = at->addr;
+	addr_set_port(&w->addr, addr_port(&r->s->witness));
+}
+
+static void read_witness(struct reading *r)
+{
+	const struct conf_node *nodes = conf_find(r->failover, "nodes");
+	const struct conf_node *witness = conf_find(r->failover, "witness");
+	struct settings *s = r->s;
+	struct span path;
+	unsigned i = 0;
+
+	if (!witness)
+		return;
+	path = conf_text(witness, "path");
+	if (path.len == 0)
+		path = conf_find(conf_first(nodes), "paths")->first->name;
+	s->has_witness = true;
+	s->witness = conf_find(witness, "address")->addr;
+	addr_set_port(&s->witness, (uint16_t)conf_u64(witness, "port"));
+	conf_each (node, nodes)
+		read_witnessed(r, &s->witnessed[i++], node, path);
+	if (conf_report_errors(r->report) == 0 &&
+		s->witnessed[0].addr.sa.sa_family != s->witness.sa.sa_family)
+		conf_error(r->report, witness->pos, NULL,
+			"the nodes' addresses on path '%.*s' and the witness's are not of one "
+			"family",
+			SPAN_ARG(path));
+	/* A number on the wire that neither node has. */
+	for (s->witness_id = 255;
+		s->witness_id == s->witnessed[0].id || s->witness_id == s->witnessed[1].id;)
+		s->witness_id--;
+}
+
 /* --- secrets -----------------------------------------------------------------------------------
  */
 /* -1 with err; *ret_secret owned. */
@@ -401,6 +450,8 @@ static void read_group(struct reading *r, const struct conf_node *group)
 	read_vips(g, group);
 	read_ports(g, conf_find(r->failover->parent, "listeners"));
 	read_group_paths(r, g, group);
+	if (!r->s->node_id) /* the witness */
+		return;
 	read_hooks(r, g, group);
 	read_vrrp(r, g, group);
 }
@@ -418,7 +469,12 @@ static void read_all(struct reading *r, const struct conf *conf, const char *nod
 			"there is no 'failover' section: a single box runs tandem-proxy alone");
 		return;
 	}
-	read_nodes(r, node);
+	if (node)
+		read_nodes(r, node);
+	read_witness(r);
+	if (!node && !r->s->has_witness)
+		conf_error(r->report, r->failover->name_pos, NULL,
+			"there is no 'witness' in it: it says which address the witness has");
 	read_secrets(r);
 	read_times(r);
 	read_fence(r);

@@ -72,6 +72,15 @@ struct settings {
 	uint64_t drain_ns;	/* of connections that an address left behind, when it moves */
 	uint64_t stop_drain_ns; /* the same when the service stops */
 	bool has_proxy;		/* the file has listeners: a proxy is expected beside us */
+	/* The third box, and from which addresses it hears the two nodes, with ports. */
+	bool has_witness;
+	uint8_t witness_id;
+	struct addr witness;
+	struct witnessed {
+		char name[SETTINGS_NAME_MAX];
+		uint8_t id;
+		struct addr addr;
+	} witnessed[2];
 	bool has_gateway;
 	struct addr gateway;
 	struct group_settings groups[SETTINGS_GROUPS_MAX];
@@ -80,9 +89,10 @@ struct settings {
 	uint8_t hash[32];  /* of the whole configuration's meaning */
 };
 
-/* Reads and checks a file for the node of that name. NULL when there are faults (in the report,
- * which may hold warnings otherwise) or memory is short. *ret_conf, if not NULL, gets the tree,
- * owned, for printing the report; it may be NULL only when memory was short. */
+/* Reads and checks a file for the node of that name, or for the witness (node NULL). NULL when
+ * there are faults (in the report, which may hold warnings otherwise) or memory is short.
+ * *ret_conf, if not NULL, gets the tree, owned, for printing the report; it may be NULL only when
+ * memory was short. */
 struct settings *settings_load(
 	const char *file, const char *node, struct conf_report *report, struct conf **ret_conf);
 void settings_free(struct settings *s);

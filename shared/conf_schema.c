@@ -237,6 +237,21 @@ static const struct conf_key group_keys[] = {
 			"can only be true."},
 	HOOKS_ROW(NULL), {0}};
 
+static const struct conf_key witness_keys[] = {{.name = "address",
+						       .type = CONF_TYPE_IP,
+						       .required = true,
+						       .help = "The witness's address."},
+	{.name = "port",
+		.type = CONF_TYPE_COUNT,
+		.fallback = "4243",
+		.min = 1,
+		.max = 65535,
+		.help = "UDP port, on the witness and on the nodes."},
+	{.name = "path",
+		.type = CONF_TYPE_NAME,
+		.help = "The path whose addresses the nodes use towards it; by default the first."},
+	{0}};
+
 static const struct conf_key failover_keys[] = {
 	{.name = "nodes",
 		.type = CONF_TYPE_NAMED,
@@ -292,7 +307,14 @@ static const struct conf_key failover_keys[] = {
 		.max = 32,
 		.value = ROW(.type = CONF_TYPE_MAP, .keys = group_keys, .help = "A group."),
 		.help = "Sets of addresses that move together, by name."},
-	LATER("witness", "a third box", NULL), HOOKS_ROW("10s"), {0}};
+	{.name = "witness",
+		.type = CONF_TYPE_MAP,
+		.keys = witness_keys,
+		.short_for = "address",
+		.help = "A third box running tandem-failover --witness, asked before a claim on a "
+			"silent peer: without its promise there is none."},
+
+	HOOKS_ROW("10s"), {0}};
 
 /* --- listeners ------------------------------------------------------------------------------- */
 

@@ -32,6 +32,7 @@ enum {
 	FLAG_STATE_DIR,
 	FLAG_USER,
 	FLAG_CHECK,
+	FLAG_WITNESS,
 	FLAG_LOG_LEVEL,
 	FLAG_DEBUG,
 	FLAG_VERSION,
@@ -44,6 +45,7 @@ static const struct option flags[] = {
 	{"state-dir", required_argument, NULL, FLAG_STATE_DIR},
 	{"user", required_argument, NULL, FLAG_USER},
 	{"check", no_argument, NULL, FLAG_CHECK},
+	{"witness", no_argument, NULL, FLAG_WITNESS},
 	{"log-level", required_argument, NULL, FLAG_LOG_LEVEL},
 	{"debug", required_argument, NULL, FLAG_DEBUG},
 	{"version", no_argument, NULL, FLAG_VERSION},
@@ -63,6 +65,14 @@ static const char help[] =
 	"      --debug LIST       debug lines of these subsystems, with commas between\n"
 	"      --version          print version and features\n"
 	"  -h, --help             print this\n";
+
+static const char help_witness[] =
+	"      --witness          be the pair's witness, on a third box\n";
+
+static bool is_agent(const struct daemon_options *o)
+{
+	return strcmp(o->program, "tandem-failover") == 0;
+}
 
 static int unknown_flag(const char *program, const char *arg)
 {
@@ -148,6 +158,11 @@ static int take_flag(struct daemon_options *o, struct log_flags *log, int c, cha
 	case FLAG_CHECK:
 		o->check = true;
 		return -1;
+	case FLAG_WITNESS:
+		if (!is_agent(o))
+			return unknown_flag(o->program, "--witness");
+		o->witness = true;
+		return -1;
 	case FLAG_LOG_LEVEL:
 		o->log_level_given = true;
 		return take_level(o->program, optarg, &log->level);
@@ -158,7 +173,8 @@ static int take_flag(struct daemon_options *o, struct log_flags *log, int c, cha
 		printf("%s %s\nfeatures: %s\n", o->program, PACKAGE_VERSION, features);
 		return 0;
 	case 'h':
-		printf("Usage: %s [flags]\n%s\n\n%s", o->program, about, help);
+		printf("Usage: %s [flags]\n%s\n\n%s%s", o->program, about, help,
+			is_agent(o) ? help_witness : "");
 		return 0;
 	default:
 		return wrong_flag(o->program, c, argv);

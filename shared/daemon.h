@@ -20,6 +20,7 @@ struct daemon_options {
 	const char *user;      /* --user; default NULL: stay who we are */
 	bool log_level_given;  /* --log-level was there: it wins over the file */
 	bool check;	       /* --check: validate and exit */
+	bool witness;	       /* --witness, of tandem-failover: be the third box */
 };
 
 /* Parses the flags of both daemons (and the -h/--version output, given `about` and the `features`

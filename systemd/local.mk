@@ -1,6 +1,6 @@
 # systemd/: units, and the fragments that make the user and the directories. Paths are known to make, not to
 # configure, so that `make install prefix=...` is right too.
-SYSTEMD_UNITS = systemd/tandem-failover.service systemd/tandem-proxy.service
+SYSTEMD_UNITS = systemd/tandem-failover.service systemd/tandem-proxy.service systemd/tandem-witness.service
 SYSTEMD_TMPFILES = systemd/tmpfiles.d/tandem.conf
 SYSTEMD_MADE = $(SYSTEMD_UNITS) $(SYSTEMD_TMPFILES)
 EXTRA_DIST += $(SYSTEMD_MADE:=.in)

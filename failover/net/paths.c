@@ -364,7 +364,7 @@ static void share_port(int fd, int on)
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 }
 
-static int path_open(struct path *path, bool replaces, struct err *err)
+static int path_open(struct path *path, const struct paths_options *o, struct err *err)
 {
 	const struct path_config *c = &path->state.config;
 	char text[ADDR_TEXT_MAX];
@@ -373,10 +373,12 @@ static int path_open(struct path *path, bool replaces, struct err *err)
 	path->fd = socket(c->own.sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (path->fd < 0 || set_options(path->fd, c->own.sa.sa_family) != 0)
 		return err_set_errno(err, "path '%s': cannot open a UDP socket", c->name);
-	share_port(path->fd, replaces);
+	share_port(path->fd, o->replaces || o->shared_port);
 	if (bind(path->fd, &c->own.sa, addr_len(&c->own)) != 0)
 		return err_set_errno(err, "path '%s': cannot bind to %s", c->name, text);
-	share_port(path->fd, false);
+	if (o->shared_port && connect(path->fd, &c->peer.sa, addr_len(&c->peer)) != 0)
+		return err_set_errno(err, "path '%s': no way to the other end", c->name);
+	share_port(path->fd, o->shared_port);
 	ev_io_set(&path->readable, path->fd, EV_READ);
 	ev_io_start(path->owner->loop, &path->readable);
 	return 0;
@@ -412,7 +414,7 @@ struct paths *paths_new(struct ev_loop *loop, const struct paths_options *o, str
 	for (unsigned i = 0; o->replaces && i < o->replaces->count; i++)
 		share_port(o->replaces->paths[i].fd, true);
 	for (unsigned i = 0; i < p->count; i++)
-		if (path_open(&p->paths[i], o->replaces, err) != 0)
+		if (path_open(&p->paths[i], o, err) != 0)
 			goto fail;
 	return p;
 fail:

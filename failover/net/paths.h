@@ -77,6 +77,8 @@ struct paths_options {
 	/* The first signs; all are accepted. Each of at least 16 bytes. */
 	struct span secrets[PATHS_KEYS_MAX];
 	unsigned secret_count;
+	/* Others of this process bind the same port, each for a peer of its own. */
+	bool shared_port;
 	/* NULL, or the ones in use until now: the new sockets may take their ports. The caller
 	 * frees them once the new ones are there. */
 	struct paths *replaces;

@@ -11,6 +11,7 @@ NETNS_TESTS = \
 	tests/netns/test_groups.py \
 	tests/netns/test_agent.py \
 	tests/netns/test_hooks.py \
+	tests/netns/test_witness.py \
 	tests/netns/test_failover.py
 TESTS += $(NETNS_TESTS)
 EXTRA_DIST += $(NETNS_TESTS) tests/netns/lab.py tests/netns/origin.py tests/netns/replay.py tests/netns/run \
@@ -27,7 +28,8 @@ tests/netns/test_vip.log: tests/netns/test_ctl.log
 tests/netns/test_groups.log: tests/netns/test_vip.log
 tests/netns/test_agent.log: tests/netns/test_groups.log
 tests/netns/test_hooks.log: tests/netns/test_agent.log
-tests/netns/test_failover.log: tests/netns/test_hooks.log
+tests/netns/test_witness.log: tests/netns/test_hooks.log
+tests/netns/test_failover.log: tests/netns/test_witness.log
 
 # What takes long: twenty rounds a fault, and the times that the product promises on a quiet machine.
 check-long: all $(check_PROGRAMS)

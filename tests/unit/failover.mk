@@ -2,7 +2,7 @@
 
 # The core: links nothing but the archives, which proves that they are pure.
 FAILOVER_CORE_TESTS = tests/unit/test_election tests/unit/test_fsm tests/unit/test_fsm_claims tests/unit/test_packet \
-	tests/unit/test_replay
+	tests/unit/test_replay tests/unit/test_witness
 check_PROGRAMS += $(FAILOVER_CORE_TESTS)
 TESTS += $(FAILOVER_CORE_TESTS)
 tests_unit_test_election_SOURCES = tests/unit/test_election.c
@@ -16,6 +16,8 @@ tests_unit_test_packet_SOURCES = tests/unit/test_packet.c
 tests_unit_test_packet_LDADD = $(FAILOVER_CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_replay_SOURCES = tests/unit/test_replay.c
 tests_unit_test_replay_LDADD = $(FAILOVER_CORE_LIBS) $(UNIT_LIBS)
+tests_unit_test_witness_SOURCES = tests/unit/test_witness.c
+tests_unit_test_witness_LDADD = $(FAILOVER_CORE_LIBS) $(UNIT_LIBS)
 
 # The agent's shell.
 FAILOVER_SHELL_TESTS = \

@@ -221,6 +221,32 @@ static void a_secret_is_kept_from_others_and_long_enough(void)
 	check_refused("lb-a", "cannot open");
 }
 
+static void the_witness_hears_both_nodes_on_one_path(void)
+{
+	struct settings *s;
+
+	write_config(HEAD, "  witness: 10.0.0.9\n" WEB "}\n");
+	s = load_good("lb-b");
+	CHECK(s->has_witness);
+	CHECK_INT(s->witness_id, 255);
+	check_addr(&s->witness, "10.0.0.9:4243");
+	CHECK_TEXT(span_of(s->witnessed[0].name), "lb-a");
+	check_addr(&s->witnessed[0].addr, "10.0.0.1:4243");
+	check_addr(&s->witnessed[1].addr, "10.0.0.2:4243");
+	settings_free(s);
+	write_config(HEAD, "  witness: {address: 192.168.77.9, path: cable, port: 99}\n"
+			   "  on_active: /nonexistent/hook\n" WEB "}\n");
+	s = load_good(NULL); /* the witness: it runs no hooks, and is none of the nodes */
+	check_addr(&s->witnessed[1].addr, "192.168.77.2:99");
+	settings_free(s);
+	write_config(HEAD, "  witness: {address: 10.0.0.9, path: cabel}\n" WEB "}\n");
+	check_refused("lb-a", ":6:38: error: node 'lb-a' has no path 'cabel'");
+	write_config(HEAD, "  witness: \"fd00::9\"\n" WEB "}\n");
+	check_refused("lb-a", "not of one family");
+	write_config(HEAD, WEB "}\n");
+	check_refused(NULL, "there is no 'witness'");
+}
+
 static void hooks_are_for_all_groups_and_narrower_in_one(void)
 {
 	struct settings *s;
@@ -252,6 +278,7 @@ static const struct test_case cases[] = {
 	TEST(faults_are_named),
 	TEST(nodes_must_fit_each_other),
 	TEST(a_secret_is_kept_from_others_and_long_enough),
+	TEST(the_witness_hears_both_nodes_on_one_path),
 	TEST(hooks_are_for_all_groups_and_narrower_in_one),
 };
 
