@@ -47,6 +47,7 @@ proxy_libproxy_a_SOURCES = \
 	proxy/net/conn.c proxy/net/conn.h \
 	proxy/net/iobuf.c proxy/net/iobuf.h \
 	proxy/net/progress.c proxy/net/progress.h \
+	proxy/net/rawio.h \
 	proxy/net/splice.c proxy/net/splice.h \
 	proxy/net/tally.c proxy/net/tally.h \
 	proxy/observe/access_log.c proxy/observe/access_log.h \

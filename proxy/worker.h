@@ -75,7 +75,7 @@ struct worker {
 
 	_Atomic uint64_t echo; /* the last ping that this loop answered */
 	uint64_t clients_max;  /* more are left in the kernel's queue */
-	_Atomic uint64_t clients, server_conns, exchanges_live;
+	_Atomic uint64_t clients, server_conns;
 	_Atomic bool finished;		/* drained: the thread has ended or is about to */
 	void (*on_finished)(void *ctx); /* any thread */
 	void *ctx;

@@ -36,7 +36,7 @@ static size_t format(struct exchange *x, char *out, size_t size)
 {
 	const char *reason = http_reason(x->status);
 	struct span date = worker_date(x->worker);
-	bool has_id = x->request_id[0] != 0;
+	bool has_id = x->has_request_id;
 	char body[64];
 	int body_len = snprintf(body, sizeof(body), "%u %s\n", x->status, reason);
 	int n = snprintf(out, size,

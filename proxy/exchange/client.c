@@ -288,6 +288,19 @@ static void leave_tally(struct client *c)
 	c->counted = false;
 }
 
+struct span client_ip(struct client *c)
+{
+	if (!c->ip_len) {
+		char text[ADDR_TEXT_MAX];
+		size_t len = addr_format_ip(&c->addr, text);
+
+		ASSERT(len > 0 && len <= sizeof(c->ip));
+		memcpy(c->ip, text, len);
+		c->ip_len = (uint8_t)len;
+	}
+	return span_make(c->ip, c->ip_len);
+}
+
 void client_free(struct conn *conn)
 {
 	struct client *c = client_of(conn);
@@ -330,6 +343,7 @@ void client_new(struct acceptor *a, int fd, const struct addr *peer, bool counte
 	c->acceptor = a;
 	c->exchange = NULL;
 	c->addr = *peer;
+	c->ip_len = 0;
 	c->state = CLIENT_OPEN;
 	c->discarded = 0;
 	c->running = c->linger = c->asked = false;

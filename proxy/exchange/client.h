@@ -16,6 +16,8 @@ struct client {
 	struct acceptor *acceptor;
 	struct exchange *exchange; /* the one being read, or answered; NULL: idle */
 	struct addr addr;
+	char ip[INET6_ADDRSTRLEN]; /* of addr as text, once a request came */
+	uint8_t ip_len;
 	enum { CLIENT_OPEN, CLIENT_FLUSHING, CLIENT_LINGERING } state;
 	uint32_t discarded; /* while lingering */
 	bool running;	    /* client_run is on the stack */
@@ -38,6 +40,8 @@ struct client {
 /* Takes fd. Out of memory: closes it. counted: in the listener's tally, which it leaves when it
  * goes. */
 void client_new(struct acceptor *a, int fd, const struct addr *peer, bool counted);
+/* Where it comes from, as text. */
+struct span client_ip(struct client *c);
 /* For the handler that a tunnel gives the connection. */
 void client_free(struct conn *conn);
 /* The exchange is over (it is the exchange that calls). keep: the connection goes on; linger: close

@@ -31,8 +31,7 @@ struct exchange *exchange_new(struct client *c)
 		if (!x)
 			return NULL;
 	}
-	/* All but the large rooms at the end, which are written before they are read. */
-	memset(x, 0, offsetof(struct exchange, waiter));
+	memset(x, 0, offsetof(struct exchange, request_id));
 	list_init(&x->link);
 	x->worker = w;
 	x->client = c;
@@ -41,7 +40,6 @@ struct exchange *exchange_new(struct client *c)
 	x->timeouts = &x->listener->timeouts;
 	x->started_ns = w->now_ns;
 	http_head_init(&x->request);
-	atomic_fetch_add_explicit(&w->exchanges_live, 1, memory_order_relaxed);
 	return x;
 }
 
@@ -87,7 +85,6 @@ static void end(struct exchange *x)
 	if (x->tunnel)
 		tunnel_fini(x);
 	snapshot_unref(x->snapshot);
-	atomic_fetch_sub_explicit(&x->worker->exchanges_live, 1, memory_order_relaxed);
 	list_append(&x->worker->reap_exchanges, &x->link);
 }
 
@@ -292,6 +289,7 @@ static void begin(struct exchange *x)
 	conn_deadline(&c->conn, 0);
 	http_request_id(x->request_id, worker_wall_ns(x->worker) / NS_PER_MS,
 		rng_u64(&x->worker->rng), rng_u64(&x->worker->rng));
+	x->has_request_id = true;
 	exchange_find_client(x);
 	if (h->method != HTTP_CONNECT &&
 		http_path(h->target, x->listener->path_mode, x->target_room, sizeof(x->target_room),

@@ -62,7 +62,6 @@ struct exchange {
 	const struct timeouts *timeouts;
 	struct server *server;		/* the one in use: counted in its in_flight */
 	const struct pool *server_pool; /* that it was taken from */
-	struct server *tried[EXCHANGE_TRIED_MAX];
 	uint8_t tried_count, retries;
 
 	bool head_done;	   /* the request's head is read */
@@ -97,13 +96,16 @@ struct exchange {
 	struct {
 		uint64_t bytes_before, waited_ns, since_ns;
 	} pace;
+	struct span client_ip; /* whose request it is: for the log */
+	bool peer_trusted;     /* it came through a proxy that we believe */
+	bool has_request_id;
+
+	/* From here on nothing is cleared for a new exchange: it is written before it is read. */
 	char request_id[36];
-	char client_ip[ADDR_TEXT_MAX]; /* whose request it is: for the log */
-	char peer_ip[ADDR_TEXT_MAX];   /* who sent it to us: the same, or a trusted proxy */
-	uint8_t client_ip_len, peer_ip_len;
-	bool peer_trusted;
-	struct waiter waiter;	/* while waiting, or just before; not cleared */
-	char target_room[8192]; /* a normalised target, when it differs */
+	struct waiter waiter; /* while waiting, or just before */
+	struct server *tried[EXCHANGE_TRIED_MAX];
+	char client_ip_room[ADDR_TEXT_MAX]; /* when it is not the peer's */
+	char target_room[8192];		    /* a normalised target, when it differs */
 
 	struct http_head request, response;
 };

@@ -13,7 +13,7 @@ static const uint64_t seed[2] = {UINT64_C(0x6b65792d6f66), UINT64_C(0x7265717565
 /* An IPv6 client has a /64 to itself. */
 static struct span client_network(const struct exchange *x, struct addr *room)
 {
-	struct span text = span_make(x->client_ip, x->client_ip_len);
+	struct span text = x->client_ip;
 
 	if (addr_parse_ip(text, room, NULL) < 0 || room->sa.sa_family != AF_INET6)
 		return text;

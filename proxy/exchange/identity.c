@@ -27,20 +27,17 @@ void exchange_find_client(struct exchange *x)
 	struct addr found = x->client->addr;
 	unsigned left = x->request.field_count;
 
-	x->peer_ip_len = (uint8_t)addr_format_ip(&found, x->peer_ip);
+	x->client_ip = client_ip(x->client);
 	x->peer_trusted = listener_trusts(x->listener, &found);
-	if (!x->peer_trusted) {
-		memcpy(x->client_ip, x->peer_ip, x->peer_ip_len);
-		x->client_ip_len = x->peer_ip_len;
+	if (!x->peer_trusted)
 		return;
-	}
 	while (left-- > 0) { /* the last line first: a proxy may append one of its own */
 		const struct http_field *f = &x->request.fields[left];
 
 		if (f->id == HTTP_F_X_FORWARDED_FOR && !look_behind(x->listener, f->value, &found))
 			break;
 	}
-	x->client_ip_len = (uint8_t)addr_format_ip(&found, x->client_ip);
+	x->client_ip = span_make(x->client_ip_room, addr_format_ip(&found, x->client_ip_room));
 }
 
 bool exchange_seen_in_via(const struct exchange *x)

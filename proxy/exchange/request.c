@@ -29,7 +29,7 @@ static int stage_head(struct exchange *x)
 	const struct http1_request_out o = {
 		.target = target_out(x),
 		.host = x->request.authority,
-		.client_ip = span_make(x->peer_ip, x->peer_ip_len),
+		.client_ip = client_ip(x->client),
 		.trusted = x->peer_trusted,
 		.fixed = span_make(a->fixed, a->fixed_len),
 		.request_id = span_make(x->request_id, sizeof(x->request_id)),

@@ -1,11 +1,11 @@
 #include "proxy/net/conn.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "proxy/net/progress.h"
+#include "proxy/net/rawio.h"
 #include "proxy/worker.h"
 
 static void on_read_event(struct ev_loop *loop, ev_io *io, int events)
@@ -43,8 +43,7 @@ void conn_drop_pending(struct conn *c)
 static int pipe_write(struct conn *c)
 {
 	struct pipe *p = c->pipe;
-	ssize_t n =
-		splice(p->read_fd, NULL, c->fd, NULL, p->held, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+	ssize_t n = raw_splice(p->read_fd, c->fd, p->held);
 
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -1;
@@ -62,7 +61,7 @@ static int out_write(struct conn *c)
 		return pipe_write(c);
 	while (c->out->len) {
 		struct span s = buf_span(c->out);
-		ssize_t n = send(c->fd, s.ptr, s.len, MSG_NOSIGNAL);
+		ssize_t n = raw_send(c->fd, s.ptr, s.len);
 
 		if (n < 0)
 			return errno == EAGAIN || errno == EINTR ? 0 : -1;
@@ -151,7 +150,7 @@ enum io_rc conn_read(struct conn *c, uint32_t size, bool *ret_full)
 	room = iobuf_room(c->in);
 	ASSERT(room > 0);
 	do
-		n = recv(c->fd, c->in->data + c->in->end, room, 0);
+		n = raw_recv(c->fd, c->in->data + c->in->end, room);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return errno == EAGAIN ? IO_AGAIN : IO_ERROR;
@@ -247,11 +246,11 @@ int conn_flush(struct conn *c, struct stage *s)
 	ASSERT(!c->pipe);
 	if (!c->out) {
 		if (s->count == 1) {
-			n = send(c->fd, s->iov[0].iov_base, s->iov[0].iov_len, MSG_NOSIGNAL);
+			n = raw_send(c->fd, s->iov[0].iov_base, s->iov[0].iov_len);
 		} else {
 			struct msghdr m = {.msg_iov = s->iov, .msg_iovlen = s->count};
 
-			n = sendmsg(c->fd, &m, MSG_NOSIGNAL);
+			n = raw_sendmsg(c->fd, &m);
 		}
 		if (n < 0) {
 			if (errno != EAGAIN && errno != EINTR) {
@@ -294,9 +293,8 @@ enum io_rc conn_pipe_fill(struct conn *from, struct conn *to, uint64_t limit, ui
 
 	ASSERT(!p->held && limit);
 	do
-		n = splice(from->fd, NULL, p->write_fd, NULL,
-			limit < SPLICE_MAX_BYTES ? limit : SPLICE_MAX_BYTES,
-			SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+		n = raw_splice(
+			from->fd, p->write_fd, limit < SPLICE_MAX_BYTES ? limit : SPLICE_MAX_BYTES);
 	while (n < 0 && errno == EINTR);
 	if (n > 0) {
 		*ret_bytes = p->held = (uint32_t)n;
@@ -324,7 +322,7 @@ int conn_pipe_flush(struct conn *to)
 	return 0;
 }
 
-void conn_deadline(struct conn *c, uint64_t after_ns)
+void conn_set_deadline(struct conn *c, uint64_t after_ns)
 {
 	worker_set_deadline(c->worker, &c->timer, after_ns);
 }

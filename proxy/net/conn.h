@@ -113,7 +113,15 @@ enum io_rc conn_pipe_fill(struct conn *from, struct conn *to, uint64_t limit, ui
 int conn_pipe_flush(struct conn *to);
 void conn_drop_pending(struct conn *c);
 
-void conn_deadline(struct conn *c, uint64_t after_ns); /* from now; 0: none */
+void conn_set_deadline(struct conn *c, uint64_t after_ns);
+/* From now; 0: none. */
+static inline void conn_deadline(struct conn *c, uint64_t after_ns)
+{
+	if (after_ns)
+		conn_set_deadline(c, after_ns);
+	else
+		wheel_clear(&c->timer);
+}
 void conn_pause(struct conn *c);
 static inline void conn_resume(struct conn *c);
 void conn_resume_slow(struct conn *c);

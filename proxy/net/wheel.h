@@ -28,8 +28,13 @@ struct wheel {
 
 void wheel_init(struct wheel *w, uint64_t now_ns);
 void wheel_timer_init(struct wheel_timer *t);
-/* Sets or moves the deadline; 0 clears it (the timer may stay queued, and costs one look). */
+/* Sets or moves the deadline; 0 clears it. */
 void wheel_set(struct wheel *w, struct wheel_timer *t, uint64_t deadline_ns);
+/* No deadline; the timer may stay queued, and costs one look. */
+static inline void wheel_clear(struct wheel_timer *t)
+{
+	t->deadline_ns = 0;
+}
 /* Takes it out for good, before its memory goes. */
 void wheel_remove(struct wheel *w, struct wheel_timer *t);
 /* Moves the timers that are due to `due` (unlinked from the wheel, deadline cleared). */

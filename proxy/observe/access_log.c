@@ -255,7 +255,7 @@ static void format_json(struct access_log *l, const struct exchange *x)
 	put(l, span_of(l->stamp));
 	PUT(l, "\"");
 	put_pair(l, SPAN("listener"), x->listener->name);
-	put_pair(l, SPAN("client"), span_make(x->client_ip, x->client_ip_len));
+	put_pair(l, SPAN("client"), x->client_ip);
 	put_pair(l, SPAN("method"), x->request.method_text);
 	put_pair(l, SPAN("host"), x->request.authority);
 	put_pair(l, SPAN("target"), x->request.target);
@@ -270,7 +270,7 @@ static void format_json(struct access_log *l, const struct exchange *x)
 	PUT(l, ",\"retries\":");
 	put_u64(l, x->retries);
 	put_pair(l, SPAN("end"), span_of(exchange_end_text((enum exchange_end)x->end)));
-	if (x->request_id[0])
+	if (x->has_request_id)
 		put_pair(l, SPAN("request_id"), span_make(x->request_id, sizeof(x->request_id)));
 	put_pair(l, SPAN("user_agent"), field_value(x, HTTP_F_USER_AGENT));
 	put_pair(l, SPAN("referer"), field_value(x, HTTP_F_REFERER));
@@ -287,8 +287,8 @@ static void put_or_dash(struct access_log *l, struct span s)
 
 static void format_combined(struct access_log *l, const struct exchange *x)
 {
-	put(l, span_make(x->client_ip, x->client_ip_len));
-	if (!x->client_ip_len)
+	put(l, x->client_ip);
+	if (!x->client_ip.len)
 		PUT(l, "-");
 	PUT(l, " - - [");
 	put(l, span_of(l->stamp));

@@ -22,13 +22,14 @@ struct server {
 	char *pool_name, *name;
 	struct addr address;
 	char address_text[ADDR_TEXT_MAX];
-	uint32_t slot; /* small number, unique among living servers: index of workers' own tables */
 	struct server_table *table;
 	unsigned refs;		      /* under the table's lock */
 	struct server *next_reported; /* under the table's lock */
 
-	/* Written by workers. */
-	_Alignas(64) _Atomic uint32_t in_flight;
+	/* Written by workers; the slot is not, but wanted together with the rest. */
+	_Alignas(64) uint32_t slot; /* small, unique among living servers: index of workers' own
+				       tables */
+	_Atomic uint32_t in_flight;
 	_Atomic uint32_t queued; /* requests that wait, and would rather be here */
 	/* It failed, and the main thread has yet to judge: until then those who wait do not run
 	 * into it one after the other. Of pools with a limit only. */
