@@ -236,6 +236,8 @@ static struct settings *load_again(struct proxy *p, struct err *err)
 	err_set(err, "out of memory");
 	if (conf) {
 		s = settings_build(conf, report, p->table, p->generation + 1, err);
+		if (s)
+			settings_locate(s, p->options->node);
 		conf_report_print(report, conf, stderr);
 	}
 	if (!s) {
@@ -473,7 +475,9 @@ static struct settings *load_or_print(struct proxy *p, struct err *err)
 		if (p->config_refused)
 			err_set(err, "%s has errors", p->options->config);
 	}
-	if (!s)
+	if (s)
+		settings_locate(s, p->options->node);
+	else
 		conf_free(conf);
 	conf_report_free(report);
 	return s;

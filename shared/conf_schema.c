@@ -116,6 +116,10 @@ static const struct conf_key node_keys[] = {
 		.value = ROW(.type = CONF_TYPE_IP, .help = "The node's address on this path."),
 		.help = "Networks over which the nodes hear each other, each with this node's "
 			"address."},
+	{.name = "zone",
+		.type = CONF_TYPE_NAME,
+		.help = "Where the node is: its proxy prefers servers of the same zone while "
+			"enough of them can be used."},
 	{0}};
 
 static const struct conf_key times_keys[] = {
@@ -486,7 +490,10 @@ static const struct conf_key server_keys[] = {{.name = "address",
 		.type = CONF_TYPE_BOOL,
 		.fallback = "false",
 		.help = "Used only while no other server of the pool can be."},
-	LATER("zone", "zone", NULL), {0}};
+	{.name = "zone",
+		.type = CONF_TYPE_NAME,
+		.help = "Where it is; a node prefers the servers of its own zone."},
+	{0}};
 
 static const struct conf_key health_keys[] = {
 	{.name = "http", .type = CONF_TYPE_PATH, .help = "Path to ask for."},

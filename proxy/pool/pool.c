@@ -65,10 +65,9 @@ static void weigh(struct pool_view *v, uint64_t now_ns)
 		v->usable[i].weight *= pool_share_pct(p, v->usable[i].server, now_ns);
 }
 
-struct pool_view *pool_view_new(const struct pool *p)
+static struct pool_view *empty_view(const struct pool *p)
 {
 	struct pool_view *v = calloc(1, sizeof(*v));
-	const struct balancer *b = balancer_of(p);
 
 	if (!v)
 		return NULL;
@@ -79,14 +78,84 @@ struct pool_view *pool_view_new(const struct pool *p)
 		pool_view_unref(v);
 		return NULL;
 	}
-	if (gather(v, false, is_up) == 0 && gather(v, true, is_up) == 0 && !p->when_all_down_503 &&
-		!p->stand_in) {
-		if (gather(v, false, may_live) == 0)
-			gather(v, true, may_live);
-		v->failing_open = v->count > 0;
+	return v;
+}
+
+static bool is_near(const struct pool *p, const struct member *m)
+{
+	return p->own_zone.len && span_eq(m->zone, p->own_zone);
+}
+
+/* How many of 2^32 requests the servers of our own zone leave to others: none while they can all be
+ * used or nearly, for each may take 1.4 times its share. */
+static uint32_t spilt(const struct pool_view *v)
+{
+	const struct pool *p = v->pool;
+	uint64_t all = 0, usable = 0;
+
+	for (unsigned i = 0; i < p->member_count; i++)
+		if (!p->members[i].backup && is_near(p, &p->members[i]))
+			all += p->members[i].weight;
+	for (unsigned i = 0; i < v->count; i++)
+		usable += v->usable[i].weight;
+	ASSERT(usable > 0 && usable <= all);
+	if (usable * 14 >= all * 10)
+		return 0;
+	return (uint32_t)(UINT32_MAX - UINT32_MAX * (usable * 14) / (all * 10));
+}
+
+/* Where servers of our own zone and others can be used, the others get a view of their own. */
+static int part_zones(struct pool_view *v)
+{
+	const struct pool *p = v->pool;
+	unsigned near = 0, far = 0;
+
+	for (unsigned i = 0; i < v->count; i++)
+		near += is_near(p, &v->usable[i]);
+	if (near == 0 || near == v->count)
+		return 0;
+	v->beyond = empty_view(p);
+	if (!v->beyond)
+		return -1;
+	v->beyond->count = v->count - near;
+	near = 0;
+	for (unsigned i = 0; i < v->count; i++)
+		if (is_near(p, &v->usable[i]))
+			v->usable[near++] = v->usable[i];
+		else
+			v->beyond->usable[far++] = v->usable[i];
+	v->count = near;
+	v->beyond_share = spilt(v);
+	return 0;
+}
+
+/* The servers are in it: their weights, and what the algorithm wants. */
+static int finish(struct pool_view *v, uint64_t now_ns)
+{
+	const struct balancer *b = balancer_of(v->pool);
+
+	weigh(v, now_ns);
+	return v->count > 0 && b->prepare ? b->prepare(v) : 0;
+}
+
+struct pool_view *pool_view_new(const struct pool *p)
+{
+	struct pool_view *v = empty_view(p);
+	uint64_t now_ns = monotonic_ns();
+
+	if (!v)
+		return NULL;
+	if (gather(v, false, is_up) == 0) {
+		if (gather(v, true, is_up) == 0 && !p->when_all_down_503 && !p->stand_in) {
+			if (gather(v, false, may_live) == 0)
+				gather(v, true, may_live);
+			v->failing_open = v->count > 0;
+		}
+	} else if (part_zones(v) < 0) {
+		pool_view_unref(v);
+		return NULL;
 	}
-	weigh(v, monotonic_ns());
-	if (v->count > 0 && b->prepare && b->prepare(v) < 0) {
+	if (finish(v, now_ns) < 0 || (v->beyond && finish(v->beyond, now_ns) < 0)) {
 		pool_view_unref(v);
 		return NULL;
 	}
@@ -111,21 +180,44 @@ void pool_view_unref(struct pool_view *v)
 	ASSERT(before > 0);
 	if (before > 1)
 		return;
+	pool_view_unref(v->beyond);
 	free(v->usable);
 	free(v->cycle);
 	free(v->table);
 	free(v);
 }
 
+static struct server *pick_in(const struct pool_view *v, const struct pick *what)
+{
+	int at = balancer_of(v->pool)->pick(v, what);
+
+	ASSERT(at < (int)v->count);
+	return at < 0 ? NULL : v->usable[at].server;
+}
+
+/* Of a key it is always the same, as long as the share is. */
+static bool goes_beyond(const struct pool_view *v, const struct pick *what)
+{
+	uint64_t drawn = what->has_key ? what->key : rng_u64(what->rng);
+
+	return (uint32_t)(drawn * UINT64_C(0x9e3779b97f4a7c15) >> 32) < v->beyond_share;
+}
+
 static struct server *pick(const struct pool_view *v, const struct pick *what)
 {
-	int at;
+	const struct pool_view *first = v, *second = v->beyond;
+	struct server *s;
 
 	if (v->count == 0)
 		return NULL;
-	at = balancer_of(v->pool)->pick(v, what);
-	ASSERT(at < (int)v->count);
-	return at < 0 ? NULL : v->usable[at].server;
+	if (!second)
+		return pick_in(v, what);
+	if (v->beyond_share && goes_beyond(v, what)) {
+		first = second;
+		second = v;
+	}
+	s = pick_in(first, what);
+	return s ? s : pick_in(second, what);
 }
 
 struct server *pool_take(const struct pool_view *v, const struct pick *what)
@@ -172,13 +264,13 @@ static json_t *server_status(const struct pool *p, const struct member *m, uint6
 	else
 		health_format(&s->health, &conf, now_ns, health, sizeof(health));
 	time_format(s->health.since_realtime_ns, since);
-	return json_pack("{s:s, s:i, s:i, s:b, s:s, s:s, s:s, s:s, s:s, s:I, s:i, s:I, s:I}",
-		"address", s->address_text, "weight", (int)m->weight, "effective_weight",
-		(int)((m->weight * share + 99) / 100), "backup", (int)m->backup, "configured",
-		"enabled", "admin", "ready", "health", health, "reason", s->health.reason, "since",
-		since, "in_flight", (json_int_t)atomic_load(&s->in_flight), "queued",
-		(int)atomic_load(&s->queued), "requests_total",
-		(json_int_t)atomic_load(&s->requests_total), "failures_total",
+	return json_pack("{s:s, s:s%, s:i, s:i, s:b, s:s, s:s, s:s, s:s, s:s, s:I, s:i, s:I, s:I}",
+		"address", s->address_text, "zone", m->zone.len ? m->zone.ptr : "", m->zone.len,
+		"weight", (int)m->weight, "effective_weight", (int)((m->weight * share + 99) / 100),
+		"backup", (int)m->backup, "configured", "enabled", "admin", "ready", "health",
+		health, "reason", s->health.reason, "since", since, "in_flight",
+		(json_int_t)atomic_load(&s->in_flight), "queued", (int)atomic_load(&s->queued),
+		"requests_total", (json_int_t)atomic_load(&s->requests_total), "failures_total",
 		(json_int_t)atomic_load(&s->failures_total));
 }
 

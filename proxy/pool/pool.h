@@ -14,10 +14,14 @@ struct pool_view {
 	const struct pool *pool; /* borrows: the view's holder keeps the snapshot */
 	bool failing_open;	 /* nothing is healthy: these are tried all the same */
 	unsigned count;		 /* usable servers; 0: answer 503 */
-	struct member *usable;	 /* borrows the snapshot's servers */
-	uint32_t cycle_len;	 /* round robin: positions in the cycle */
-	uint16_t *cycle;	 /* indices into usable, smooth and weighted */
-	void *table;		 /* the algorithm's own */
+	/* Servers of other zones than our own, in a view of their own; NULL: all are in this one.
+	 */
+	struct pool_view *beyond;
+	uint32_t beyond_share; /* of 2^32 requests, those that go there first */
+	struct member *usable; /* borrows the snapshot's servers */
+	uint32_t cycle_len;    /* round robin: positions in the cycle */
+	uint16_t *cycle;       /* indices into usable, smooth and weighted */
+	void *table;	       /* the algorithm's own */
 };
 
 struct pool_view *pool_view_new(const struct pool *p); /* NULL when out of memory */

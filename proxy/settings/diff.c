@@ -65,6 +65,9 @@ static void diff_member(
 	if (old->weight != new->weight)
 		say(d, "pool %.*s: server %s weight %u -> %u", SPAN_ARG(pool), name, old->weight,
 			new->weight);
+	if (!span_eq(old->zone, new->zone))
+		say(d, "pool %.*s: server %s zone '%.*s' -> '%.*s'", SPAN_ARG(pool), name,
+			SPAN_ARG(old->zone), SPAN_ARG(new->zone));
 	if (old->backup != new->backup)
 		say(d, "pool %.*s: server %s is %s backup", SPAN_ARG(pool), name,
 			new->backup ? "now a" : "no longer a");

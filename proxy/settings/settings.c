@@ -190,6 +190,7 @@ static void build_members(struct builder *b, const struct conf_node *servers, st
 		p->member_count++;
 		m->weight = (uint32_t)conf_u64(node, "weight");
 		m->backup = conf_bool(node, "backup");
+		m->zone = conf_text(node, "zone");
 	}
 }
 
@@ -680,6 +681,17 @@ struct settings *settings_build(struct conf *conf, struct conf_report *report,
 	memcpy(s->via, "tandem-", 7);
 	memcpy(s->via + 7, s->hash, sizeof(s->via) - 7);
 	return s;
+}
+
+void settings_locate(struct settings *s, const char *node)
+{
+	struct span zone = {0};
+
+	conf_each (n, conf_find(s->conf->root, "failover.nodes"))
+		if (node && span_eq(n->name, span_of(node)))
+			zone = conf_text(n, "zone");
+	for (unsigned i = 0; i < s->pool_count; i++)
+		s->pools[i].own_zone = zone;
 }
 
 struct settings *settings_ref(struct settings *s)

@@ -59,6 +59,7 @@ struct hash_conf {
 struct member {		       /* a server as this snapshot has it in a pool */
 	struct server *server; /* holds a reference */
 	uint32_t weight;       /* 1-256 */
+	struct span zone;      /* empty: none */
 	bool backup;
 };
 
@@ -121,6 +122,7 @@ struct pool {
 	unsigned index;		      /* in settings.pools */
 	enum balance balance;
 	struct hash_conf hash; /* where that is the balance */
+	struct span own_zone;  /* where this node is: its servers come first; empty: nobody knows */
 	struct member *members;
 	unsigned member_count;
 	struct check_conf check;
@@ -212,6 +214,9 @@ struct settings {
  */
 struct settings *settings_build(struct conf *conf, struct conf_report *report,
 	struct server_table *table, uint64_t generation, struct err *err);
+/* Which of the pair's nodes we are (NULL: none), and so in which zone. Before anybody else has the
+ * snapshot. */
+void settings_locate(struct settings *s, const char *node);
 struct settings *settings_ref(struct settings *s);
 /* Any thread; frees at the last (server and state references are given back under the table's
  * lock). */

@@ -501,5 +501,39 @@ class Balance(Case):
             self.assertGreater(seen.count(b"%d" % i), 10)
 
 
+class Zones(Case):
+    PAIR = """
+failover:
+  nodes:
+    t: {id: 1, paths: {lan: 127.0.0.2}, zone: here}
+    u: {id: 2, paths: {lan: 127.0.0.3}, zone: there}
+  secret_file: {tmp}/key
+  groups: {web: {vrid: 7, interface: lo, virtual_ips: 127.0.0.9/32}}
+"""
+
+    def test_the_own_zone_serves_until_too_few_are_left(self):
+        servers = [self.serve() for _ in range(4)]
+        zones = ("here", "here", "there", "there")
+        text = config(*servers, pool="health: {tcp: true, every: 50ms}")
+        for i, s in enumerate(servers):
+            text = text.replace('s%d: "127.0.0.1:%d"' % (i, s.port),
+                                's%d: {address: "127.0.0.1:%d", zone: %s}' % (i, s.port, zones[i]))
+        p = self.proxy(text + self.PAIR)
+        seen = lambda: [len(s.heads()) for s in servers]
+        self.assertEqual(p.status()["pools"]["web"]["servers"]["s0"]["zone"], "here")
+        for _ in range(40):
+            self.assertEqual(ask(p, get()).status, 200)
+        self.assertEqual(seen()[2:], [0, 0])
+        servers[0].kill()
+        self.eventually(lambda: p.status()["pools"]["web"]["up"] == 3)
+        for _ in range(100):
+            self.assertEqual(ask(p, get()).status, 200)
+        self.assertTrue(12 < sum(seen()[2:]) < 50, seen())  # 30 of 100
+        servers[1].kill()
+        self.eventually(lambda: p.status()["pools"]["web"]["up"] == 2)
+        for _ in range(20):
+            self.assertEqual(ask(p, get()).status, 200)
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -284,6 +284,100 @@ static void a_server_that_starts_slowly_has_a_part_of_its_weight(void)
 	done();
 }
 
+static const char zoned[] = "failover:\n"
+			    "  nodes:\n"
+			    "    n1: {id: 1, paths: {lan: 10.0.9.1}, zone: a}\n"
+			    "    n2: {id: 2, paths: {lan: 10.0.9.2}, zone: b}\n"
+			    "  secret_file: /etc/key\n"
+			    "  groups: {g: {vrid: 1, interface: eth0, virtual_ips: 10.0.9.9/24}}\n"
+			    "pools:\n"
+			    "  web:\n"
+			    "    balance: random\n"
+			    "    servers:\n"
+			    "      a1: {address: \"10.0.0.1:80\", zone: a}\n"
+			    "      a2: {address: \"10.0.0.2:80\", zone: a}\n"
+			    "      a3: {address: \"10.0.0.3:80\", zone: a, weight: 2}\n"
+			    "      b1: {address: \"10.0.0.4:80\", zone: b}\n"
+			    "      n1: \"10.0.0.5:80\"\n";
+
+/* Of 10,000 requests, how many a server of zone `a` gets. */
+static unsigned near_picks(const struct pool *p, const struct pick *like)
+{
+	struct pool_view *v = pool_view_new(p);
+	struct pick what = *like;
+	unsigned near = 0;
+	struct rng rng;
+
+	CHECK_TRUE(v != NULL);
+	rng_seed(&rng, 9);
+	what.rng = &rng;
+	for (unsigned i = 0; i < 10000; i++) {
+		what.key = i * UINT64_C(0xd6e8feb86659fd93);
+		near += pool_prefer(v, &what)->name[0] == 'a';
+	}
+	pool_view_unref(v);
+	return near;
+}
+
+static void the_own_zone_is_preferred_while_it_can_nearly_do_and_then_spills_over(void)
+{
+	const struct pool *p = pool_of(zoned);
+	const struct pick any = {0}, keyed = {.has_key = true};
+	unsigned near;
+
+	near = near_picks(p, &any); /* nobody said where we are: by requests alone */
+	CHECK(near > 5000 && near < 8000);
+	settings_locate(settings, "n1");
+	CHECK_INT(near_picks(p, &any), 10000);
+	take_out(p, 0, false); /* 3 of 4 are left: 3/4 x 1.4 is enough */
+	CHECK_INT(near_picks(p, &any), 10000);
+	take_out(p, 1, false); /* half: 0.7 */
+	near = near_picks(p, &any);
+	CHECK(near > 6850 && near < 7150);
+	near = near_picks(p, &keyed);
+	CHECK(near > 6850 && near < 7150);
+	take_out(p, 2, false);
+	CHECK_INT(near_picks(p, &any), 0);
+	done();
+}
+
+static void with_the_own_zone_full_or_tried_the_others_are_taken(void)
+{
+	const struct pool *p = pool_of(zoned);
+	struct server *tried[3];
+	struct rng rng;
+	struct pick what = {.rng = &rng, .tried = tried, .tried_count = 3};
+	struct pool_view *v;
+
+	rng_seed(&rng, 9);
+	settings_locate(settings, "n1");
+	for (unsigned i = 0; i < 3; i++)
+		tried[i] = p->members[i].server;
+	v = pool_view_new(p);
+	CHECK_TRUE(v != NULL);
+	CHECK_INT(v->count, 3);
+	CHECK_TRUE(v->beyond != NULL);
+	CHECK_INT(v->beyond->count, 2);
+	CHECK(pool_prefer(v, &what) == p->members[3].server ||
+		pool_prefer(v, &what) == p->members[4].server);
+	pool_view_unref(v);
+	done();
+}
+
+static void servers_without_a_zone_are_nobodys_own(void)
+{
+	const struct pool *p = pool_of(two_and_backup);
+	struct pool_view *v;
+
+	settings_locate(settings, "n1"); /* no such node, no zone */
+	v = pool_view_new(p);
+	CHECK_TRUE(v != NULL);
+	CHECK_INT(v->count, 2);
+	CHECK(v->beyond == NULL);
+	pool_view_unref(v);
+	done();
+}
+
 /* --- status -------------------------------------------------------------------------------------
  */
 
@@ -348,6 +442,9 @@ static const struct test_case cases[] = {
 	TEST(a_reported_server_outlives_its_snapshot_until_it_was_heard),
 	TEST(reports_of_many_threads_are_all_counted_and_heard),
 	TEST(a_server_that_starts_slowly_has_a_part_of_its_weight),
+	TEST(the_own_zone_is_preferred_while_it_can_nearly_do_and_then_spills_over),
+	TEST(with_the_own_zone_full_or_tried_the_others_are_taken),
+	TEST(servers_without_a_zone_are_nobodys_own),
 	TEST(the_status_shows_each_server_with_its_reason),
 };
 
