@@ -8,16 +8,15 @@
 
 #include "proxy/worker.h"
 
-static struct pick ask_of(const struct exchange *x)
+/* Once for each request: every field is written, and none twice. */
+static inline void ask_for(const struct exchange *x, struct pick *ask)
 {
-	struct pick ask = {.tried = x->tried,
-		.tried_count = x->tried_count,
-		.now_ns = x->worker->now_ns,
-		.rng = &x->worker->rng};
-
-	if (x->pool->balance == BALANCE_HASH)
-		ask.has_key = exchange_hash_key(x, &x->pool->hash, &ask.key);
-	return ask;
+	ask->tried = x->tried;
+	ask->tried_count = x->tried_count;
+	ask->now_ns = x->worker->now_ns;
+	ask->rng = &x->worker->rng;
+	ask->has_key =
+		x->pool->balance == BALANCE_HASH && exchange_hash_key(x, &x->pool->hash, &ask->key);
 }
 
 /* The servers to choose from: the pool's, or with none of these those of the one that stands in. */
@@ -33,8 +32,7 @@ static const struct pool_view *view_of(struct exchange *x)
 }
 
 /* NULL: all that could be used are full, or others are in line for them already. */
-static struct server *take(
-	const struct exchange *x, const struct pool_view *v, const struct pick *what)
+static struct server *take(const struct exchange *x, const struct pool_view *v, struct pick *what)
 {
 	if (x->pool->limits.per_server && queue_length(&x->pool->state->queue) > 0)
 		return NULL;
@@ -42,7 +40,7 @@ static struct server *take(
 }
 
 /* After NULL of take(): it is a matter of waiting. */
-static bool is_full(const struct exchange *x, const struct pool_view *v, const struct pick *what)
+static bool is_full(const struct exchange *x, const struct pool_view *v, struct pick *what)
 {
 	return x->pool->limits.per_server && pool_prefer(v, what);
 }
@@ -89,7 +87,7 @@ static bool find_next(struct exchange *x, enum retry_failure what, struct server
 	if (!retry_allowed(&x->pool->retry, &failed))
 		return false;
 	v = view_of(x);
-	ask = ask_of(x);
+	ask_for(x, &ask);
 	s = take(x, v, &ask);
 	/* An answer that is here is better than one that may come after a wait. */
 	if (!s && (what == RETRY_STATUS || !is_full(x, v, &ask)))
@@ -183,7 +181,7 @@ static void go_on(struct exchange *x, struct server *s)
 		}
 	}
 	v = view_of(x);
-	ask = ask_of(x);
+	ask_for(x, &ask);
 	exchange_wait(x, v, &ask);
 }
 
@@ -196,9 +194,11 @@ void exchange_go_to(struct exchange *x, struct server *s)
 void exchange_choose(struct exchange *x)
 {
 	const struct pool_view *v = view_of(x);
-	struct pick ask = ask_of(x);
-	struct server *s = take(x, v, &ask);
+	struct server *s;
+	struct pick ask;
 
+	ask_for(x, &ask);
+	s = take(x, v, &ask);
 	if (s)
 		go_on(x, s);
 	else if (is_full(x, v, &ask))

@@ -158,7 +158,7 @@ void exchange_choose(struct exchange *x);
 /* Goes to this server, which pool_take() gave. */
 void exchange_go_to(struct exchange *x, struct server *s);
 /* In line for a server, on which v and what agree; or, where the line is full, 503. */
-void exchange_wait(struct exchange *x, const struct pool_view *v, const struct pick *what);
+void exchange_wait(struct exchange *x, const struct pool_view *v, struct pick *what);
 void exchange_wait_deadline(struct exchange *x); /* its time in the queue runs on */
 void exchange_leave_queue(struct exchange *x);
 void exchange_queue_timeout(struct exchange *x);

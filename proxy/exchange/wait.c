@@ -20,7 +20,7 @@ static void on_granted(struct waiter *w) /* any thread */
 	worker_hand(x->worker, &w->link);
 }
 
-void exchange_wait(struct exchange *x, const struct pool_view *v, const struct pick *what)
+void exchange_wait(struct exchange *x, const struct pool_view *v, struct pick *what)
 {
 	ASSERT(!x->server && !x->waiting);
 	x->waiter = (struct waiter){.on_granted = on_granted,

@@ -73,6 +73,7 @@ static struct pool_view *empty_view(const struct pool *p)
 		return NULL;
 	atomic_init(&v->refs, 1);
 	v->pool = p;
+	v->balancer = balancer_of(p);
 	v->usable = calloc(p->member_count + 1, sizeof(*v->usable));
 	if (!v->usable) {
 		pool_view_unref(v);
@@ -132,7 +133,7 @@ static int part_zones(struct pool_view *v)
 /* The servers are in it: their weights, and what the algorithm wants. */
 static int finish(struct pool_view *v, uint64_t now_ns)
 {
-	const struct balancer *b = balancer_of(v->pool);
+	const struct balancer *b = v->balancer;
 
 	weigh(v, now_ns);
 	return v->count > 0 && b->prepare ? b->prepare(v) : 0;
@@ -189,7 +190,7 @@ void pool_view_unref(struct pool_view *v)
 
 static struct server *pick_in(const struct pool_view *v, const struct pick *what)
 {
-	int at = balancer_of(v->pool)->pick(v, what);
+	int at = v->balancer->pick(v, what);
 
 	ASSERT(at < (int)v->count);
 	return at < 0 ? NULL : v->usable[at].server;
@@ -220,21 +221,21 @@ static struct server *pick(const struct pool_view *v, const struct pick *what)
 	return s ? s : pick_in(second, what);
 }
 
-struct server *pool_take(const struct pool_view *v, const struct pick *what)
+struct server *pool_take(const struct pool_view *v, struct pick *what)
 {
-	struct pick limited = *what;
+	uint32_t limit = v->pool->limits.per_server;
 	struct server *s;
 
-	limited.limit = v->pool->limits.per_server;
+	what->limit = limit;
 	do /* another worker may have been faster; it has the slot then, and there is one less */
-		s = pick(v, &limited);
-	while (s && !server_reserve(s, limited.limit));
+		s = pick(v, what);
+	while (s && !server_reserve(s, limit));
 	return s;
 }
 
-struct server *pool_prefer(const struct pool_view *v, const struct pick *what)
+struct server *pool_prefer(const struct pool_view *v, struct pick *what)
 {
-	ASSERT(what->limit == 0);
+	what->limit = 0;
 	return pick(v, what);
 }
 

@@ -9,11 +9,14 @@
 #include "proxy/settings/settings.h"
 #include "shared/rng.h"
 
+struct balancer;
+
 struct pool_view {
 	_Atomic unsigned refs;
 	const struct pool *pool; /* borrows: the view's holder keeps the snapshot */
-	bool failing_open;	 /* nothing is healthy: these are tried all the same */
-	unsigned count;		 /* usable servers; 0: answer 503 */
+	const struct balancer *balancer;
+	bool failing_open; /* nothing is healthy: these are tried all the same */
+	unsigned count;	   /* usable servers; 0: answer 503 */
 	/* Servers of other zones than our own, in a view of their own; NULL: all are in this one.
 	 */
 	struct pool_view *beyond;
@@ -35,14 +38,15 @@ struct pick {			     /* what is asked for: a server for one request */
 	struct rng *rng;
 	bool has_key; /* of `hash` */
 	uint64_t key;
-	uint32_t limit; /* of requests in flight at a server; 0: none (pool_take fills it in) */
+	uint32_t limit; /* of requests in flight at a server; 0: none (filled in by these functions)
+			 */
 };
 
 /* Takes a server, in whose in_flight the request is counted from now on. NULL: all were tried, or
  * have as many as they may have. Any worker; no lock. */
-struct server *pool_take(const struct pool_view *v, const struct pick *what);
+struct server *pool_take(const struct pool_view *v, struct pick *what);
 /* Which it would be if none were full; nothing is counted. NULL: all were tried. */
-struct server *pool_prefer(const struct pool_view *v, const struct pick *what);
+struct server *pool_prefer(const struct pool_view *v, struct pick *what);
 /* Gives back what pool_take() gave, to whoever waits for it. */
 void pool_release(const struct pool_view *v, struct server *s);
 

@@ -76,7 +76,7 @@ static void serve(struct pool_queue *q, const struct pool_view *v, const struct 
 }
 
 bool queue_enter(
-	struct pool_queue *q, struct waiter *w, const struct pool_view *v, const struct pick *what)
+	struct pool_queue *q, struct waiter *w, const struct pool_view *v, struct pick *what)
 {
 	ASSERT(v->count > 0);
 	pthread_mutex_lock(&q->lock);

@@ -50,7 +50,7 @@ static inline uint32_t queue_length(struct pool_queue *q)
 /* Joins the line (pool, tried and on_granted are filled in); `v` is the owner's view of the pool,
  * with at least one server that it has not tried. False: the line is as long as it may be. */
 bool queue_enter(
-	struct pool_queue *q, struct waiter *w, const struct pool_view *v, const struct pick *what);
+	struct pool_queue *q, struct waiter *w, const struct pool_view *v, struct pick *what);
 /* Leaves it. True: was not in it any more, on_granted has been called, and w->server is to be given
  * back. */
 bool queue_leave(struct pool_queue *q, struct waiter *w);

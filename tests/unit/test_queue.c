@@ -283,7 +283,7 @@ static void use(struct server *s)
 		atomic_fetch_add(&over_limit, 1);
 }
 
-static struct server *wait_for_one(struct busy *b, const struct pick *what)
+static struct server *wait_for_one(struct busy *b, struct pick *what)
 {
 	b->waiter = (struct waiter){.on_granted = on_busy_granted, .pool = pool};
 	list_init(&b->waiter.link);
