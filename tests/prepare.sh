@@ -7,7 +7,7 @@ PACKAGES_BUILD=(gcc make autoconf automake pkg-config libc6-dev libev-dev libssl
 	libyaml-dev libnftables-dev libnl-3-dev libnl-route-3-dev libcap-dev libsystemd-dev)
 # What the namespaces of the demo and of the tests are made of.
 PACKAGES_LAB=(python3 iproute2 util-linux procps nginx curl)
-PACKAGES_TEST=(libcunit1-dev strace nftables)
+PACKAGES_TEST=(libcunit1-dev strace nftables keepalived tshark)
 # What only keeps the code in shape.
 PACKAGES_SHAPE=(clang libclang-rt-14-dev clang-format clang-tidy cppcheck shellcheck xz-utils git)
 
@@ -52,13 +52,16 @@ packages_install() {
 		[ "$try" = 3 ] && return 1
 		sleep $((5 * try))
 	done
-	case " ${missing[*]} " in
-	*" nginx "*) # came as a tool, not as a service
-		if command -v systemctl >/dev/null; then
-			as_root systemctl --quiet disable nginx >/dev/null 2>&1 || true
-		fi
-		;;
-	esac
+	local service
+	for service in nginx keepalived; do # came as tools, not as services
+		case " ${missing[*]} " in
+		*" $service "*)
+			if command -v systemctl >/dev/null; then
+				as_root systemctl --quiet disable $service >/dev/null 2>&1 || true
+			fi
+			;;
+		esac
+	done
 }
 
 # configure_in DIR ARGUMENT...: makes configure where it is missing, and configures DIR unless that was done;

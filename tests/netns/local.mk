@@ -10,6 +10,7 @@ NETNS_TESTS = \
 	tests/netns/test_vip.py \
 	tests/netns/test_groups.py \
 	tests/netns/test_agent.py \
+	tests/netns/test_vrrp.py \
 	tests/netns/test_hooks.py \
 	tests/netns/test_witness.py \
 	tests/netns/test_failover.py

@@ -152,6 +152,58 @@ static void pools_do_not_stand_in_for_each_other_in_a_circle(void)
 	CHECK_PRINTS("pools:\n" STANDS_IN("a", "x"), "pool 'x' is not defined");
 }
 
+/* The same pair with VRRP in a group of these keys. */
+#define VRRP(keys, more)                                                              \
+	"failover: {nodes: {a: {id: 1, paths: {lan: 10.0.0.1}}, b: {id: 2, paths: "   \
+	"{lan: 10.0.0.2}}}, protocol: vrrp3, groups: {g: {vrid: 7, interface: eth0, " \
+	"virtual_ips: 10.0.0.100/24" keys "}" more "}}\n"
+
+static void vrrp_has_keys_of_its_own(void)
+{
+	CHECK_CLEAN(VRRP("", ""));
+	CHECK_CLEAN(VRRP(", priority: 254, advertise: 10ms, preempt: false, accept: true", ""));
+	CHECK_CLEAN(VRRP(", priority: {a: 1, b: 2}, failback: after 5s, unicast_peer: nodes", ""));
+	CHECK_PRINTS(VRRP(", priority: 255", ""), "255");
+	CHECK_PRINTS(VRRP(", priority: {a: 1, c: 2}", ""), "'c' is not one of the nodes\n");
+	CHECK_PRINTS(VRRP(", priority: {a: 1, b: 2}, prefer: a", ""),
+		"'prefer' says who comes first already: write either it or 'priority'\n");
+	CHECK_PRINTS(VRRP(", advertise: 15ms", ""), "'15ms' is between two\n");
+	CHECK_PRINTS(VRRP(", advertise: 41s", ""), "41s");
+	CHECK_PRINTS(VRRP(", accept: false", ""), "leave 'accept' out\n");
+	CHECK_PRINTS(VRRP(", preempt: true, failback: manual", ""),
+		"'preempt: true' and 'failback: manual' contradict each other\n");
+	CHECK_PRINTS(VRRP(", paths: lan", ""), "'paths' is of no use here");
+	CHECK_PRINTS(VRRP(", claim_hook: /bin/true", ""), "VRRP claims by its timer alone\n");
+	CHECK_PRINTS(VRRP(", unicast_peer: \"fd00::2\"", ""),
+		"group 'g' has IPv4 addresses and no IPv4 peer\n");
+	CHECK_PRINTS(VRRP(", unicast_peer: [nodes, 10.0.0.2]", ""), "write 'nodes' alone");
+	CHECK_PRINTS(VRRP("", ", h: {vrid: 8, interface: eth0, virtual_ips: \"fd00::1/64\"}"),
+		"warning: RFC 9568 wants a link-local address");
+}
+
+static void vrrp_counts_its_numbers_by_family_and_interface(void)
+{
+	CHECK_CLEAN(VRRP("", ", h: {vrid: 7, interface: eth0, virtual_ips: \"fe80::1/64\"}"));
+	CHECK_CLEAN(VRRP("", ", h: {vrid: 7, interface: eth1, virtual_ips: 10.0.1.1/24}"));
+	CHECK_PRINTS(VRRP("", ", h: {vrid: 7, interface: eth0, virtual_ips: 10.0.1.1/24}"),
+		"vrid 7 belongs to group 'g' already");
+}
+
+static void keys_of_one_protocol_are_refused_with_the_other(void)
+{
+	CHECK_PRINTS("failover: {" NODES ", protocol: vrrp3, profile: fast, groups: {g: "
+		     "{vrid: 7, interface: eth0, virtual_ips: 10.0.0.100/24}}}\n",
+		"'profile' is of no use here: no group speaks 'protocol: tandem'\n");
+	CHECK_PRINTS(VRRP("", ", h: {vrid: 8, interface: eth0, virtual_ips: 10.0.0.101/24, "
+			      "protocol: tandem}"),
+		"'failover' needs 'secret_file'\n");
+	CHECK_PRINTS(PAIR(NODES,
+			     "groups: {g1: {vrid: 7, interface: eth0, virtual_ips: 10.0.0.100/24, "
+			     "priority: 3}}",
+			     ""),
+		"'priority' is for 'protocol: vrrp3', which this group does not speak\n");
+}
+
 static const struct test_case cases[] = {
 	TEST(a_pair_has_two_nodes_that_differ),
 	TEST(both_nodes_have_the_same_paths),
@@ -161,5 +213,8 @@ static const struct test_case cases[] = {
 	TEST(a_check_is_http_or_tcp),
 	TEST(a_queue_needs_a_limit_and_has_one_time),
 	TEST(pools_do_not_stand_in_for_each_other_in_a_circle),
+	TEST(vrrp_has_keys_of_its_own),
+	TEST(vrrp_counts_its_numbers_by_family_and_interface),
+	TEST(keys_of_one_protocol_are_refused_with_the_other),
 };
 TESTS_MAIN("conf_rules", cases)

@@ -271,6 +271,87 @@ static void hooks_are_for_all_groups_and_narrower_in_one(void)
 	check_refused("lb-a", "cannot run /nonexistent/notify: No such file or directory");
 }
 
+#define VRRP_HEAD                                                          \
+	"failover:\n"                                                      \
+	"  protocol: vrrp3\n"                                              \
+	"  nodes:\n"                                                       \
+	"    lb-a: {id: 1, paths: {lan: 10.0.0.1, cable: 192.168.77.1}}\n" \
+	"    lb-b: {id: 2, paths: {cable: 192.168.77.2, lan: 10.0.0.2}}\n"
+#define VRRP_WEB      \
+	"  groups:\n" \
+	"    web: {vrid: 51, interface: eth0, virtual_ips: [10.0.0.100/24]"
+
+static void vrrp_needs_no_secret_and_has_defaults(void)
+{
+	struct settings *s;
+
+	write_config(VRRP_HEAD, VRRP_WEB "}\n");
+	s = load_good("lb-a");
+	CHECK_INT(s->secret_count, 0);
+	CHECK(!s->speaks_tandem);
+	CHECK(s->groups[0].speaks_vrrp);
+	CHECK_INT(s->groups[0].vrrp.priority, 100);
+	CHECK(s->groups[0].vrrp.preempt);
+	CHECK_INT(s->groups[0].vrrp.preempt_after_ns, 0);
+	CHECK_INT(s->groups[0].vrrp.interval_ns, NS_PER_S);
+	CHECK_INT(s->groups[0].unicast_count, 0);
+	settings_free(s);
+}
+
+static void the_preferred_node_has_the_higher_vrrp_priority(void)
+{
+	struct settings *s;
+
+	write_config(VRRP_HEAD, VRRP_WEB ", prefer: lb-b, failback: after 60s}\n");
+	s = load_good("lb-a");
+	CHECK_INT(s->groups[0].vrrp.priority, 100);
+	settings_free(s);
+	s = load_good("lb-b");
+	CHECK_INT(s->groups[0].vrrp.priority, 150);
+	CHECK(s->groups[0].vrrp.preempt);
+	CHECK_INT(s->groups[0].vrrp.preempt_after_ns, 60 * NS_PER_S);
+	settings_free(s);
+	write_config(VRRP_HEAD, VRRP_WEB ", priority: {lb-a: 7, lb-b: 9}, failback: manual}\n");
+	s = load_good("lb-b");
+	CHECK_INT(s->groups[0].vrrp.priority, 9);
+	CHECK(!s->groups[0].vrrp.preempt);
+	settings_free(s);
+}
+
+static void a_vrrp_peer_is_the_other_node_or_listed(void)
+{
+	struct settings *s;
+
+	write_config(VRRP_HEAD, VRRP_WEB ", unicast_peer: nodes, paths: [lan]}\n");
+	s = load_good("lb-b");
+	CHECK_INT(s->groups[0].unicast_count, 1);
+	CHECK_INT(ntohl(s->groups[0].unicast_peers[0].in.sin_addr.s_addr), 0x0a000001);
+	settings_free(s);
+	write_config(VRRP_HEAD, VRRP_WEB ", unicast_peer: [10.0.0.1, 10.0.0.2, 10.0.0.9]}\n");
+	s = load_good("lb-b");
+	CHECK_INT(s->groups[0].unicast_count, 2);
+	CHECK_INT(ntohl(s->groups[0].unicast_peers[1].in.sin_addr.s_addr), 0x0a000009);
+	settings_free(s);
+	write_config(VRRP_HEAD, VRRP_WEB ", unicast_peer: [10.0.0.1]}\n");
+	check_refused("lb-a", "these are all addresses of this node");
+}
+
+static void both_protocols_can_be_spoken_by_one_file(void)
+{
+	struct settings *s;
+
+	write_config(HEAD, WEB "}\n    old: {vrid: 51, interface: eth1, virtual_ips: 10.9.0.1/24,"
+			       " protocol: vrrp3}\n");
+	check_refused("lb-a", "vrid 51 belongs to group 'web' already");
+	write_config(HEAD, WEB "}\n    old: {vrid: 52, interface: eth1, virtual_ips: 10.9.0.1/24,"
+			       " protocol: vrrp3}\n");
+	s = load_good("lb-a");
+	CHECK(s->speaks_tandem);
+	CHECK(!s->groups[0].speaks_vrrp);
+	CHECK(s->groups[1].speaks_vrrp);
+	settings_free(s);
+}
+
 static const struct test_case cases[] = {
 	TEST(either_node_sees_itself_and_the_peer),
 	TEST(what_is_not_written_has_defaults),
@@ -280,6 +361,10 @@ static const struct test_case cases[] = {
 	TEST(a_secret_is_kept_from_others_and_long_enough),
 	TEST(the_witness_hears_both_nodes_on_one_path),
 	TEST(hooks_are_for_all_groups_and_narrower_in_one),
+	TEST(vrrp_needs_no_secret_and_has_defaults),
+	TEST(the_preferred_node_has_the_higher_vrrp_priority),
+	TEST(a_vrrp_peer_is_the_other_node_or_listed),
+	TEST(both_protocols_can_be_spoken_by_one_file),
 };
 
 static void clean(void)
