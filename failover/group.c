@@ -190,7 +190,8 @@ static void send_packet(struct group *g, const struct fsm_action *a)
 	bool claim = a->packet == PACKET_CLAIM;
 
 	if (g->vrrp) {
-		group_vrrp_send(g, a);
+		if (!group_vrrp_send(g, a) && a->packet == PACKET_ACTIVE)
+			result(g, FSM_EV_LEASE_REFUSED);
 		return;
 	}
 	if (!claim && a->packet != PACKET_ACTIVE) {

@@ -67,12 +67,12 @@ static void on_odd(void *ctx, const struct vrrp_envelope *e, enum vrrp_verdict v
 
 /* --- sending -----------------------------------------------------------------------------------
  */
-void group_vrrp_send(struct group *g, const struct fsm_action *send)
+bool group_vrrp_send(struct group *g, const struct fsm_action *send)
 {
 	const struct vrrp_config *config = &g->vrrp->machine.config;
 
 	ASSERT(send->packet == PACKET_ACTIVE || send->packet == PACKET_RELEASE);
-	vrrp_port_send(&g->vrrp->port, send->packet == PACKET_RELEASE ? 0 : config->priority,
+	return vrrp_port_send(&g->vrrp->port, send->packet == PACKET_RELEASE ? 0 : config->priority,
 		(uint16_t)(config->interval_ns / VRRP_CS_NS));
 }
 

@@ -28,7 +28,8 @@ void group_vrrp_apply(struct group *g);
 bool group_vrrp_link(struct group *g);
 /* Tries again to open what could not be opened. */
 void group_vrrp_retry(struct group *g);
-void group_vrrp_send(struct group *g, const struct fsm_action *send);
+/* False: it left in no family. */
+bool group_vrrp_send(struct group *g, const struct fsm_action *send);
 struct group_view group_vrrp_view(const struct group *g, uint64_t now_ns);
 /* Returns owned. */
 json_t *group_vrrp_json(const struct group *g, uint64_t now_ns);

@@ -120,7 +120,10 @@ static void alarm(struct step *s, enum fsm_alarm alarm, bool on)
 static void say(struct step *s, enum packet_kind kind)
 {
 	act(s, FSM_DO_SEND)->packet = kind;
+	if (s->m->sent_ns != s->now)
+		s->m->sent_before_ns = s->m->sent_ns;
 	s->m->sent_ns = s->now;
+	s->m->unheard = false;
 	s->m->said_ns = s->m->config.interval_ns;
 }
 
@@ -225,8 +228,22 @@ static void check_own_gap(struct step *s)
 
 	if (m->state != FSM_ACTIVE || s->now - m->sent_ns <= vrrp_lease_ns(m))
 		return;
+	if (m->unheard) {
+		/* As long as that lasts it is not fit to become an owner either. */
+		fail(s, REASON_LEASE_LOST);
+		return;
+	}
 	let_go(s, false);
 	become_backup(s, REASON_FROZEN);
+}
+
+static void on_refused(struct step *s)
+{
+	struct vrrp *m = s->m;
+
+	m->sent_ns = m->sent_before_ns;
+	m->unheard = true;
+	check_own_gap(s);
 }
 
 /* --- what the states do by themselves ----------------------------------------------------------
@@ -494,7 +511,8 @@ void vrrp_step(struct vrrp *m, const struct fsm_event *ev, uint64_t now_ns, stru
 	ASSERT(now_ns >= m->now_ns);
 	out->count = 0;
 	m->now_ns = now_ns;
-	check_own_gap(&s);
+	if (ev->kind != FSM_EV_LEASE_REFUSED)
+		check_own_gap(&s);
 	switch (ev->kind) {
 	case FSM_EV_LINK:
 	case FSM_EV_GATEWAY:
@@ -521,6 +539,9 @@ void vrrp_step(struct vrrp *m, const struct fsm_event *ev, uint64_t now_ns, stru
 		m->frozen = ev->kind == FSM_EV_FREEZE;
 		m->frozen_until_ns = ev->until_ns;
 		break;
+	case FSM_EV_LEASE_REFUSED:
+		on_refused(&s);
+		break;
 	case FSM_EV_PAUSED:
 		on_paused(&s, ev->age_ns);
 		break;
@@ -542,7 +563,6 @@ void vrrp_step(struct vrrp *m, const struct fsm_event *ev, uint64_t now_ns, stru
 	case FSM_EV_EPOCH_FAILED:
 	case FSM_EV_CLAIMED:
 	case FSM_EV_CLAIM_REFUSED:
-	case FSM_EV_LEASE_REFUSED:
 	case FSM_EV_RULES_LOADED:
 	case FSM_EV_RULES_FAILED:
 	case FSM_EV_DRAINED:

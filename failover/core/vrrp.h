@@ -8,10 +8,10 @@
  * node that cannot serve is in FAULT, sends nothing and never claims.
  *
  * Where it does more than the RFC: an owner that did not run for three of its intervals steps down
- * (a backup may have claimed by then); priority 0 is said only once the addresses are certainly
- * gone; preemption can wait until this node has been well for a time, and rests after an ordered
- * move. What cannot be here, for VRRP does not carry it: epochs, the peer's health, a peer that
- * agrees to a move.
+ * (a backup may have claimed by then), also when it ran and nothing left it; priority 0 is said
+ * only once the addresses are certainly gone; preemption can wait until this node has been well for
+ * a time, and rests after an ordered move. What cannot be here, for VRRP does not carry it: epochs,
+ * the peer's health, a peer that agrees to a move.
  *
  * Pure and flat, like fsm.h, and with the same demands: events in the order in which things
  * happened, everything queued delivered before FSM_EV_TICK.
@@ -68,9 +68,11 @@ struct vrrp {
 	uint64_t learned_ns; /* Active_Adver_Interval */
 	uint64_t down_ns;    /* STANDBY: Active_Down_Timer fires */
 	enum fsm_reason down_reason;
-	uint64_t advert_ns; /* ACTIVE: Adver_Timer fires */
-	uint64_t sent_ns;
-	uint64_t said_ns; /* the interval that was advertised then */
+	uint64_t advert_ns;	 /* ACTIVE: Adver_Timer fires */
+	uint64_t sent_ns;	 /* last advertisement that left */
+	uint64_t sent_before_ns; /* the one before it: that one may turn out not to have */
+	bool unheard;		 /* the last one did not leave */
+	uint64_t said_ns;	 /* the interval that was advertised then */
 
 	/* having */
 	bool address;
@@ -88,7 +90,8 @@ struct vrrp {
 void vrrp_init(struct vrrp *m, const struct vrrp_config *config, uint64_t now_ns);
 /* Another configuration; a learned interval and running timers stay. */
 void vrrp_configure(struct vrrp *m, const struct vrrp_config *config);
-/* out is written whole. Events that VRRP does not know (packets, probes, epochs, rules) do nothing.
+/* out is written whole. FSM_EV_LEASE_REFUSED: a SEND PACKET_ACTIVE left in no family. Events that
+ * VRRP does not know (packets, probes, epochs, rules) do nothing.
  */
 void vrrp_step(
 	struct vrrp *m, const struct fsm_event *ev, uint64_t now_ns, struct fsm_actions *out);

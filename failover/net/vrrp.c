@@ -366,8 +366,10 @@ static void send_multicast(struct vrrp_family *f, struct vrrp_packet *packet)
 	f->port->stale = true; /* it may come without our hearing of it */
 }
 
-void vrrp_port_send(struct vrrp_port *p, uint8_t priority, uint16_t interval_cs)
+bool vrrp_port_send(struct vrrp_port *p, uint8_t priority, uint16_t interval_cs)
 {
+	uint64_t sent_before = p->sent;
+
 	if (p->stale)
 		look_up_own(p);
 	for (unsigned i = 0; i < countof(p->families); i++) {
@@ -386,6 +388,7 @@ void vrrp_port_send(struct vrrp_port *p, uint8_t priority, uint16_t interval_cs)
 		else
 			send_multicast(f, &packet);
 	}
+	return p->sent != sent_before;
 }
 
 /* --- opening -----------------------------------------------------------------------------------

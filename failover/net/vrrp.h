@@ -77,7 +77,7 @@ static inline void vrrp_port_addresses_changed(struct vrrp_port *p)
 {
 	p->stale = true;
 }
-/* One advertisement a family (and peer). */
-void vrrp_port_send(struct vrrp_port *p, uint8_t priority, uint16_t interval_cs);
+/* One advertisement a family (and peer). False: none of them left. */
+bool vrrp_port_send(struct vrrp_port *p, uint8_t priority, uint16_t interval_cs);
 /* Reads what is queued, so that silence is silence. */
 void vrrp_port_drain(struct vrrp_port *p);

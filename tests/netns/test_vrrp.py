@@ -311,6 +311,21 @@ class AsActive(VrrpTest):
         wait_for("keepalived yields", lambda: self.holds_none(self.b))
         self.assertIn("reason=FROZEN", self.a.log_text("agent"))
 
+    @unittest.skipUnless(shutil.which("nft", path=os.environ["PATH"] + ":/usr/sbin"), "nft is not installed")
+    def test_an_owner_whose_advertisements_are_filtered_lets_go(self):
+        self.agent(families=(4,), priority=200)
+        self.keepalived(100, (4,))
+        self.a.wait_state("ACTIVE")
+        wait_for("keepalived stands by", lambda: self.holds_none(self.b))
+        self.a.run("nft", "add table ip t; add chain ip t out { type filter hook output priority 0; }; "
+                   "add rule ip t out ip protocol 112 drop")
+        self.a.wait_state("FAULT", timeout_s=down(100) + 1)
+        self.assertTrue(self.holds_none(self.a))
+        self.keepalived_has_it(families=(4,))
+        self.assertEqual(self.vrrp()["trouble"], "Operation not permitted")
+        self.a.run("nft", "delete table ip t")
+        self.a.wait_state("ACTIVE")
+
     def test_a_keepalived_that_does_not_preempt_leaves_it_to_us(self):
         self.agent(priority=50)
         self.a.wait_state("ACTIVE")

@@ -14,7 +14,7 @@ static uint64_t now;
 /* --- hands: what the agent does with an action --------------------------------------------------
  */
 static unsigned sent_active, sent_zero, announced, refreshed, removed_before_zero;
-static bool has_address, stuck, told_stopped;
+static bool has_address, stuck, unheard, told_stopped;
 static enum fsm_reason told;
 
 static void step(enum fsm_event_kind kind);
@@ -22,21 +22,25 @@ static void step(enum fsm_event_kind kind);
 static void perform(void)
 {
 	struct fsm_actions todo = out;
+	enum fsm_event_kind results[FSM_ACTIONS_MAX];
+	unsigned count = 0;
 
 	for (uint32_t i = 0; i < todo.count; i++) {
 		const struct fsm_action *a = &todo.list[i];
 
 		if (a->kind == FSM_DO_SEND && a->packet == PACKET_ACTIVE) {
-			sent_active++;
+			sent_active += !unheard;
+			if (unheard)
+				results[count++] = FSM_EV_LEASE_REFUSED;
 		} else if (a->kind == FSM_DO_SEND) {
 			sent_zero++;
 			removed_before_zero += !has_address;
 		} else if (a->kind == FSM_DO_ADD_ADDRESSES) {
 			has_address = true;
-			step(FSM_EV_ADDRESS_ADDED);
+			results[count++] = FSM_EV_ADDRESS_ADDED;
 		} else if (a->kind == FSM_DO_REMOVE_ADDRESSES) {
 			has_address = stuck;
-			step(stuck ? FSM_EV_ADDRESS_STUCK : FSM_EV_ADDRESS_REMOVED);
+			results[count++] = stuck ? FSM_EV_ADDRESS_STUCK : FSM_EV_ADDRESS_REMOVED;
 		} else if (a->kind == FSM_DO_ANNOUNCE) {
 			announced++;
 		} else if (a->kind == FSM_DO_REFRESH_ADDRESSES) {
@@ -47,6 +51,8 @@ static void perform(void)
 			told_stopped = true;
 		}
 	}
+	for (unsigned i = 0; i < count; i++)
+		step(results[i]);
 }
 
 static void give(struct fsm_event ev)
@@ -100,7 +106,7 @@ static void forget(void)
 static void backup(struct vrrp_config config)
 {
 	now = 1000 * NS_PER_S;
-	has_address = stuck = told_stopped = false;
+	has_address = stuck = unheard = told_stopped = false;
 	forget();
 	vrrp_init(&m, &config, now);
 	step(FSM_EV_TICK);
@@ -457,6 +463,31 @@ static void an_owner_that_stood_still_for_less_stays(void)
 	CHECK_INT(sent_active, 1);
 }
 
+static void an_owner_that_nobody_hears_lets_go_after_three_intervals(void)
+{
+	active(usual);
+	unheard = true;
+	pass(2 * ADVERTISE);
+	CHECK_INT(m.state, FSM_ACTIVE);
+	unheard = false; /* for a moment */
+	pass(ADVERTISE);
+	unheard = true;
+	pass(2 * ADVERTISE);
+	CHECK_INT(m.state, FSM_ACTIVE);
+	pass(ADVERTISE);
+	CHECK_INT(m.state, FSM_FAULT);
+	CHECK_INT(m.reason, REASON_LEASE_LOST);
+	CHECK(!has_address);
+	/* It tries again, ever more rarely, and announces nothing. */
+	forget();
+	pass(600 * NS_PER_S);
+	CHECK_INT(announced, 0);
+	CHECK(!has_address);
+	unheard = false;
+	pass(70 * NS_PER_S);
+	CHECK_INT(m.state, FSM_ACTIVE);
+}
+
 static void a_suspended_owner_steps_down_and_a_suspended_backup_listens_anew(void)
 {
 	active(usual);
@@ -619,6 +650,7 @@ static const struct test_case cases[] = {
 	TEST(a_deleted_address_is_added_and_announced_again),
 	TEST(an_owner_that_stood_still_for_three_intervals_steps_down),
 	TEST(an_owner_that_stood_still_for_less_stays),
+	TEST(an_owner_that_nobody_hears_lets_go_after_three_intervals),
 	TEST(a_suspended_owner_steps_down_and_a_suspended_backup_listens_anew),
 	TEST(somebody_else_who_has_the_address_is_an_alarm_and_is_answered_once),
 	TEST(a_switchover_gives_it_away_and_does_not_take_it_back),
