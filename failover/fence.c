@@ -8,7 +8,6 @@
 #include "shared/log.h"
 #include "shared/units.h"
 
-#define CHECK_NS (500 * NS_PER_MS)
 #define ASK_MAC_NS NS_PER_S
 /* Connections of ours that are known by name while the peer gets the rest: those that are left of
  * an earlier move. More than these would not fit into one transaction. */
@@ -474,11 +473,8 @@ void fence_check(struct group *g, uint64_t now_ns)
 		return;
 	if (now_ns - f->asked_mac_ns >= ASK_MAC_NS && learn_peer(g, now_ns))
 		tell_peer(g);
-	/* An owner looks with each heartbeat. */
-	if (group_owns(g) || now_ns - f->looked_ns < CHECK_NS)
-		return;
-	f->looked_ns = now_ns;
-	if (look(g, "lease", &left_ms) == NETLINK_SET_MISSING)
+	/* An owner looks when it sends. */
+	if (!group_owns(g) && look(g, "lease", &left_ms) == NETLINK_SET_MISSING)
 		(void)repair(g);
 }
 

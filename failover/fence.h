@@ -36,7 +36,7 @@ struct fence {
 	struct paths_wire wire;
 	bool chance;	     /* the second chance is loaded */
 	uint64_t renewed_ns; /* when the lease was certainly renewed last, or opened */
-	uint64_t looked_ns, asked_mac_ns;
+	uint64_t asked_mac_ns;
 	uint64_t repairs; /* times that somebody had taken the rules away */
 };
 
@@ -50,7 +50,7 @@ bool fence_set_up(struct group *g);
 void fence_forget(struct group *g, const struct cidr *vip);
 /* The addresses on lo: somebody may have taken one of them. */
 void fence_keep(struct group *g);
-/* From time to time: is the table still there, who is the peer? */
+/* With each heartbeat: is the table still there, who is the peer? */
 void fence_check(struct group *g, uint64_t now_ns);
 
 /* --- for the actions of the state machine --- */

@@ -13,10 +13,12 @@ NETNS_TESTS = \
 	tests/netns/test_vrrp.py \
 	tests/netns/test_hooks.py \
 	tests/netns/test_witness.py \
+	tests/netns/test_lease.py \
+	tests/netns/test_move.py \
 	tests/netns/test_failover.py
 TESTS += $(NETNS_TESTS)
-EXTRA_DIST += $(NETNS_TESTS) tests/netns/lab.py tests/netns/origin.py tests/netns/replay.py tests/netns/run \
-	tests/run tests/prepare.sh
+EXTRA_DIST += $(NETNS_TESTS) tests/netns/lab.py tests/netns/observe.py tests/netns/origin.py \
+	tests/netns/replay.py tests/netns/streams.py tests/netns/run tests/run tests/prepare.sh
 
 TEST_EXTENSIONS = .py
 PY_LOG_COMPILER = $(top_srcdir)/tests/netns/run
@@ -30,7 +32,9 @@ tests/netns/test_groups.log: tests/netns/test_vip.log
 tests/netns/test_agent.log: tests/netns/test_groups.log
 tests/netns/test_hooks.log: tests/netns/test_agent.log
 tests/netns/test_witness.log: tests/netns/test_hooks.log
-tests/netns/test_failover.log: tests/netns/test_witness.log
+tests/netns/test_lease.log: tests/netns/test_witness.log
+tests/netns/test_move.log: tests/netns/test_lease.log
+tests/netns/test_failover.log: tests/netns/test_move.log
 
 # What takes long: twenty rounds a fault, and the times that the product promises on a quiet machine.
 check-long: all $(check_PROGRAMS)

@@ -9,6 +9,7 @@
     /half         promises 100 bytes, sends 10, closes
     /stale        a good answer on a kept connection that is then closed without a word
     /garbage      something that is not HTTP
+    /tunnel       switches protocols, and sends back every line
     /count/PATH   how often /PATH was asked, by any method
 """
 
@@ -77,6 +78,11 @@ class Handler(socketserver.StreamRequestHandler):
             for _ in range(int(argument)):
                 self.wfile.write(b".")
                 time.sleep(0.01)
+        elif what == "tunnel":
+            self.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+            for line in self.rfile:
+                self.wfile.write(line)
+            return False
         elif what == "echo":
             self.send(head)
         elif what == "body":
