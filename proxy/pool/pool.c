@@ -211,6 +211,8 @@ static struct server *pick(const struct pool_view *v, const struct pick *what)
 
 	if (v->count == 0)
 		return NULL;
+	if (!second && v->count == 1) /* nothing to choose, and a common case */
+		return passed_over(what, v->usable[0].server) ? NULL : v->usable[0].server;
 	if (!second)
 		return pick_in(v, what);
 	if (v->beyond_share && goes_beyond(v, what)) {
