@@ -129,6 +129,7 @@ static void on_packet(void *ctx, unsigned path, const struct packet *packet, uin
 	struct agent *a = ctx;
 
 	a->peer_flags = packet->flags;
+	a->peer_connections = packet->connections;
 	look_at_config(a, packet);
 	list_each (it, &a->groups) {
 		struct group *g = group_of(it);
@@ -428,6 +429,7 @@ static int swap_paths(struct agent *a, const struct settings *next, struct err *
 	paths_free(a->paths);
 	a->witness = witness;
 	a->paths = paths;
+	agent_open_copy(a, next);
 	return 0;
 }
 
@@ -627,8 +629,11 @@ static int open_sockets(struct agent *a, struct err *err)
 int agent_init(struct agent *a, struct ev_loop *loop, const struct daemon_options *options,
 	struct settings *settings, struct err *err)
 {
-	struct proxy_link_handlers proxy = {
-		.ctx = a, .on_state = on_proxy_state, .tell = tell_proxy};
+	struct proxy_link_handlers proxy = {.ctx = a,
+		.on_state = on_proxy_state,
+		.on_client = agent_client,
+		.tell = tell_proxy};
+	struct clients_handlers peer_clients = {.ctx = a};
 	double watchdog_s = daemon_watchdog_interval();
 
 	*a = (struct agent){
@@ -639,7 +644,10 @@ int agent_init(struct agent *a, struct ev_loop *loop, const struct daemon_option
 	ev_init(&a->stop_limit, on_stop_limit);
 	ev_timer_init(&a->watchdog, on_watchdog, watchdog_s, watchdog_s);
 	ev_prepare_init(&a->reap, on_reap);
-	if (proxy_link_init(&a->proxy, loop, &proxy) != 0) {
+	states_init(&a->states);
+	tickle_init(&a->tickle, loop);
+	a->peer_clients = clients_new(&peer_clients);
+	if (proxy_link_init(&a->proxy, loop, &proxy) != 0 || !a->peer_clients) {
 		err_set(err, "out of memory");
 		agent_fini(a);
 		return -1;
@@ -648,6 +656,7 @@ int agent_init(struct agent *a, struct ev_loop *loop, const struct daemon_option
 		agent_fini(a);
 		return -1;
 	}
+	agent_open_copy(a, settings);
 	ev_prepare_start(loop, &a->reap);
 	if (watchdog_s > 0)
 		ev_timer_start(loop, &a->watchdog);
@@ -667,6 +676,11 @@ void agent_fini(struct agent *a)
 	list_each_safe (it, &a->groups)
 		group_free(group_of(it));
 	witness_link_free(a->witness);
+	tickle_fini(&a->tickle);
+	peer_copy_free(a->copy);
+	a->copy = NULL; /* the proxy's clients go below */
+	clients_free(a->peer_clients);
+	states_fini(&a->states);
 	paths_free(a->paths);
 	arp_guard_fini(&a->arp);
 	netlink_set_free(a->sets);

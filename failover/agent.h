@@ -13,6 +13,8 @@
 #include "failover/net/netlink_set.h"
 #include "failover/net/nft.h"
 #include "failover/net/paths.h"
+#include "failover/net/tickle.h"
+#include "failover/peer_copy.h"
 #include "failover/proxy_link.h"
 #include "failover/settings.h"
 #include "shared/daemon.h"
@@ -37,10 +39,15 @@ struct agent {
 	struct paths *paths;
 	struct witness_link *witness; /* NULL: none is configured */
 	struct proxy_link proxy;
+	struct clients *peer_clients; /* as the peer copied them to us */
+	struct states states;	      /* documents that the proxies share */
+	struct peer_copy *copy;	      /* NULL: there is no peer, or no memory for it */
+	struct tickle tickle;
 	struct list groups; /* struct group.in_agent */
 	/* The peer's configuration, as of its last packet. */
 	bool peer_config_known, peer_config_matches;
 	uint8_t peer_flags;
+	uint32_t peer_connections;
 	uint64_t ran_ns; /* the loop was alive */
 	bool stopping;
 	ev_timer stop_limit;
@@ -75,3 +82,14 @@ void agent_tell_role(struct agent *a);
 /* Whether a MAC on the group's interface is the peer's. */
 bool agent_is_peer(struct agent *a, int ifindex, const uint8_t mac[6]);
 struct group *agent_find(struct agent *a, const char *name);
+
+/* --- agent_copy.c --- */
+/* Opens the copy to the peer anew, with these settings. */
+void agent_open_copy(struct agent *a, const struct settings *s);
+/* A client of our proxy came or went; for proxy_link. */
+void agent_client(void *ctx, const struct client_key *k, bool there);
+/* The proxy's document; -1 with err: refused. */
+int agent_state(
+	struct agent *a, const struct rpc_caller *who, const json_t *params, struct err *err);
+/* A proxy that was started again gets all documents. */
+void agent_tell_states(struct agent *a);

@@ -299,6 +299,7 @@ static void perform(struct group *g, const struct fsm_action *a)
 		refresh_addresses(g);
 		break;
 	case FSM_DO_REMOVE_ADDRESSES:
+		tickle_stop(&g->agent->tickle, g->settings.vips, g->settings.vip_count);
 		lose_addresses(g);
 		break;
 	case FSM_DO_ANNOUNCE:
@@ -317,6 +318,8 @@ static void perform(struct group *g, const struct fsm_action *a)
 		stop_draining(g);
 		break;
 	case FSM_DO_TICKLE:
+		tickle_start(&g->agent->tickle, g->agent->peer_clients, g->settings.vips,
+			g->settings.vip_count);
 		break;
 	case FSM_DO_ASK_PEER:
 		ask_host(g);
@@ -430,8 +433,10 @@ static void notice_drained(struct group *g, uint64_t now_ns)
 	struct err err;
 
 	if (g->draining_ns == 0 || now_ns - g->draining_ns < DRAIN_LEAST_NS ||
-		now_ns - g->counted_ns < DRAIN_COUNT_NS)
+		now_ns - g->counted_ns < DRAIN_COUNT_NS ||
+		!proxy_link_drained(&g->agent->proxy, g->settings.vips, g->settings.vip_count))
 		return;
+	/* The kernel has the last word, and is not asked for all its sockets before. */
 	g->counted_ns = now_ns;
 	if (netlink_diag_any(g->settings.vips, g->settings.vip_count, &any, &err) != 0)
 		trouble(g, "fence.connections", &err);

@@ -20,13 +20,16 @@ failover_libfailover_core_a_SOURCES = \
 # The shell.
 failover_libfailover_a_SOURCES = \
 	failover/agent.c failover/agent.h \
+	failover/agent_copy.c \
 	failover/clients.c failover/clients.h \
+	failover/copy_session.c failover/copy_session.h \
 	failover/epoch_store.c failover/epoch_store.h \
 	failover/fence.c failover/fence.h \
 	failover/group.c failover/group.h \
 	failover/group_hooks.c failover/group_hooks.h \
-	failover/hooks.c failover/hooks.h \
 	failover/group_vrrp.c failover/group_vrrp.h \
+	failover/hooks.c failover/hooks.h \
+	failover/journal.c failover/journal.h \
 	failover/net/arp_guard.c failover/net/arp_guard.h \
 	failover/net/announce.c failover/net/announce.h \
 	failover/net/frame.c failover/net/frame.h \
@@ -38,16 +41,21 @@ failover_libfailover_a_SOURCES = \
 	failover/net/paths.c failover/net/paths.h \
 	failover/net/probe.c failover/net/probe.h \
 	failover/net/rules.c failover/net/rules.h \
+	failover/net/secure.c failover/net/secure.h \
+	failover/net/tickle.c failover/net/tickle.h \
 	failover/net/vrrp.c failover/net/vrrp.h \
+	failover/peer_copy.c failover/peer_copy.h \
 	failover/proxy_link.c failover/proxy_link.h \
 	failover/settings.c failover/settings.h \
+	failover/states.c failover/states.h \
 	failover/status.c failover/status.h \
 	failover/witness.c failover/witness.h \
 	failover/witness_link.c failover/witness_link.h
-failover_libfailover_a_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) $(NFT_CFLAGS) $(NL_CFLAGS)
+failover_libfailover_a_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) $(NFT_CFLAGS) $(NL_CFLAGS) \
+	$(TLS_CFLAGS)
 
 FAILOVER_CORE_LIBS = failover/libfailover-core.a $(CORE_LIBS)
-FAILOVER_LIBS = failover/libfailover.a failover/libfailover-core.a $(NFT_LIBS) $(NL_LIBS) $(SHELL_LIBS)
+FAILOVER_LIBS = failover/libfailover.a failover/libfailover-core.a $(NFT_LIBS) $(NL_LIBS) $(TLS_LIBS) $(SHELL_LIBS)
 
 sbin_PROGRAMS += failover/tandem-failover
 failover_tandem_failover_SOURCES = failover/main.c

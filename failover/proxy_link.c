@@ -119,12 +119,6 @@ static void on_empty(void *ctx)
 		send_drain(l);
 }
 
-static void told_drained(struct proxy_link *l)
-{
-	if (l->drain_count > 0 && l->handlers.on_drained)
-		l->handlers.on_drained(l->handlers.ctx);
-}
-
 /* {"VIP:PORT": "CLIENT:PORT CLIENT:PORT ..."}. */
 static int read_pairs(struct proxy_link *l, const json_t *pairs, bool there, struct err *err)
 {
@@ -173,20 +167,10 @@ int proxy_link_clients(
 	if (json_is_true(json_object_get(params, "last"))) {
 		clients_end(l->clients);
 		l->clients_known = true;
-		told_drained(l);
 	}
-	if (drain > 0 && (uint64_t)drain <= l->drain_seq) {
+	if (drain > 0 && (uint64_t)drain <= l->drain_seq)
 		l->drain_heard = (uint64_t)drain;
-		told_drained(l);
-	}
 	return 0;
-}
-
-/* The process is gone, and with it its clients. After set_state: the address may have to move. */
-static void forget_clients(struct proxy_link *l)
-{
-	clients_clear(l->clients);
-	told_drained(l);
 }
 
 static void forget(struct proxy_link *l)
@@ -210,8 +194,8 @@ static void on_exited(EV_P_ ev_io *w, int revents)
 
 	(void)loop, (void)revents;
 	forget(l);
-	set_state(l, PROXY_DEAD);
-	forget_clients(l);
+	set_state(l, PROXY_DEAD); /* first: an address may have to move */
+	clients_clear(l->clients);
 }
 
 static void on_parted(EV_P_ ev_timer *w, int revents)
@@ -221,7 +205,7 @@ static void on_parted(EV_P_ ev_timer *w, int revents)
 	(void)loop, (void)revents;
 	forget(l);
 	set_state(l, PROXY_ABSENT);
-	forget_clients(l);
+	clients_clear(l->clients);
 }
 
 /* This process may have been held up: beats that wait in the socket are read before this counts. */
@@ -357,7 +341,7 @@ void proxy_link_closed(struct proxy_link *l, uint64_t caller_id)
 	if (l->pidfd >= 0 && poll(&exited, 1, 0) == 1) {
 		forget(l);
 		set_state(l, PROXY_DEAD);
-		forget_clients(l);
+		clients_clear(l->clients);
 		return;
 	}
 	ev_timer_set(&l->parting, PARTING_S, 0);

@@ -37,8 +37,6 @@ struct proxy_link_handlers {
 	void (*on_state)(void *ctx, enum proxy_state from, enum proxy_state to);
 	/* Each change of the list of its clients. May be NULL. */
 	void (*on_client)(void *ctx, const struct client_key *k, bool there);
-	/* proxy_link_drained may answer otherwise now. May be NULL. */
-	void (*on_drained)(void *ctx);
 	/* Sends a notification to this connection. Takes params. */
 	void (*tell)(void *ctx, uint64_t caller, const char *method, json_t *params);
 };
@@ -102,6 +100,6 @@ void proxy_link_drain(
 void proxy_link_undrain(struct proxy_link *l, const struct cidr *vips, unsigned count);
 /*
  * No client is left on these addresses, which drain: the proxy has said so of all its threads,
- * after the last one left. A proxy that is gone has none. On `on_drained` ask again.
+ * after the last one left. A proxy that is gone has none.
  */
 bool proxy_link_drained(const struct proxy_link *l, const struct cidr *vips, unsigned count);

@@ -67,6 +67,12 @@ static json_t *group_json(const struct group *g, uint64_t now_ns)
 		(int)g->settings.vrid, "reason", reason, "held", held, "alarms",
 		alarms_json(v.alarms), "frozen", v.frozen, "link_ok", v.link, "gateway_ok",
 		v.gateway);
+	json_object_set_new(shown, "connections",
+		json_integer((json_int_t)clients_count(
+			g->agent->proxy.clients, g->settings.vips, g->settings.vip_count)));
+	json_object_set_new(shown, "peer_connections",
+		json_integer((json_int_t)clients_count(
+			g->agent->peer_clients, g->settings.vips, g->settings.vip_count)));
 	if (g->vrrp)
 		json_object_set_new(shown, "vrrp", group_vrrp_json(g, now_ns));
 	return shown;
@@ -110,9 +116,12 @@ static json_t *peer_json(struct agent *a, uint64_t now_ns)
 		state = state ? state : its;
 		json_object_set_new(states, g->settings.name, its ? json_string(its) : json_null());
 	}
-	return json_pack("{s:s, s:s?, s:o, s:b, s:b, s:o}", "node", a->settings->peer, "state",
-		state, "groups", states, "alive", alive, "proxy_ok",
-		alive && (a->peer_flags & PACKET_PROXY_OK) != 0, "paths", paths);
+	return json_pack("{s:s, s:s?, s:o, s:b, s:b, s:I, s:o, s:o, s:I}", "node",
+		a->settings->peer, "state", state, "groups", states, "alive", alive, "proxy_ok",
+		alive && (a->peer_flags & PACKET_PROXY_OK) != 0, "connections",
+		(json_int_t)a->peer_connections, "paths", paths, "copy",
+		a->copy ? peer_copy_status(a->copy) : json_null(), "clients_told",
+		(json_int_t)a->tickle.sent);
 }
 
 static json_t *config_json(const struct agent *a)
@@ -370,6 +379,7 @@ static int do_hello(void *ctx, const struct rpc_caller *who, const json_t *param
 		return -1;
 	}
 	agent_tell_role(a);
+	agent_tell_states(a);
 	*ret_result = json_object();
 	return 0;
 }
@@ -392,6 +402,15 @@ static int do_clients(void *ctx, const struct rpc_caller *who, const json_t *par
 	struct agent *a = ctx;
 
 	if (proxy_link_clients(&a->proxy, who, params, err) != 0)
+		return -1;
+	*ret_result = json_object();
+	return 0;
+}
+
+static int do_state(void *ctx, const struct rpc_caller *who, const json_t *params,
+	json_t **ret_result, struct err *err)
+{
+	if (agent_state(ctx, who, params, err) != 0)
 		return -1;
 	*ret_result = json_object();
 	return 0;
@@ -426,6 +445,7 @@ static const struct rpc_method methods[] = {
 	{"proxy.hello", do_hello},
 	{"proxy.beat", do_beat},
 	{"proxy.clients", do_clients},
+	{"proxy.state", do_state},
 	{"proxy.stopping", do_stopping},
 	{NULL, NULL},
 };

@@ -15,10 +15,12 @@ NETNS_TESTS = \
 	tests/netns/test_witness.py \
 	tests/netns/test_lease.py \
 	tests/netns/test_move.py \
+	tests/netns/test_tickle.py \
 	tests/netns/test_failover.py
 TESTS += $(NETNS_TESTS)
 EXTRA_DIST += $(NETNS_TESTS) tests/netns/lab.py tests/netns/observe.py tests/netns/origin.py \
-	tests/netns/replay.py tests/netns/streams.py tests/netns/run tests/run tests/prepare.sh
+	tests/netns/replay.py tests/netns/streams.py tests/netns/run \
+	tests/netns/waiters.py tests/run tests/prepare.sh
 
 TEST_EXTENSIONS = .py
 PY_LOG_COMPILER = $(top_srcdir)/tests/netns/run
@@ -34,9 +36,11 @@ tests/netns/test_hooks.log: tests/netns/test_agent.log
 tests/netns/test_witness.log: tests/netns/test_hooks.log
 tests/netns/test_lease.log: tests/netns/test_witness.log
 tests/netns/test_move.log: tests/netns/test_lease.log
-tests/netns/test_failover.log: tests/netns/test_move.log
+tests/netns/test_tickle.log: tests/netns/test_move.log
+tests/netns/test_failover.log: tests/netns/test_tickle.log
 
 # What takes long: twenty rounds a fault, and the times that the product promises on a quiet machine.
 check-long: all $(check_PROGRAMS)
 	TANDEM_ROUNDS=20 TANDEM_STRICT=1 $(top_srcdir)/tests/netns/run $(top_srcdir)/tests/netns/test_failover.py
+	TANDEM_STRICT=1 $(top_srcdir)/tests/netns/run $(top_srcdir)/tests/netns/test_tickle.py
 .PHONY: check-long

@@ -22,16 +22,27 @@ tests_unit_test_witness_LDADD = $(FAILOVER_CORE_LIBS) $(UNIT_LIBS)
 # The agent's shell.
 FAILOVER_SHELL_TESTS = \
 	tests/unit/test_clients \
+	tests/unit/test_copy_session \
 	tests/unit/test_epoch_store \
 	tests/unit/test_failover_settings \
 	tests/unit/test_frame \
 	tests/unit/test_hooks \
 	tests/unit/test_paths \
-	tests/unit/test_proxy_link
+	tests/unit/test_proxy_link \
+	tests/unit/test_states \
+	tests/unit/test_tickle
 check_PROGRAMS += $(FAILOVER_SHELL_TESTS)
 TESTS += $(FAILOVER_SHELL_TESTS)
 tests_unit_test_clients_SOURCES = tests/unit/test_clients.c
 tests_unit_test_clients_LDADD = failover/libfailover.a $(CORE_LIBS) $(UNIT_LIBS)
+tests_unit_test_copy_session_SOURCES = tests/unit/test_copy_session.c
+tests_unit_test_copy_session_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_copy_session_LDADD = $(FAILOVER_LIBS) $(UNIT_LIBS)
+tests_unit_test_states_SOURCES = tests/unit/test_states.c
+tests_unit_test_states_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_states_LDADD = $(FAILOVER_LIBS) $(UNIT_LIBS)
+tests_unit_test_tickle_SOURCES = tests/unit/test_tickle.c
+tests_unit_test_tickle_LDADD = $(FAILOVER_LIBS) $(UNIT_LIBS)
 tests_unit_test_frame_SOURCES = tests/unit/test_frame.c
 tests_unit_test_frame_LDADD = failover/libfailover.a $(CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_paths_SOURCES = tests/unit/test_paths.c
