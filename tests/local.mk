@@ -13,6 +13,7 @@ include tests/unit/failover.mk
 include tests/unit/bench.mk
 endif
 include tests/sim/local.mk
+include tests/model/local.mk
 include tests/fuzz/local.mk
 include tests/netns/local.mk
 include tests/bench/local.mk

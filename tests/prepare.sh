@@ -7,7 +7,7 @@ PACKAGES_BUILD=(gcc make autoconf automake pkg-config libc6-dev libev-dev libssl
 	libyaml-dev libnftables-dev libnl-3-dev libnl-route-3-dev libcap-dev libsystemd-dev)
 # What the namespaces of the demo and of the tests are made of.
 PACKAGES_LAB=(python3 iproute2 util-linux procps nginx curl)
-PACKAGES_TEST=(libcunit1-dev strace nftables keepalived tshark)
+PACKAGES_TEST=(libcunit1-dev strace nftables keepalived tshark spin)
 # What only keeps the code in shape.
 PACKAGES_SHAPE=(clang libclang-rt-14-dev clang-format clang-tidy cppcheck shellcheck xz-utils git)
 

@@ -121,7 +121,7 @@ void ask_host(struct step *s)
 	struct fsm *m = s->m;
 
 	m->host_lives = false;
-	m->host_end_ns = s->now + m->config.times.probe_ns;
+	m->host_end_ns = UINT64_MAX; /* its time begins when it was asked: after this step */
 	act(s, FSM_DO_ASK_PEER);
 }
 

@@ -158,7 +158,11 @@ static void watch_host(struct step *s)
 {
 	struct fsm *m = s->m;
 
-	if (!m->rules || fsm_peer_alive(m, s->now) || s->now < m->host_end_ns)
+	if (!m->rules || fsm_peer_alive(m, s->now) || !s->queues_empty)
+		return;
+	if (m->host_end_ns == UINT64_MAX)
+		m->host_end_ns = s->now + m->config.times.probe_ns;
+	if (s->now < m->host_end_ns)
 		return;
 	if (!m->host_lives) {
 		unload_rules(s);

@@ -4,6 +4,8 @@
  */
 #include "tests/sim/sim.h"
 
+#include "failover/core/fsm_internal.h"
+
 uint64_t node_clock(const struct world *w, const struct node *n, uint64_t true_ns)
 {
 	uint64_t awake_ns =
@@ -193,8 +195,9 @@ static void result(struct node *n, enum fsm_event_kind kind, uint64_t epoch)
 }
 
 /* false: the kernel refused it. */
-static bool leave(struct world *w, struct node *n, enum packet_kind kind)
+static bool leave(struct world *w, struct node *n, const struct fsm_action *a)
 {
+	enum packet_kind kind = a->packet;
 	bool good = true;
 
 	if (kind == PACKET_CLAIM) {
@@ -203,7 +206,7 @@ static bool leave(struct world *w, struct node *n, enum packet_kind kind)
 		if (!good && w->kernel)
 			kernel_remove(w, n);
 		result(n, good ? FSM_EV_CLAIMED : FSM_EV_CLAIM_REFUSED, 0);
-	} else if (kind == PACKET_DRAINED) {
+	} else if (kind == PACKET_DRAINED || serves_no_more(a->reason)) {
 		n->kernel.flows = false; /* what is left is cut off */
 	} else if (kind == PACKET_ACTIVE) {
 		if (n->lease_refused)
@@ -222,7 +225,7 @@ static void send_packet(struct world *w, struct node *n, const struct fsm_action
 {
 	struct packet p;
 
-	if (!leave(w, n, a->packet))
+	if (!leave(w, n, a))
 		return;
 	if (w->trace_packets || (w->trace && a->packet > PACKET_ACTIVE))
 		world_trace(w, n, "sends %s, epoch %llu", packet_kind_name(a->packet),
@@ -279,7 +282,7 @@ static void store(struct world *w, struct node *n, uint64_t epoch)
 	result(n, FSM_EV_EPOCH_STORED, epoch);
 }
 
-static void load_rules(struct world *w, struct node *n)
+static void rules_on(struct world *w, struct node *n)
 {
 	w->check.rules_failed[n->index] = n->rules_fail;
 	if (!n->rules_fail && w->mutation != MUTATE_no_rules)
@@ -288,7 +291,7 @@ static void load_rules(struct world *w, struct node *n)
 	result(n, n->rules_fail ? FSM_EV_RULES_FAILED : FSM_EV_RULES_LOADED, 0);
 }
 
-static void unload_rules(struct world *w, struct node *n)
+static void rules_off(struct world *w, struct node *n)
 {
 	n->kernel.rules_from_ns = NEVER;
 	w->check.rules_failed[n->index] = false;
@@ -382,10 +385,10 @@ static void perform(struct world *w, struct node *n, const struct fsm_action *a)
 		remove_address(w, n);
 		break;
 	case FSM_DO_LOAD_RULES:
-		load_rules(w, n);
+		rules_on(w, n);
 		break;
 	case FSM_DO_UNLOAD_RULES:
-		unload_rules(w, n);
+		rules_off(w, n);
 		break;
 	case FSM_DO_SET_DRAIN:
 		set_drain(w, n);
