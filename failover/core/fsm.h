@@ -125,6 +125,10 @@ struct fsm_event {
  * for times_promise_ns(), or when the other's RELEASE was the last it said. PEER_HOST comes as
  * often as it likes while it is true; no PEER_HOST within probe_ns of ASK_PEER means a dead host.
  *
+ * With a kernel lease whoever has one must answer the peer's probe: SEND CLAIM adds the addresses
+ * just before it leaves (and removes them when it is refused), and REMOVE_ADDRESSES drops the lease
+ * before the addresses.
+ *
  * LOAD_RULES: the flows that our own proxy has at that time count as seen.
  *
  * REFRESH_ADDRESSES: the agent looks at the clock just before. When the last adding or refreshing
