@@ -59,6 +59,8 @@ static void on_proxy_state(void *ctx, enum proxy_state from, enum proxy_state to
 	/* The groups first: an address may have to move within a millisecond. */
 	list_each (it, &a->groups)
 		group_proxy(group_of(it), proxy_health(a));
+	alert(a->alerts, ALERT_PROXY_DOWN, "tandem-proxy", proxy_health(a) != FSM_PROXY_OK,
+		proxy_state_name(to));
 	log_event(good ? LOG_NOTICE : LOG_WARNING, "proxy.state", "the proxy's state changed",
 		F_TEXT("from", proxy_state_name(from)), F_TEXT("to", proxy_state_name(to)),
 		F_INT("pid", a->proxy.pid));
@@ -122,6 +124,9 @@ static void look_at_config(struct agent *a, const struct packet *p)
 				: "the peer runs another configuration than this node");
 	a->peer_config_known = true;
 	a->peer_config_matches = matches;
+	alert(a->alerts, ALERT_CONFIG_MISMATCH, a->settings->peer, !matches,
+		matches ? "the nodes run the same configuration"
+			: "the nodes run different configurations");
 }
 
 static void on_packet(void *ctx, unsigned path, const struct packet *packet, uint64_t age_ns)
@@ -146,6 +151,16 @@ static void on_packet(void *ctx, unsigned path, const struct packet *packet, uin
 		F_INT("vrid", packet->group));
 }
 
+static void tell_peer(struct agent *a)
+{
+	bool heard = false;
+
+	for (unsigned i = 0; i < paths_count(a->paths); i++)
+		heard = heard || paths_get(a->paths, i)->up;
+	alert(a->alerts, ALERT_PEER_DOWN, a->settings->peer, !heard,
+		heard ? "it is heard again" : "it is not heard on any path");
+}
+
 static void on_path(void *ctx, const struct path_state *path)
 {
 	struct agent *a = ctx;
@@ -155,6 +170,7 @@ static void on_path(void *ctx, const struct path_state *path)
 		F_TEXT("path", path->config.name), F_INT("lost", path->lost));
 	rpc_publish(a->rpc, path->up ? "path.up" : "path.down",
 		json_pack("{s:s, s:s}", "path", path->config.name, "peer", a->settings->peer));
+	tell_peer(a);
 }
 
 static bool is_on_link(void *ctx, const struct addr *peer)
@@ -621,6 +637,9 @@ static int open_sockets(struct agent *a, struct err *err)
 	a->hooks = hooks_new(a->loop, a, on_hook, err);
 	if (!a->hooks)
 		return -1;
+	a->alerts = alerts_new(a, err);
+	if (!a->alerts)
+		return -1;
 	/* Also keeps a second agent out, before anything of the first one is touched. */
 	a->rpc = status_serve(a, err);
 	return a->rpc ? 0 : -1;
@@ -690,6 +709,7 @@ void agent_fini(struct agent *a)
 	proxy_link_fini(&a->proxy);
 	rpc_server_free(a->rpc);
 	epoch_store_free(a->epochs);
+	alerts_free(a->alerts);
 	hooks_free(a->hooks);
 	settings_free(a->settings);
 }

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "failover/alerts.h"
 #include "failover/epoch_store.h"
 #include "failover/group.h"
 #include "failover/net/announce.h"
@@ -36,6 +37,7 @@ struct agent {
 	struct announce announce;
 	struct epoch_store *epochs;
 	struct hooks *hooks;
+	struct alerts *alerts; /* NULL while the agent starts or ends */
 	struct paths *paths;
 	struct witness_link *witness; /* NULL: none is configured */
 	struct proxy_link proxy;

@@ -135,10 +135,17 @@ static void tell_state(struct group *g, const struct fsm_action *a)
 			"epoch", (json_int_t)group_view(g, monotonic_ns()).epoch));
 	agent_tell_role(g->agent);
 	group_hooks_state(g, a);
+	if (a->to == FSM_ACTIVE && a->from == FSM_PROBING)
+		alert(g->agent->alerts, ALERT_FAILOVER, g->settings.name, true, words);
 }
 
 static void tell_alarm(struct group *g, const struct fsm_action *a)
 {
+	char subject[ALERT_SUBJECT_MAX];
+
+	(void)snprintf(
+		subject, sizeof(subject), "%s/%s", g->settings.name, fsm_alarm_name(a->alarm));
+	alert(g->agent->alerts, ALERT_FAILOVER_ALARM, subject, a->on, fsm_alarm_words(a->alarm));
 	log_event(a->on ? LOG_WARNING : LOG_NOTICE, "group.alarm", fsm_alarm_words(a->alarm),
 		F_TEXT("group", g->settings.name), F_TEXT("alarm", fsm_alarm_name(a->alarm)),
 		F_BOOL("on", a->on));

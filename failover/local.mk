@@ -1,6 +1,7 @@
 # failover/: core is pure (links nothing but shared/libcore.a); the agent and its sockets are the shell.
 noinst_LIBRARIES += failover/libfailover-core.a failover/libfailover.a
 failover_libfailover_core_a_SOURCES = \
+	failover/core/alerting.c failover/core/alerting.h \
 	failover/core/damping.c failover/core/damping.h \
 	failover/core/election.c failover/core/election.h \
 	failover/core/fsm.c failover/core/fsm.h \
@@ -21,6 +22,7 @@ failover_libfailover_core_a_SOURCES = \
 failover_libfailover_a_SOURCES = \
 	failover/agent.c failover/agent.h \
 	failover/agent_copy.c \
+	failover/alerts.c failover/alerts.h \
 	failover/clients.c failover/clients.h \
 	failover/copy_session.c failover/copy_session.h \
 	failover/epoch_store.c failover/epoch_store.h \
@@ -49,13 +51,14 @@ failover_libfailover_a_SOURCES = \
 	failover/settings.c failover/settings.h \
 	failover/states.c failover/states.h \
 	failover/status.c failover/status.h \
+	failover/webhook.c failover/webhook.h \
 	failover/witness.c failover/witness.h \
 	failover/witness_link.c failover/witness_link.h
-failover_libfailover_a_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) $(NFT_CFLAGS) $(NL_CFLAGS) \
+failover_libfailover_a_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) $(CURL_CFLAGS) $(NFT_CFLAGS) $(NL_CFLAGS) \
 	$(TLS_CFLAGS)
 
 FAILOVER_CORE_LIBS = failover/libfailover-core.a $(CORE_LIBS)
-FAILOVER_LIBS = failover/libfailover.a failover/libfailover-core.a $(NFT_LIBS) $(NL_LIBS) $(TLS_LIBS) $(SHELL_LIBS)
+FAILOVER_LIBS = failover/libfailover.a failover/libfailover-core.a $(CURL_LIBS) $(NFT_LIBS) $(NL_LIBS) $(TLS_LIBS) $(SHELL_LIBS)
 
 sbin_PROGRAMS += failover/tandem-failover
 failover_tandem_failover_SOURCES = failover/main.c

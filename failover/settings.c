@@ -456,6 +456,37 @@ static void read_group(struct reading *r, const struct conf_node *group)
 	read_vrrp(r, g, group);
 }
 
+/* --- alerts ------------------------------------------------------------------------------------
+ */
+static void read_alert(struct reading *r, const struct conf_node *alert)
+{
+	struct alert_rule_settings *a = &r->s->alerts[r->s->alert_count];
+	const struct conf_node *webhook = conf_find(alert, "webhook");
+	const struct conf_node *exec = conf_find(alert, "exec");
+	const struct conf_node *at_most = conf_find(alert, "at_most");
+	enum alert_kind kind;
+
+	ASSERT(r->s->alert_count < ALERT_RULES_MAX); /* the table's maximum */
+	r->s->alert_count++;
+	conf_each (word, conf_find(alert, "on"))
+		if (alert_kind_parse(word->text, &kind) == 0)
+			a->rule.kinds |= UINT32_C(1) << kind;
+	a->rule.for_ns = conf_u64(alert, "for");
+	if (at_most)
+		a->rule.at_most = at_most->rate;
+	if (!webhook && !exec)
+		conf_error(r->report, alert->pos, NULL,
+			"this alert reaches nobody: add webhook: URL or exec: PROGRAM");
+	if (webhook && !span_starts(webhook->text, SPAN("http://")) &&
+		!span_starts(webhook->text, SPAN("https://")))
+		conf_error(r->report, webhook->pos, NULL,
+			"a webhook is a URL such as https://hooks.example.com/lb");
+	if (webhook)
+		(void)to_name(r, webhook, webhook->text, a->webhook, sizeof(a->webhook));
+	if (exec)
+		read_hook(r, &a->command, "exec", exec);
+}
+
 /* --- all ---------------------------------------------------------------------------------------
  */
 static void read_all(struct reading *r, const struct conf *conf, const char *node)
@@ -480,6 +511,10 @@ static void read_all(struct reading *r, const struct conf *conf, const char *nod
 	read_fence(r);
 	conf_each (group, conf_find(r->failover, "groups"))
 		read_group(r, group);
+	if (node)
+		conf_each (alert, conf_find(conf->root, "alerts"))
+			read_alert(r, alert);
+	r->s->hook_timeout_ns = conf_u64(r->failover, "hook_timeout");
 	gateway = conf_find(r->failover, "gateway");
 	r->s->has_gateway = gateway != NULL;
 	if (gateway)

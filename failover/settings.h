@@ -6,6 +6,7 @@
 #pragma once
 
 #include "failover/core/times.h"
+#include "failover/core/alerting.h"
 #include "failover/hooks.h"
 #include "failover/core/vrrp.h"
 #include "failover/net/paths.h"
@@ -58,6 +59,12 @@ struct group_settings {
 	unsigned port_count;
 };
 
+struct alert_rule_settings {
+	struct alert_rule rule;
+	char webhook[1024];	     /* "": none */
+	struct hook_command command; /* count 0: none */
+};
+
 struct settings {
 	char node[SETTINGS_NAME_MAX], peer[SETTINGS_NAME_MAX];
 	uint8_t node_id, peer_id;
@@ -66,7 +73,10 @@ struct settings {
 	/* What signs first. Owned. */
 	struct span secrets[PATHS_KEYS_MAX];
 	unsigned secret_count;
-	bool speaks_tandem; /* some group: heartbeats are needed */
+	struct alert_rule_settings alerts[ALERT_RULES_MAX];
+	unsigned alert_count;
+	uint64_t hook_timeout_ns; /* of those that are no group's */
+	bool speaks_tandem;	  /* some group: heartbeats are needed */
 	struct times times;
 	enum fence_mode fence;	/* NONE: the best that works */
 	uint64_t drain_ns;	/* of connections that an address left behind, when it moves */

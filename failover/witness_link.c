@@ -54,6 +54,8 @@ static void on_path(void *ctx, const struct path_state *path)
 		path->up ? "the witness answers"
 			 : "the witness does not answer: no node could take over from a dead one");
 	rpc_publish(l->agent->rpc, path->up ? "witness.up" : "witness.down", NULL);
+	alert(l->agent->alerts, ALERT_WITNESS_DOWN, "witness", !path->up,
+		path->up ? "it answers again" : "it does not answer");
 }
 
 static bool is_on_link(void *ctx, const struct addr *peer)

@@ -687,6 +687,36 @@ static const struct conf_key pool_keys[] = {
 
 /* --- the rest -------------------------------------------------------------------------------- */
 
+static const struct conf_key alert_keys[] = {
+	{.name = "on",
+		.type = CONF_TYPE_LIST,
+		.required = true,
+		.min = 1,
+		.max = 16,
+		.value = ROW(.type = CONF_TYPE_ENUM,
+			.words = WORDS("failover", "peer_down", "proxy_down", "failover_alarm",
+				"config_mismatch", "witness_down", "server_down", "pool_degraded",
+				"pool_down"),
+			.later_words = WORDS("cert_expiring"), .help = "A kind of alert."),
+		.help = "What to tell."},
+	{.name = "webhook", .type = CONF_TYPE_TEXT, .help = "URL that gets it as JSON by POST."},
+	{.name = "exec",
+		.type = CONF_TYPE_LIST,
+		.min = 1,
+		.max = 16,
+		.value = ROW(.type = CONF_TYPE_TEXT, .help = "The program, then its arguments."),
+		.help = "Program that is run for it."},
+	{.name = "for",
+		.type = CONF_TYPE_DURATION,
+		.fallback = "2s",
+		.max = 24 * HOUR,
+		.help = "A condition must have lasted so long, and its end too."},
+	{.name = "at_most",
+		.type = CONF_TYPE_RATE,
+		.help = "Not more often than this, such as 1 per 5m: what waits is told as it is "
+			"by then."},
+	{0}};
+
 static const struct conf_key log_keys[] = {{.name = "access",
 						   .type = CONF_TYPE_FILE,
 						   .words = WORDS("off", "stderr"),
@@ -740,7 +770,15 @@ static const struct conf_key top_keys[] = {{.name = "failover",
 		.help = "Further files, relative to this one; their top keys are added to this "
 			"file's."},
 	LATER("admin", "the admin address", "the sockets in the run directory answer 'status'"),
-	LATER("alerts", "alerts", NULL), LATER("resolvers", "DNS", NULL), {0}};
+
+	{.name = "alerts",
+		.type = CONF_TYPE_LIST,
+		.min = 1,
+		.max = 16,
+		.value = ROW(.type = CONF_TYPE_MAP, .keys = alert_keys, .noun = "alert",
+			.help = "An alert."),
+		.help = "Who is told of what; the agent sends it."},
+	LATER("resolvers", "DNS", NULL), {0}};
 
 const struct conf_key conf_schema = {.type = CONF_TYPE_MAP, .keys = top_keys, .help = "The file."};
 

@@ -124,16 +124,22 @@ int byte_rate_parse(struct span text, uint64_t *ret_bytes, struct err *err)
 
 int rate_parse(struct span text, struct rate *ret_rate, struct err *err)
 {
-	size_t slash = span_find(text, '/', 0);
+	size_t slash = span_find(text, '/', 0), space = span_find(text, ' ', 0);
 	const struct unit *unit = NULL;
-	uint64_t count;
+	uint64_t count, per_ns;
 
+	if (span_starts(span_from(text, space), SPAN(" per ")) &&
+		duration_parse(span_from(text, space + 5), &per_ns, NULL) == 0 && per_ns > 0 &&
+		span_to_u64(span_make(text.ptr, space), UINT32_MAX, &count) == 0) {
+		*ret_rate = (struct rate){count, per_ns};
+		return 0;
+	}
 	if (slash < text.len)
 		unit = unit_find(periods, countof(periods), span_from(text, slash + 1));
 	if (!unit || span_to_u64(span_make(text.ptr, slash), UINT32_MAX, &count) < 0)
 		return err_set(err,
-			"'%.*s' is not a rate: write a number and a time, such as 50/s, 1000/m or "
-			"5/h",
+			"'%.*s' is not a rate: write a number and a time, such as 50/s, 1000/m, "
+			"5/h or 1 per 5m",
 			SPAN_ARG(text));
 	*ret_rate = (struct rate){count, unit->factor};
 	return 0;

@@ -4,7 +4,7 @@
 
 # A C compiler, the build tools and the libraries.
 PACKAGES_BUILD=(gcc make autoconf automake pkg-config libc6-dev libev-dev libssl-dev libjansson-dev
-	libyaml-dev libnftables-dev libnl-3-dev libnl-route-3-dev libcap-dev libsystemd-dev)
+	libyaml-dev libcurl4-openssl-dev libnftables-dev libnl-3-dev libnl-route-3-dev libcap-dev libsystemd-dev)
 # What the namespaces of the demo and of the tests are made of.
 PACKAGES_LAB=(python3 iproute2 util-linux procps nginx curl)
 PACKAGES_TEST=(libcunit1-dev strace nftables keepalived tshark spin)

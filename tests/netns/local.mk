@@ -12,6 +12,7 @@ NETNS_TESTS = \
 	tests/netns/test_agent.py \
 	tests/netns/test_vrrp.py \
 	tests/netns/test_hooks.py \
+	tests/netns/test_alerts.py \
 	tests/netns/test_witness.py \
 	tests/netns/test_lease.py \
 	tests/netns/test_move.py \
@@ -25,19 +26,10 @@ EXTRA_DIST += $(NETNS_TESTS) tests/netns/lab.py tests/netns/observe.py tests/net
 TEST_EXTENSIONS = .py
 PY_LOG_COMPILER = $(top_srcdir)/tests/netns/run
 
-# One after the other, when all else is over: they measure milliseconds.
+# One after the other in the order above, when all else is over: they measure milliseconds.
+NETNS_LOGS = $(NETNS_TESTS:.py=.log)
 tests/netns/test_syscalls.log: $(filter-out tests/netns/%,$(TEST_LOGS))
-tests/netns/test_proxy.log: tests/netns/test_syscalls.log
-tests/netns/test_ctl.log: tests/netns/test_proxy.log
-tests/netns/test_vip.log: tests/netns/test_ctl.log
-tests/netns/test_groups.log: tests/netns/test_vip.log
-tests/netns/test_agent.log: tests/netns/test_groups.log
-tests/netns/test_hooks.log: tests/netns/test_agent.log
-tests/netns/test_witness.log: tests/netns/test_hooks.log
-tests/netns/test_lease.log: tests/netns/test_witness.log
-tests/netns/test_move.log: tests/netns/test_lease.log
-tests/netns/test_tickle.log: tests/netns/test_move.log
-tests/netns/test_failover.log: tests/netns/test_tickle.log
+$(foreach n,$(shell seq 2 $(words $(NETNS_LOGS))),$(eval $(word $(n),$(NETNS_LOGS)): $(word $(shell expr $(n) - 1),$(NETNS_LOGS))))
 
 # What takes long: twenty rounds a fault, and the times that the product promises on a quiet machine.
 check-long: all $(check_PROGRAMS)

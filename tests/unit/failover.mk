@@ -1,10 +1,12 @@
 # Tests of this room.
 
 # The core: links nothing but the archives, which proves that they are pure.
-FAILOVER_CORE_TESTS = tests/unit/test_election tests/unit/test_fsm tests/unit/test_fsm_claims tests/unit/test_packet \
+FAILOVER_CORE_TESTS = tests/unit/test_alerting tests/unit/test_election tests/unit/test_fsm tests/unit/test_fsm_claims tests/unit/test_packet \
 	tests/unit/test_replay tests/unit/test_witness
 check_PROGRAMS += $(FAILOVER_CORE_TESTS)
 TESTS += $(FAILOVER_CORE_TESTS)
+tests_unit_test_alerting_SOURCES = tests/unit/test_alerting.c
+tests_unit_test_alerting_LDADD = $(FAILOVER_CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_election_SOURCES = tests/unit/test_election.c
 tests_unit_test_election_LDADD = $(FAILOVER_CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_fsm_SOURCES = tests/unit/test_fsm.c

@@ -1,0 +1,160 @@
+#include "failover/alerts.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+
+#include "failover/agent.h"
+#include "failover/webhook.h"
+#include "shared/assert.h"
+#include "shared/log.h"
+
+struct alerts {
+	struct agent *agent;
+	struct alerting core;
+	struct webhook *webhook; /* NULL: no rule has needed one yet */
+	ev_timer due;
+};
+
+/* --- telling -----------------------------------------------------------------------------------
+ */
+static const char *state_of(const struct alert_notice *n)
+{
+	return alert_kind_is_event(n->kind) ? "event" : n->on ? "on" : "off";
+}
+
+/* `text` is for those who show only that. Owned; NULL: out of memory. */
+static char *to_json(const struct alerts *a, const struct alert_notice *n)
+{
+	const char *node = a->agent->settings->node, *state = state_of(n);
+	char text[512], since[25];
+	json_t *object;
+	char *out;
+
+	time_format(realtime_ns() - n->lasts_ns, since);
+	(void)snprintf(text, sizeof(text), "[%s] %s %s%s: %s", node, alert_kind_name(n->kind),
+		n->subject, n->on ? "" : " is over", n->words);
+	object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:s}", "alert",
+		alert_kind_name(n->kind), "state", state, "subject", n->subject, "node", node,
+		"words", n->words, "since", since, "events", (json_int_t)n->events, "text", text);
+	out = json_dumps(object, JSON_COMPACT);
+	json_decref(object);
+	return out;
+}
+
+static void run_program(struct alerts *a, const struct alert_rule_settings *r,
+	const struct alert_notice *n, const char *json)
+{
+	struct hook_vars v = {0};
+	struct err err;
+
+	hook_vars_add(&v, "TANDEM_ALERT", "%s", alert_kind_name(n->kind));
+	hook_vars_add(&v, "TANDEM_ALERT_STATE", "%s", state_of(n));
+	hook_vars_add(&v, "TANDEM_SUBJECT", "%s", n->subject);
+	hook_vars_add(&v, "TANDEM_NODE", "%s", a->agent->settings->node);
+	hook_vars_add(&v, "TANDEM_REASON", "%s", n->words);
+	hook_vars_add(&v, "TANDEM_JSON", "%s", json);
+	if (hooks_run(a->agent->hooks,
+		    &(struct hook_call){.lane = 0,
+			    .label = "alert",
+			    .command = &r->command,
+			    .vars = &v,
+			    .deadline_ns = a->agent->settings->hook_timeout_ns},
+		    &err) == 0)
+		log_event(LOG_ERROR, "alert.unsent", err.text);
+}
+
+static void tell(struct alerts *a, const struct alert_notice *n)
+{
+	const struct alert_rule_settings *r = &a->agent->settings->alerts[n->rule];
+	char *json = to_json(a, n);
+	struct err err;
+
+	log_event(LOG_NOTICE, "alert.told", n->words, F_TEXT("alert", alert_kind_name(n->kind)),
+		F_TEXT("subject", n->subject), F_TEXT("state", state_of(n)));
+	if (!json) {
+		log_event(LOG_ERROR, "alert.unsent", "out of memory");
+		return;
+	}
+	if (r->command.count)
+		run_program(a, r, n, json);
+	if (r->webhook[0] && !a->webhook)
+		a->webhook = webhook_new(&err);
+	if (r->webhook[0] && (!a->webhook || webhook_post(a->webhook, r->webhook, json, &err) != 0))
+		log_event(LOG_ERROR, "alert.unsent", err.text);
+	free(json);
+}
+
+static void look(struct alerts *a)
+{
+	uint64_t now_ns = monotonic_ns(), next_ns;
+	struct alert_notice n;
+
+	while (alerting_next(&a->core, now_ns, &n, &next_ns))
+		tell(a, &n);
+	ev_timer_stop(a->agent->loop, &a->due);
+	if (next_ns == UINT64_MAX)
+		return;
+	ev_timer_set(&a->due, (double)(next_ns - now_ns) / 1e9, 0.);
+	ev_timer_start(a->agent->loop, &a->due);
+}
+
+static void on_due(struct ev_loop *loop, ev_timer *w, int revents)
+{
+	(void)loop;
+	(void)revents;
+	look(w->data);
+}
+
+/* Not now: the caller may be in the middle of a move. */
+static void look_soon(struct alerts *a)
+{
+	ev_timer_stop(a->agent->loop, &a->due);
+	ev_timer_set(&a->due, 0., 0.);
+	ev_timer_start(a->agent->loop, &a->due);
+}
+
+void alert(struct alerts *a, enum alert_kind kind, const char *subject, bool on, const char *words)
+{
+	if (!a)
+		return;
+	alerting_set(&a->core, kind, subject, on, words, monotonic_ns());
+	look_soon(a);
+}
+
+/* --- life --------------------------------------------------------------------------------------
+ */
+void alerts_apply(struct alerts *a)
+{
+	const struct settings *s = a->agent->settings;
+	struct alert_rule rules[ALERT_RULES_MAX];
+
+	for (unsigned i = 0; i < s->alert_count; i++)
+		rules[i] = s->alerts[i].rule;
+	alerting_rules(&a->core, rules, s->alert_count);
+	look_soon(a);
+}
+
+struct alerts *alerts_new(struct agent *agent, struct err *err)
+{
+	struct alerts *a = calloc(1, sizeof(*a));
+
+	if (!a) {
+		err_set(err, "out of memory");
+		return NULL;
+	}
+	a->agent = agent;
+	ev_init(&a->due, on_due);
+	a->due.data = a;
+	alerts_apply(a);
+	return a;
+}
+
+void alerts_free(struct alerts *a)
+{
+	if (!a)
+		return;
+	look(a); /* what the stop itself brought */
+	ev_timer_stop(a->agent->loop, &a->due);
+	webhook_free(a->webhook);
+	free(a);
+}

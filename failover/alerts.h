@@ -1,0 +1,20 @@
+/*
+ * Alerts: what the agent and the proxy beside it see, told by the rules of `alerts:` to webhooks
+ * and programs. What is worth telling when is decided in core/alerting.h; here it is made into JSON
+ * and environment and handed to those who send it. Runs on the agent's loop.
+ */
+#pragma once
+
+#include "failover/core/alerting.h"
+#include "failover/settings.h"
+
+struct agent;
+struct alerts;
+
+struct alerts *alerts_new(struct agent *agent, struct err *err);
+/* Before the hooks it runs. */
+void alerts_free(struct alerts *a);
+/* The rules of the agent's settings are in force. */
+void alerts_apply(struct alerts *a);
+/* A condition begins or ends, or an event happens (on is true). */
+void alert(struct alerts *a, enum alert_kind kind, const char *subject, bool on, const char *words);
