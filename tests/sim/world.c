@@ -361,6 +361,7 @@ static void change_fault(struct world *w, uint32_t number, bool on)
 
 	world_trace(w, &w->nodes[f->node], "fault %u %s %s", number, fault_name(f->kind),
 		on ? "begins" : "ends");
+	w->dirty = true;
 	check_fault(w, on);
 	if (on)
 		check_timed(w, f);
