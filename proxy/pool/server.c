@@ -1,5 +1,6 @@
 #include "proxy/pool/server.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -81,6 +82,7 @@ static char *server_key(struct span pool_name, struct span name)
 
 static void free_server(struct server *s)
 {
+	free(s->key);
 	free(s->pool_name);
 	free(s->name);
 	free(s);
@@ -101,14 +103,17 @@ static struct server *new_server(
 {
 	struct server *s;
 
-	if (t->free_slot_count == 0 && t->slots_used == SERVERS_MAX)
+	if (t->free_slot_count == 0 && t->slots_used == SERVERS_MAX) {
+		errno = ENOSPC;
 		return NULL;
+	}
 	s = new_zeroed(sizeof(*s));
 	if (!s)
 		return NULL;
+	s->key = server_key(pool_name, name);
 	s->pool_name = span_dup(pool_name);
 	s->name = span_dup(name);
-	if (!s->pool_name || !s->name) {
+	if (!s->key || !s->pool_name || !s->name) {
 		free_server(s);
 		return NULL;
 	}
@@ -136,6 +141,7 @@ struct server *server_get(
 	char *key = server_key(pool_name, name);
 	struct server *s;
 
+	errno = ENOMEM;
 	if (!key)
 		return NULL;
 	pthread_mutex_lock(&t->lock);
@@ -167,14 +173,8 @@ struct server *server_ref(struct server *s)
 
 static void forget(struct server_table *t, struct server *s)
 {
-	char *key = server_key(span_of(s->pool_name), span_of(s->name));
-
-	/* Without memory for the key there is no way to take it out: better to stop than to dangle.
-	 */
-	ASSERT(key);
-	if (map_get(&t->servers, span_of(key)) == s) /* else a newer one has the name */
-		map_take(&t->servers, span_of(key));
-	free(key);
+	if (map_get(&t->servers, span_of(s->key)) == s) /* else a newer one has the name */
+		map_take(&t->servers, span_of(s->key));
 	t->free_slots[t->free_slot_count++] = s->slot;
 }
 

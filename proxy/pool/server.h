@@ -20,6 +20,7 @@ struct server_table;
 
 struct server {
 	char *pool_name, *name;
+	char *key; /* in the table */
 	struct addr address;
 	char address_text[ADDR_TEXT_MAX];
 	struct server_table *table;
@@ -83,7 +84,8 @@ void server_table_free(struct server_table *t);
 
 /* Finds it, or makes it (health unknown, which is usable), with a reference for the caller. A
  * server of that name with another address stays with those who have it; the new one takes its
- * name. NULL when out of memory or slots. Any thread. */
+ * name. NULL when out of memory or slots (errno: ENOMEM,
+ * ENOSPC). Any thread. */
 struct server *server_get(struct server_table *t, struct span pool_name, struct span name,
 	const struct addr *address);
 struct server *server_ref(struct server *s);

@@ -4,6 +4,7 @@
  */
 #include "proxy/settings/settings.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
 
@@ -180,6 +181,10 @@ static void build_members(struct builder *b, const struct conf_node *servers, st
 		struct member *m = &p->members[p->member_count];
 
 		m->server = server_get(b->settings->table, p->name, node->name, &address->addr);
+		if (!m->server && errno == ENOMEM) {
+			b->out_of_memory = true;
+			return;
+		}
 		if (!m->server) {
 			conf_error(b->report, node->name_pos, NULL,
 				"no room for server '%.*s': at most %d at a time, old and new ones "
