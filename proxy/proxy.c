@@ -93,47 +93,65 @@ static int sockets_open(struct sockets *k, const struct settings *s, const struc
 	return 0;
 }
 
-/* Hands `s` (and what was made for it) to everyone. After this point nothing can fail but memory.
- */
-static void apply(struct proxy *p, struct settings *s, struct pool_view **views, struct sockets *k)
+/* What a new snapshot needs beside itself. */
+struct change {
+	struct pool_view **views; /* by pool */
+	struct sockets sockets;
+	struct post **posts; /* by worker */
+};
+
+static void change_drop(struct change *c, const struct proxy *p, const struct settings *s)
+{
+	for (unsigned i = 0; c->posts && i < p->worker_count; i++)
+		worker_apply_free(c->posts[i]);
+	free(c->posts);
+	sockets_close(&c->sockets, c->sockets.count * p->worker_count);
+	views_free(c->views, s->pool_count);
+	*c = (struct change){0};
+}
+
+/* Everything that can fail, before anything changes. */
+static int change_prepare(
+	struct change *c, const struct proxy *p, struct settings *s, struct err *err)
+{
+	*c = (struct change){0};
+	if (s->access_log && access_log_check(s->access_log, err) < 0)
+		return -1;
+	if (sockets_open(&c->sockets, s, p->settings, p->worker_count, err) < 0)
+		return -1;
+	err_set(err, "out of memory");
+	c->views = views_new(s);
+	c->posts = calloc(p->worker_count, sizeof(struct post *));
+	for (unsigned i = 0; c->views && c->posts && i < p->worker_count; i++) {
+		c->posts[i] = worker_apply_new(s, c->views,
+			c->sockets.all + (size_t)i * c->sockets.count, c->sockets.count);
+		if (!c->posts[i]) {
+			change_drop(c, p, s);
+			return -1;
+		}
+	}
+	if (c->views && c->posts)
+		return 0;
+	change_drop(c, p, s);
+	return -1;
+}
+
+/* Hands `s` and what was made for it to everyone: nothing can fail any more. */
+static void apply(struct proxy *p, struct settings *s, struct change *c)
 {
 	struct settings *old = p->settings;
 
 	views_free(p->views, old ? old->pool_count : 0);
 	p->settings = s;
-	p->views = views;
+	p->views = c->views;
 	for (unsigned i = 0; i < p->worker_count; i++)
-		if (worker_post_apply(
-			    p->workers[i], s, views, k->all + (size_t)i * k->count, k->count) < 0)
-			log_event(LOG_ERROR, "reload.partial",
-				"out of memory: a worker keeps its old configuration",
-				F_INT("worker", i));
-	free(k->all);
+		worker_post_apply(p->workers[i], c->posts[i]);
+	free(c->posts);
+	free(c->sockets.all);
 	checks_apply(p->checks, s);
 	daemon_log_level(p->options, conf_text(s->conf->root, "log.level"));
 	if (old)
 		settings_unref(old);
-}
-
-/* Everything that can fail, before anything changes. */
-static int prepare(struct proxy *p, struct settings *s, struct pool_view ***ret_views,
-	struct sockets *k, struct err *err)
-{
-	struct pool_view **views = NULL;
-
-	if (s->access_log && access_log_check(s->access_log, err) < 0)
-		return -1;
-	views = views_new(s);
-	if (!views) {
-		err_set(err, "out of memory");
-		return -1;
-	}
-	if (sockets_open(k, s, p->settings, p->worker_count, err) < 0) {
-		views_free(views, s->pool_count);
-		return -1;
-	}
-	*ret_views = views;
-	return 0;
 }
 
 static void on_pool_changed(void *ctx, const struct pool *pool)
@@ -256,13 +274,12 @@ static struct settings *load_again(struct proxy *p, struct err *err)
 int proxy_reload(struct proxy *p, json_t **ret_changes, struct err *err)
 {
 	struct settings *s = load_again(p, err);
-	struct pool_view **views = NULL;
-	struct sockets k = {0};
+	struct change change;
 	json_t *changes;
 
 	if (!s)
 		return -1;
-	if (prepare(p, s, &views, &k, err) < 0) {
+	if (change_prepare(&change, p, s, err) < 0) {
 		settings_unref(s);
 		return refuse_reload(p, json_pack("[s]", err->text), err);
 	}
@@ -271,7 +288,7 @@ int proxy_reload(struct proxy *p, json_t **ret_changes, struct err *err)
 		json_array_append_new(
 			changes, json_string("workers: takes effect at the next start"));
 	p->generation++;
-	apply(p, s, views, &k);
+	apply(p, s, &change);
 	note_reload(p, true, json_array());
 	log_event(LOG_NOTICE, "reload.done", "the new configuration runs",
 		F_INT("generation", s->generation), F_INT("changes", json_array_size(changes)));
@@ -572,9 +589,8 @@ int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err
 	static const int capabilities[] = {CAP_NET_BIND_SERVICE};
 	const struct checks_options check_options = {
 		.ctx = p, .on_pool_changed = on_pool_changed, .on_event = on_event};
-	struct pool_view **views = NULL;
 	struct settings *s;
-	struct sockets k = {0};
+	struct change change;
 
 	*p = (struct proxy){
 		.options = o, .loop = ev_default_loop(EVFLAG_AUTO | EVFLAG_NOENV), .generation = 1};
@@ -588,19 +604,18 @@ int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err
 	p->worker_count = s->workers;
 	p->alive_ns = monotonic_ns();
 	p->checks = checks_new(p->loop, p->table, &check_options);
-	if (!p->checks || start_workers(p, err) < 0 || prepare(p, s, &views, &k, err) < 0) {
+	if (!p->checks || start_workers(p, err) < 0 || change_prepare(&change, p, s, err) < 0) {
 		settings_unref(s);
 		return p->checks ? -1 : err_set(err, "out of memory");
 	}
 	if (daemon_drop_privileges(o->user, capabilities, countof(capabilities), err) < 0 ||
 		open_rpc(p, err) < 0) {
-		views_free(views, s->pool_count);
-		sockets_close(&k, k.count * p->worker_count);
+		change_drop(&change, p, s);
 		settings_unref(s);
 		return -1;
 	}
 	start_watchers(p);
-	apply(p, s, views, &k);
+	apply(p, s, &change);
 	if (start_link(p, err) < 0)
 		return -1;
 	for (unsigned i = 0; i < p->worker_count; i++)

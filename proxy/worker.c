@@ -41,6 +41,7 @@ struct post {
 	/* of apply */
 	struct snapshot *snapshot;
 	struct worker_socket *sockets;
+	struct acceptor **acceptors; /* room for as many */
 	unsigned socket_count;
 	/* of view */
 	uint64_t generation;
@@ -48,7 +49,7 @@ struct post {
 	struct pool_view *view;
 	/* of watch */
 	struct client_watch *watch;
-	/* of stop, ping */
+	/* of ping */
 	uint64_t number;
 };
 
@@ -99,15 +100,22 @@ void worker_take_back(struct worker *w, struct list *waiter)
 	pthread_mutex_unlock(&w->inbox_lock);
 }
 
+static void run_stop(struct worker *w, uint64_t limit_ns);
+
 static void on_wake(struct ev_loop *loop, ev_async *a, int events)
 {
 	struct worker *w = a->data;
 	struct list todo, *granted;
+	uint64_t stop_limit_ns;
+	bool stop;
 
 	(void)loop;
 	(void)events;
 	list_init(&todo);
 	pthread_mutex_lock(&w->inbox_lock);
+	stop = w->stop_posted;
+	stop_limit_ns = w->stop_limit_ns;
+	w->stop_posted = false;
 	while (!list_empty(&w->inbox)) {
 		struct list *e = w->inbox.next;
 
@@ -122,6 +130,8 @@ static void on_wake(struct ev_loop *loop, ev_async *a, int events)
 		p->run(w, p);
 		free(p);
 	}
+	if (stop)
+		run_stop(w, stop_limit_ns);
 	while ((granted = next_granted(w)))
 		exchange_granted(granted);
 }
@@ -182,11 +192,10 @@ static void run_apply(struct worker *w, struct post *p)
 		const struct listener *l = listener_of(s, &p->sockets[i].bind);
 
 		ASSERT(l);
-		if (!acceptor_new(w, w->snapshot, l, &p->sockets[i].bind, p->sockets[i].fd))
-			log_event(LOG_ERROR, "listener.lost",
-				"out of memory: this worker does not listen",
-				F_SPAN("listener", l->name));
+		acceptor_start(
+			p->acceptors[i], w, w->snapshot, l, &p->sockets[i].bind, p->sockets[i].fd);
 	}
+	free(p->acceptors);
 	free(p->sockets);
 	apply_servers(w, s);
 	access_log_apply(w, &w->access, s);
@@ -195,29 +204,53 @@ static void run_apply(struct worker *w, struct post *p)
 	snapshot_unref(old);
 }
 
-int worker_post_apply(struct worker *w, struct settings *s, struct pool_view *const *views,
+struct post *worker_apply_new(struct settings *s, struct pool_view *const *views,
 	const struct worker_socket *sockets, unsigned socket_count)
 {
 	struct post *p = post_new(run_apply);
-	struct snapshot *snap = malloc(sizeof(*snap) + s->pool_count * sizeof(snap->views[0]));
-	struct worker_socket *copy = malloc((socket_count + 1) * sizeof(*copy));
 
-	if (!p || !snap || !copy) {
-		free(p);
-		free(snap);
-		free(copy);
-		return -1;
+	if (!p)
+		return NULL;
+	p->snapshot = malloc(sizeof(*p->snapshot) + s->pool_count * sizeof(p->snapshot->views[0]));
+	p->sockets = malloc((socket_count + 1) * sizeof(*p->sockets));
+	p->acceptors = calloc(socket_count + 1, sizeof(struct acceptor *));
+	if (p->snapshot) {
+		p->snapshot->refs = 1;
+		p->snapshot->settings = settings_ref(s);
+		for (unsigned i = 0; i < s->pool_count; i++)
+			p->snapshot->views[i] = pool_view_ref(views[i]);
 	}
-	snap->refs = 1;
-	snap->settings = settings_ref(s);
-	for (unsigned i = 0; i < s->pool_count; i++)
-		snap->views[i] = pool_view_ref(views[i]);
-	for (unsigned i = 0; i < socket_count; i++)
-		copy[i] = sockets[i];
-	p->snapshot = snap;
-	p->sockets = copy;
+	if (!p->snapshot || !p->sockets || !p->acceptors) {
+		worker_apply_free(p);
+		return NULL;
+	}
 	p->socket_count = socket_count;
-	return post(w, p);
+	for (unsigned i = 0; i < socket_count; i++) {
+		p->sockets[i] = sockets[i];
+		p->acceptors[i] = malloc(sizeof(struct acceptor));
+		if (!p->acceptors[i]) {
+			worker_apply_free(p);
+			return NULL;
+		}
+	}
+	return p;
+}
+
+void worker_apply_free(struct post *p)
+{
+	if (!p)
+		return;
+	for (unsigned i = 0; i < p->socket_count; i++)
+		free(p->acceptors[i]);
+	free(p->acceptors);
+	free(p->sockets);
+	snapshot_unref(p->snapshot);
+	free(p);
+}
+
+void worker_post_apply(struct worker *w, struct post *p)
+{
+	post(w, p);
 }
 
 static void run_view(struct worker *w, struct post *p)
@@ -260,7 +293,7 @@ static void on_drain_over(struct ev_loop *loop, ev_timer *t, int events)
 		client_close_all(list_item(it, struct acceptor, link));
 }
 
-static void run_stop(struct worker *w, struct post *p)
+static void run_stop(struct worker *w, uint64_t limit_ns)
 {
 	w->stopping = true;
 	list_each_safe (it, &w->leaving) /* idle clients of what a reload removed */
@@ -268,19 +301,18 @@ static void run_stop(struct worker *w, struct post *p)
 	list_each_safe (it, &w->acceptors)
 		acceptor_drain(list_item(it, struct acceptor, link));
 	ev_timer_stop(w->loop, &w->drain_timer); /* asked twice: the new limit holds */
-	ev_timer_set(&w->drain_timer, (double)p->number / 1e9, 0);
+	ev_timer_set(&w->drain_timer, (double)limit_ns / 1e9, 0);
 	ev_timer_start(w->loop, &w->drain_timer);
 	worker_check_finished(w);
 }
 
-int worker_post_stop(struct worker *w, uint64_t limit_ns)
+void worker_post_stop(struct worker *w, uint64_t limit_ns)
 {
-	struct post *p = post_new(run_stop);
-
-	if (!p)
-		return -1;
-	p->number = limit_ns;
-	return post(w, p);
+	pthread_mutex_lock(&w->inbox_lock);
+	w->stop_posted = true;
+	w->stop_limit_ns = limit_ns;
+	pthread_mutex_unlock(&w->inbox_lock);
+	ev_async_send(w->loop, &w->wake);
 }
 
 void worker_check_finished(struct worker *w)

@@ -48,6 +48,8 @@ struct worker {
 	pthread_mutex_t inbox_lock; /* posts of the main thread: reloads, health, beats; never per
 				       request */
 	struct list inbox;
+	bool stop_posted; /* under the same lock: needs no memory */
+	uint64_t stop_limit_ns;
 	struct list granted; /* struct waiter of ours that may go on; under inbox_lock */
 
 	uint64_t now_ns;	 /* CLOCK_MONOTONIC, read once a loop iteration */
@@ -92,19 +94,23 @@ void worker_free(struct worker *w);
 
 /* --- posts: any thread -------------------------------------------------------------------------
  */
+struct post;
 struct worker_socket { /* a new listening socket for this worker */
 	struct addr bind;
 	int fd;
 };
-/* Takes a reference to s, to each view and the sockets (which go to the binds of s that have none
- * yet). */
-int worker_post_apply(struct worker *w, struct settings *s, struct pool_view *const *views,
+/* All that a worker needs to go over to s, made before anything changes, so that nothing can fail
+ * then. Takes a reference to s and to each view. NULL when out of memory. */
+struct post *worker_apply_new(struct settings *s, struct pool_view *const *views,
 	const struct worker_socket *sockets, unsigned socket_count);
+void worker_apply_free(struct post *p); /* if it is not posted; the sockets stay open */
+/* Takes p, and the sockets, which go to the binds of s that have none yet. */
+void worker_post_apply(struct worker *w, struct post *p);
 /* A new view of a pool, if the worker still runs that generation. Takes a reference. */
 int worker_post_view(
 	struct worker *w, uint64_t generation, unsigned pool_index, struct pool_view *v);
 /* Stop listening, finish what runs within limit_ns, then end the thread. */
-int worker_post_stop(struct worker *w, uint64_t limit_ns);
+void worker_post_stop(struct worker *w, uint64_t limit_ns);
 /* What the agent wants to know of clients; NULL: nothing any more. Takes a reference. */
 int worker_post_watch(struct worker *w, struct client_watch *watch);
 /* The loop stores `number` in w->echo: proof that it turns. */

@@ -208,15 +208,10 @@ static void format_fixed(struct acceptor *a)
 	a->fixed_len = (unsigned)n;
 }
 
-struct acceptor *acceptor_new(struct worker *w, struct snapshot *snap, const struct listener *l,
-	const struct addr *bind_to, int fd)
+void acceptor_start(struct acceptor *a, struct worker *w, struct snapshot *snap,
+	const struct listener *l, const struct addr *bind_to, int fd)
 {
-	struct acceptor *a = calloc(1, sizeof(*a));
-
-	if (!a) {
-		close(fd);
-		return NULL;
-	}
+	*a = (struct acceptor){0};
 	a->worker = w;
 	a->snapshot = snapshot_ref(snap);
 	a->listener = l;
@@ -230,7 +225,6 @@ struct acceptor *acceptor_new(struct worker *w, struct snapshot *snap, const str
 	a->io.data = a->pause.data = a;
 	ev_io_start(w->loop, &a->io);
 	list_append(&w->acceptors, &a->link);
-	return a;
 }
 
 void acceptor_move(struct acceptor *a, struct snapshot *snap, const struct listener *l)

@@ -43,9 +43,9 @@ struct acceptor {
  * not be here yet); ":80" is dual stack. */
 int acceptor_open(const struct addr *bind, int *ret_fd, struct err *err);
 
-/* Worker side. Takes fd; keeps a reference to snap. NULL when out of memory (fd is closed). */
-struct acceptor *acceptor_new(struct worker *w, struct snapshot *snap, const struct listener *l,
-	const struct addr *bind, int fd);
+/* Worker side. Takes a (from malloc) and fd; keeps a reference to snap. */
+void acceptor_start(struct acceptor *a, struct worker *w, struct snapshot *snap,
+	const struct listener *l, const struct addr *bind, int fd);
 /* The same listener in a new snapshot. */
 void acceptor_move(struct acceptor *a, struct snapshot *snap, const struct listener *l);
 /* Takes what waits in the queue, listens no more, and says goodbye to its clients as they come by.
