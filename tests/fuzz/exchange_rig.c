@@ -7,7 +7,9 @@
 #define CLIENTS_MAX 4
 /* Idle turns are none of these: the loop has found something to do each time. */
 #define TURNS_MAX 200000
-#define DRAIN_STEPS 16 /* of half a minute: all deadlines together */
+#define DRAIN_STEPS 16	 /* of half a minute: all deadlines of a request together */
+#define REQUEST_BYTES 16 /* at least */
+#define BULK_KIB_MAX 512 /* a script */
 
 static const char *const texts[2] = {
 	"log: {access: /dev/null}\n"
@@ -77,6 +79,7 @@ static int apply(unsigned which)
 	struct settings *s = rig.settings[which];
 	struct worker_socket sockets[RIG_LISTENERS];
 	unsigned count = 0;
+	struct post *post;
 
 	s->generation = ++rig.generation;
 	for (unsigned i = 0; i < s->listener_count; i++)
@@ -85,11 +88,17 @@ static int apply(unsigned which)
 			sockets[count++] =
 				(struct worker_socket){s->listeners[i].binds[0], rig.listen_fds[i]};
 		}
-	if (worker_post_apply(rig.worker, s, rig.views[which], sockets, count) < 0) {
-		while (count--)
+	post = worker_apply_new(s, rig.views[which], sockets, count);
+	if (!post) {
+		while (count--) {
 			close(sockets[count].fd);
+			for (unsigned i = 0; i < RIG_LISTENERS; i++)
+				if (rig.listen_fds[i] == sockets[count].fd)
+					rig.listen_fds[i] = -1;
+		}
 		return -1;
 	}
+	worker_post_apply(rig.worker, post);
 	for (unsigned i = s->listener_count; i < RIG_LISTENERS; i++)
 		rig.listen_fds[i] = -1;
 	rig.running = which;
@@ -111,6 +120,7 @@ static int start_worker(void)
 	if (!rig.worker)
 		return -1;
 	rig.worker->clients_max = CLIENTS_MAX;
+	rig.worker->pipes.max = 2;
 	return apply(0);
 }
 
@@ -140,6 +150,7 @@ int rig_open(void)
 		rig_close();
 		return -1;
 	}
+	turn();
 	fake_net.on = false;
 	return 0;
 }
@@ -173,6 +184,7 @@ struct script {
 	unsigned clients;
 	struct fake_conn *client, *server;
 	bool server_speaks;
+	unsigned bulk_kib;	 /* said */
 	struct fake_bytes early; /* said by a server that nobody has connected to */
 	char early_room[4096];
 };
@@ -181,11 +193,13 @@ struct script {
 static void turn(void)
 {
 	unsigned turns = 0;
+	uint64_t calls;
 
 	do {
 		ASSERT(turns++ < TURNS_MAX);
+		calls = fake_net.calls;
 		ev_run(rig.worker->loop, EVRUN_NOWAIT);
-	} while (fake_net.polled);
+	} while (fake_net.polled || fake_net.calls != calls);
 }
 
 static struct fake_conn *last_server(void)
@@ -254,12 +268,29 @@ static void say(struct script *s, const char *bytes, size_t len)
 	}
 }
 
+static void say_bulk(struct script *s, unsigned kib)
+{
+	static char filler[1024];
+
+	if (!filler[0])
+		memset(filler, 'x', sizeof(filler));
+	for (; kib && s->bulk_kib < BULK_KIB_MAX; kib--, s->bulk_kib++)
+		say(s, filler, sizeof(filler));
+	s->result.bulky = true;
+}
+
 static void reload(struct script *s)
 {
 	/* Of an acceptor that drains the sockets are closed by the worker. */
 	if (!s->result.stopped)
 		apply(!rig.running);
 	s->result.reloaded = true;
+}
+
+/* Some bytes, or many. */
+static size_t window_of(uint8_t number)
+{
+	return number < 200 ? number : (number - 199u) * 4096;
 }
 
 /* An order that is about one side. */
@@ -282,6 +313,9 @@ static void order(struct script *s, char what, uint8_t number)
 	case 'S':
 		s->server_speaks = what == 'S';
 		return;
+	case 'b':
+		say_bulk(s, number);
+		return;
 	case 'n':
 		connect_client(s);
 		return;
@@ -300,11 +334,11 @@ static void order(struct script *s, char what, uint8_t number)
 		return; /* when the other side has gone is seen in order, however bytes come */
 	case 'w':
 		if (s->client)
-			s->client->window = number;
+			s->client->window = window_of(number);
 		break;
 	case 'W':
 		if (s->server)
-			s->server->window = number;
+			s->server->window = window_of(number);
 		break;
 	case 't':
 		fake_net.now_ns += NS_PER_S;
@@ -345,7 +379,7 @@ static void play(struct script *s, struct span script)
 
 		if (end == at) {
 			char what = at + 1 < script.len ? script.ptr[at + 1] : 0;
-			bool counts = what == 'w' || what == 'W';
+			bool counts = what == 'w' || what == 'W' || what == 'b';
 
 			if (what == (char)0xff)
 				say(s, script.ptr + at, 1);
@@ -367,20 +401,32 @@ static void play(struct script *s, struct span script)
 
 static bool someone_left(void)
 {
-	return rig.worker->clients || rig.worker->server_conns || rig.worker->exchanges_live;
+	return rig.worker->clients || rig.worker->server_conns;
+}
+
+/* An exchange has a reference to the snapshot, as each acceptor has. */
+static bool exchanges_left(void)
+{
+	unsigned holders = 1;
+
+	list_each_safe (it, &rig.worker->acceptors)
+		holders++;
+	return rig.worker->snapshot && rig.worker->snapshot->refs != holders;
 }
 
 /* Everything ends, whatever the far ends do: they say nothing any more, and take all. */
-static void drain(void)
+static void drain(size_t said)
 {
+	size_t steps = DRAIN_STEPS * (1 + said / REQUEST_BYTES);
+
 	for (unsigned i = 0; i < fake_net.conn_count; i++)
 		fake_net.conns[i].window = SIZE_MAX;
 	turn();
-	for (unsigned i = 0; i < DRAIN_STEPS && someone_left(); i++) {
+	for (size_t i = 0; i < steps && someone_left(); i++) {
 		fake_net.now_ns += 30 * NS_PER_S;
 		turn();
 	}
-	ASSERT(!someone_left());
+	ASSERT(!someone_left() && !exchanges_left());
 	for (unsigned i = 0; i < 2; i++)
 		for (unsigned j = 0; j < rig.settings[i]->pool_count; j++) {
 			struct pool *p = &rig.settings[i]->pools[j];
@@ -420,9 +466,20 @@ struct rig_result rig_run(enum rig_listener which, struct span script, size_t re
 	turn();
 	fake_net.read_max = read_max;
 	play(&s, script);
-	drain();
+	drain(script.len);
 	if (s.result.stopped)
 		stop_worker();
 	fake_net.on = false;
 	return s.result;
+}
+
+bool rig_serves(void)
+{
+	const struct span script = SPAN("GET / HTTP/1.1\r\nHost: a\r\n\r\n\xff"
+					"SHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+	const struct span answer = SPAN("HTTP/1.1 200 OK\r\n");
+
+	rig_run(LISTENER_PLAIN, script, SIZE_MAX);
+	return span_starts(
+		span_make(fake_net.conns[0].out.data, fake_net.conns[0].out.len), answer);
 }

@@ -7,12 +7,11 @@
  *   ff 'c'  the client ends its half                     ff 's'  the server
  *   ff 'x'  the client closes                            ff 'X'  the server
  *   ff 'r'  the client resets                            ff 'R'  the server
- *   ff 'w' n  the client takes n bytes more              ff 'W' n  the server
- *   ff 't'  a second goes by                             ff 'T'  half a minute
- *   ff 'e'  the next connect is refused                  ff 'h'  hangs
- *   ff 'E'  the next socket() fails (EMFILE)
- *   ff 'G'  a reload                                     ff 'D'  the worker is told to stop
- *   ff ff   the byte ff
+ *   ff 'w' n  the client takes n bytes (from 200 on, n - 199 times 4 KiB)              ff 'W' n the
+ * server ff 't'  a second goes by                             ff 'T'  half a minute ff 'e'  the
+ * next connect is refused                  ff 'h'  hangs ff 'b' n  n KiB more are said ff 'b' n  n
+ * KiB more are said ff 'E'  the next socket() fails (EMFILE) ff 'G'  a reload ff 'D'  the worker is
+ * told to stop ff ff   the byte ff
  *
  * What a server says before anyone has connected waits for the first who does. After each order
  * the worker runs until it has nothing to do.
@@ -26,6 +25,7 @@ enum rig_listener { LISTENER_PLAIN, LISTENER_TRUSTING, RIG_LISTENERS };
 
 /* What in a script makes the outcome depend on how bytes arrive. */
 struct rig_result {
+	bool bulky;
 	bool timed; /* deadlines, windows, failures, reloads: chunks matter */
 	bool reloaded;
 	bool stopped;
@@ -37,4 +37,6 @@ void rig_close(void);
 /* Runs a script from client to end: when it is over, the clock is turned until nobody is left.
  * read_max: bytes that one recv() gives at most. Connections stay to be looked at in fake_net. */
 struct rig_result rig_run(enum rig_listener which, struct span script, size_t read_max);
+/* Is a plain request answered as it should be? */
+bool rig_serves(void);
 const struct listener *rig_listener_conf(enum rig_listener which);

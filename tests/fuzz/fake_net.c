@@ -1,6 +1,8 @@
 #include "tests/fuzz/fake_net.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -15,7 +17,10 @@
 #define LISTENERS_MAX 4
 #define FD_BASE 400 /* no file of the process itself is that high */
 #define FD_LISTEN (FD_BASE + FAKE_CONNS_MAX)
-#define FD_END (FD_LISTEN + LISTENERS_MAX)
+#define FD_PIPE (FD_LISTEN + LISTENERS_MAX)
+#define PIPES 8
+#define PIPE_BYTES 65536
+#define FD_END (FD_PIPE + 2 * PIPES)
 #define WINDOW_BYTES (16 * 1024 * 1024)
 #define WALL_NS (UINT64_C(1800000000) * NS_PER_S)
 
@@ -27,6 +32,12 @@ static struct listening {
 	uint32_t events;
 	unsigned queue[FAKE_CONNS_MAX], queued; /* indices of conns */
 } listening[LISTENERS_MAX];
+
+static struct pipe {
+	bool open[2]; /* its two ends */
+	size_t len;
+	char data[PIPE_BYTES];
+} pipes[PIPES];
 
 static bool is_fake(int fd)
 {
@@ -47,7 +58,9 @@ static void append(struct fake_bytes *b, const void *bytes, size_t len)
 {
 	if (b->len + len > b->room) {
 		b->room = 2 * (b->len + len);
+		fake_net.busy = true;
 		b->data = realloc(b->data, b->room);
+		fake_net.busy = false;
 		ASSERT(b->data);
 	}
 	if (len)
@@ -133,12 +146,14 @@ void fake_net_hang_up(struct fake_conn *c)
 
 int __real_close(int fd);
 int __wrap_close(int fd);
+long __real_syscall(long number, ...);
+long __wrap_syscall(long number, ...);
 int __wrap_socket(int domain, int type, int protocol);
 int __wrap_connect(int fd, const struct sockaddr *address, socklen_t len);
 int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *len, int flags);
-ssize_t __wrap_recv(int fd, void *out, size_t size, int flags);
-ssize_t __wrap_send(int fd, const void *data, size_t len, int flags);
-ssize_t __wrap_sendmsg(int fd, const struct msghdr *m, int flags);
+int __wrap_pipe2(int fds[2], int flags);
+int __real_fcntl(int fd, int command, int value);
+int __wrap_fcntl(int fd, int command, int value);
 int __wrap_shutdown(int fd, int how);
 int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *len);
 int __wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t len);
@@ -150,6 +165,13 @@ int __wrap_close(int fd)
 
 	if (!is_fake(fd))
 		return __real_close(fd);
+	if (fd >= FD_PIPE) {
+		bool *end = &pipes[(fd - FD_PIPE) / 2].open[(fd - FD_PIPE) % 2];
+
+		ASSERT(*end);
+		*end = false;
+		return 0;
+	}
 	if (fd >= FD_LISTEN) {
 		ASSERT(listening[fd - FD_LISTEN].open);
 		listening[fd - FD_LISTEN].open = false;
@@ -187,6 +209,7 @@ int __wrap_connect(int fd, const struct sockaddr *address, socklen_t len)
 {
 	struct fake_conn *c = conn_at(fd);
 
+	fake_net.calls++;
 	ASSERT(len <= sizeof(c->peer));
 	memcpy(&c->peer, address, len);
 	c->state = fake_net.next_connect == FAKE_CONNECT_GOOD	   ? FAKE_CONNECTED
@@ -213,12 +236,12 @@ int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *len, int flags)
 	return c->fd;
 }
 
-ssize_t __wrap_recv(int fd, void *out, size_t size, int flags)
+static ssize_t do_recv(int fd, void *out, size_t size)
 {
 	struct fake_conn *c = conn_at(fd);
 	size_t n = c->in.len - c->in_read;
 
-	(void)flags;
+	fake_net.calls++;
 	if (n) {
 		n = n < size ? n : size;
 		n = n < fake_net.read_max ? n : fake_net.read_max;
@@ -234,6 +257,7 @@ ssize_t __wrap_recv(int fd, void *out, size_t size, int flags)
 /* How many of len bytes are taken; -1 with errno. */
 static ssize_t take(struct fake_conn *c, size_t len)
 {
+	fake_net.calls++;
 	ASSERT(c->state == FAKE_CONNECTED);
 	if (c->in_reset)
 		return fail(c->deaf ? EPIPE : ECONNRESET);
@@ -246,7 +270,7 @@ static ssize_t take(struct fake_conn *c, size_t len)
 	return len ? (ssize_t)len : fail(EAGAIN);
 }
 
-ssize_t __wrap_send(int fd, const void *data, size_t len, int flags)
+static ssize_t do_send(int fd, const void *data, size_t len, int flags)
 {
 	struct fake_conn *c = conn_at(fd);
 	ssize_t n = take(c, len);
@@ -257,7 +281,7 @@ ssize_t __wrap_send(int fd, const void *data, size_t len, int flags)
 	return n;
 }
 
-ssize_t __wrap_sendmsg(int fd, const struct msghdr *m, int flags)
+static ssize_t do_sendmsg(int fd, const struct msghdr *m, int flags)
 {
 	struct fake_conn *c = conn_at(fd);
 	size_t total = 0, left;
@@ -276,6 +300,75 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *m, int flags)
 		left -= part;
 	}
 	return n;
+}
+
+int __wrap_pipe2(int fds[2], int flags)
+{
+	(void)flags;
+	for (int i = 0; i < PIPES; i++)
+		if (!pipes[i].open[0] && !pipes[i].open[1]) {
+			pipes[i].open[0] = pipes[i].open[1] = true;
+			pipes[i].len = 0;
+			fds[0] = FD_PIPE + 2 * i;
+			fds[1] = FD_PIPE + 2 * i + 1;
+			return 0;
+		}
+	return fail(EMFILE);
+}
+
+/* Only to make pipes larger, which these are not. */
+int __wrap_fcntl(int fd, int command, int value)
+{
+	return fd >= FD_PIPE && fd < FD_END ? 0 : __real_fcntl(fd, command, value);
+}
+
+/* From a socket to a pipe, or from a pipe to a socket. */
+static ssize_t do_splice(int from, int to, size_t len, unsigned flags)
+{
+	struct pipe *p = &pipes[((from >= FD_PIPE ? from : to) - FD_PIPE) / 2];
+	ssize_t n;
+
+	ASSERT(flags & SPLICE_F_NONBLOCK && len > 0);
+	if (to >= FD_PIPE) {
+		len = len < PIPE_BYTES - p->len ? len : PIPE_BYTES - p->len;
+		n = len ? do_recv(from, p->data + p->len, len) : fail(EAGAIN);
+		p->len += n > 0 ? (size_t)n : 0;
+		return n;
+	}
+	ASSERT(p->len > 0);
+	len = len < p->len ? len : p->len;
+	n = take(conn_at(to), len);
+	if (n > 0) {
+		append(&conn_at(to)->out, p->data, (size_t)n);
+		p->len -= (size_t)n;
+		memmove(p->data, p->data + n, p->len);
+	}
+	return n;
+}
+
+/* The calls that move bytes come by number (net/rawio.h). */
+long __wrap_syscall(long number, ...)
+{
+	long a[6];
+	va_list args;
+
+	va_start(args, number);
+	for (unsigned i = 0; i < countof(a); i++)
+		a[i] = va_arg(args, long);
+	va_end(args);
+	if (is_fake((int)a[0])) {
+		if (number == SYS_recvfrom)
+			return do_recv((int)a[0], (void *)a[1], (size_t)a[2]);
+		if (number == SYS_sendto)
+			return do_send((int)a[0], (const void *)a[1], (size_t)a[2], (int)a[3]);
+		if (number == SYS_sendmsg)
+			return do_sendmsg((int)a[0], (const struct msghdr *)a[1], (int)a[2]);
+		if (number == SYS_splice)
+			return do_splice(
+				(int)a[0], (int)a[2], (size_t)a[4], (unsigned)(unsigned long)a[5]);
+		ASSERT(!"a call that this network has");
+	}
+	return __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
 int __wrap_shutdown(int fd, int how)
@@ -338,8 +431,9 @@ int epoll_ctl(int epoll_fd, int op, int fd, struct epoll_event *event)
 	uint32_t *events;
 	uint64_t *data;
 
+	fake_net.calls++;
 	if (!is_fake(fd))
-		return (int)syscall(SYS_epoll_ctl, epoll_fd, op, fd, event);
+		return (int)__real_syscall(SYS_epoll_ctl, epoll_fd, op, fd, event);
 	if (fd >= FD_LISTEN) {
 		struct listening *l = &listening[fd - FD_LISTEN];
 
@@ -370,7 +464,7 @@ int epoll_wait(int epoll_fd, struct epoll_event *out, int max, int timeout_ms)
 	int n = 0;
 
 	if (!fake_net.on)
-		return (int)syscall(SYS_epoll_wait, epoll_fd, out, max, timeout_ms);
+		return (int)__real_syscall(SYS_epoll_wait, epoll_fd, out, max, timeout_ms);
 	for (int i = 0; i < LISTENERS_MAX && n < max; i++)
 		if (listening[i].open && listening[i].watched && listening[i].queued &&
 			listening[i].events & EPOLLIN)
@@ -390,7 +484,7 @@ int epoll_wait(int epoll_fd, struct epoll_event *out, int max, int timeout_ms)
 int clock_gettime(clockid_t id, struct timespec *ts)
 {
 	if (!fake_net.on || id != CLOCK_MONOTONIC)
-		return (int)syscall(SYS_clock_gettime, id, ts);
+		return (int)__real_syscall(SYS_clock_gettime, id, ts);
 	ts->tv_sec = (time_t)(fake_net.now_ns / NS_PER_S);
 	ts->tv_nsec = (long)(fake_net.now_ns % NS_PER_S);
 	return 0;

@@ -58,6 +58,8 @@ struct fake_net {
 	uint64_t now_ns;     /* CLOCK_MONOTONIC while on */
 	uint64_t started_ns; /* now_ns at the last reset */
 	uint64_t polled;     /* events handed out by the last epoll_wait() */
+	uint64_t calls;	     /* that may have made something ready */
+	bool busy;	     /* allocates for itself */
 	bool on;
 };
 

@@ -10,9 +10,9 @@ check_PROGRAMS += $(FUZZ_REPLAY)
 TESTS += $(FUZZ_REPLAY)
 FUZZ_HTTP_LIBS = proxy/libproxy-core.a $(CORE_LIBS)
 # A worker in-process, on a network out of memory (fake_net.h).
-FAKE_NET_LDFLAGS = -Wl,--wrap=close,--wrap=socket,--wrap=connect,--wrap=accept4,--wrap=recv,--wrap=send,--wrap=sendmsg \
-	-Wl,--wrap=shutdown,--wrap=getsockopt,--wrap=setsockopt,--wrap=realtime_ns
-RIG_SOURCES = tests/fuzz/exchange_rig.c tests/fuzz/exchange_rig.h tests/fuzz/fake_net.c tests/fuzz/fake_net.h
+FAKE_NET_LDFLAGS = -Wl,--wrap=close,--wrap=socket,--wrap=connect,--wrap=accept4,--wrap=syscall \
+	-Wl,--wrap=shutdown,--wrap=getsockopt,--wrap=setsockopt,--wrap=realtime_ns,--wrap=pipe2,--wrap=fcntl
+RIG_SOURCES = tests/fuzz/exchange_oracle.c tests/fuzz/exchange_oracle.h tests/fuzz/exchange_rig.c tests/fuzz/exchange_rig.h tests/fuzz/fake_net.c tests/fuzz/fake_net.h
 
 tests_fuzz_replay_h1_head_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz_h1_head.c tests/fuzz/fuzz.h
 tests_fuzz_replay_h1_head_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/fuzz/corpus/h1_head"'

@@ -11,3 +11,13 @@ tests_unit_test_excerpt_SOURCES = tests/unit/test_excerpt.c
 tests_unit_test_excerpt_LDADD = proxy/libproxy-core.a $(CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_tally_SOURCES = tests/unit/test_tally.c
 tests_unit_test_tally_LDADD = proxy/libproxy.a $(CORE_LIBS) $(UNIT_LIBS)
+
+# Every allocation fails once, on the fuzzer's rig.
+check_PROGRAMS += tests/unit/test_exchange_memory
+TESTS += tests/unit/test_exchange_memory
+tests_unit_test_exchange_memory_SOURCES = tests/unit/test_exchange_memory.c $(RIG_SOURCES)
+tests_unit_test_exchange_memory_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/fuzz/corpus/exchange"'
+tests_unit_test_exchange_memory_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_exchange_memory_LDFLAGS = $(AM_LDFLAGS) $(FAKE_NET_LDFLAGS) \
+	-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc
+tests_unit_test_exchange_memory_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)
