@@ -14,7 +14,8 @@ tests/bench/heap.so: tests/bench/heap.c
 	$(AM_V_CC)$(MKDIR_P) tests/bench && $(CC) $(AM_CPPFLAGS) -std=gnu17 -O2 -fPIC -shared $(WARN_CFLAGS) \
 		-fno-builtin -o $@ $(top_srcdir)/tests/bench/heap.c
 
-EXTRA_DIST += tests/bench/proxy tests/bench/instructions tests/bench/syscalls tests/bench/heap.c \
+EXTRA_DIST += tests/bench/proxy tests/bench/instructions tests/bench/syscalls tests/bench/attacks tests/bench/attackers.py \
+	tests/bench/heap.c \
 	tests/bench/machine.py tests/bench/report.py tests/bench/rig.py tests/bench/targets.py tests/bench/workloads.py
 # What the scripts need: make bench-programs
 bench-programs: proxy/tandem-proxy$(EXEEXT) tests/bench/load$(EXEEXT) tests/bench/heap.so

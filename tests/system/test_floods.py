@@ -1,13 +1,17 @@
 #!/usr/bin/python3
 """Limits of connections, and floods of them: who may come in, who has to go, and that good clients go on."""
 import multiprocessing
+import os
 import socket
+import subprocess
+import sys
 import time
 import unittest
 
 from rig import Reader, ask
 from test_http1 import Case, config, get
 
+ATTACKERS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bench", "attackers.py")
 RESET = b"\1\0\0\0\0\0\0\0"  # a struct linger: close with a reset
 
 
@@ -213,6 +217,62 @@ class Full(Floods):
         self.assertLess(sorted(times)[len(times) // 2], 0.1)
         good.close()
         self.eventually(lambda: p.status()["connections"] == 0)
+
+
+class Attacks(Floods):
+    """A few hundred of each kind, for a good client's sake; tests/bench/attacks has the thousands and the figures."""
+    COUNT = 300
+    MEMORY_KIB = {"heads": 24, "bodies": 28, "readers": 200, "silent": 2, "idle": 4}  # at most, each
+
+    def attack(self, kind):
+        def answer(conn, n):
+            rest = b""
+            while True:
+                head, rest = s.read_head(conn, n, rest)
+                if head is None or head.startswith(b"POST"):
+                    return conn.recv(1)
+                size = (1 << 24) if b" /100m " in head else 2
+                conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+                conn.sendall(b"x" * size)
+        s = self.serve(answer)
+        p = self.proxy(config(s))
+        count = 30 if kind == "readers" else self.COUNT
+        good = self.asked_once(p)
+        before_kib = p.rss_kb()
+        attackers = subprocess.Popen([sys.executable, ATTACKERS, kind, str(p.port), str(count)],
+                                     stdout=subprocess.PIPE, text=True)
+        try:
+            self.assertEqual(attackers.stdout.readline(), "ready\n")
+            times = []
+            for _ in range(100):
+                start = time.monotonic()
+                self.assertTrue(self.works(good))
+                times.append(time.monotonic() - start)
+            self.assertTrue(self.works(self.connect(p)))
+            self.assertLess(sorted(times)[50], 0.2)
+            self.assertGreaterEqual(p.status()["connections"], count)
+            self.assertLess((p.rss_kb() - before_kib - 4096) / count, self.MEMORY_KIB[kind])
+        finally:
+            attackers.kill()
+            attackers.wait()
+            attackers.stdout.close()
+        self.assertTrue(self.works(good))
+        self.eventually(lambda: p.status()["connections"] <= 2, 10)  # what is left are good clients
+
+    def test_heads_that_never_end(self):
+        self.attack("heads")
+
+    def test_bodies_that_drip(self):
+        self.attack("bodies")
+
+    def test_readers_that_hardly_read(self):
+        self.attack("readers")
+
+    def test_silent_connections(self):
+        self.attack("silent")
+
+    def test_idle_connections(self):
+        self.attack("idle")
 
 
 if __name__ == "__main__":
