@@ -121,6 +121,52 @@ void alert(struct alerts *a, enum alert_kind kind, const char *subject, bool on,
 	look_soon(a);
 }
 
+/* --- what the proxy says -----------------------------------------------------------------------
+ */
+static bool is_the_proxys(enum alert_kind kind)
+{
+	return kind == ALERT_SERVER_DOWN || kind == ALERT_POOL_DEGRADED || kind == ALERT_POOL_DOWN;
+}
+
+static bool is_named(const json_t *list, const struct alert_condition *c)
+{
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach (list, i, item) {
+		const char *kind = json_string_value(json_object_get(item, "kind"));
+		const char *subject = json_string_value(json_object_get(item, "subject"));
+
+		if (kind && subject && strcmp(kind, alert_kind_name(c->kind)) == 0 &&
+			strcmp(subject, c->subject) == 0)
+			return true;
+	}
+	return false;
+}
+
+void alerts_from_proxy(struct alerts *a, const json_t *params)
+{
+	const json_t *list = json_object_get(params, "conditions"), *item;
+	enum alert_kind kind;
+	size_t i;
+
+	for (i = 0; i < ALERT_CONDITIONS_MAX; i++) {
+		struct alert_condition *c = &a->core.conditions[i];
+
+		if (c->subject[0] && c->on && is_the_proxys(c->kind) && !is_named(list, c))
+			alert(a, c->kind, c->subject, false, "it is well again");
+	}
+	json_array_foreach (list, i, item) {
+		const char *name = json_string_value(json_object_get(item, "kind"));
+		const char *subject = json_string_value(json_object_get(item, "subject"));
+		const char *words = json_string_value(json_object_get(item, "words"));
+
+		if (name && subject && subject[0] && words &&
+			alert_kind_parse(span_of(name), &kind) == 0 && is_the_proxys(kind))
+			alert(a, kind, subject, true, words);
+	}
+}
+
 /* --- life --------------------------------------------------------------------------------------
  */
 void alerts_apply(struct alerts *a)

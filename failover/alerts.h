@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include <jansson.h>
+
 #include "failover/core/alerting.h"
 #include "failover/settings.h"
 
@@ -16,5 +18,7 @@ struct alerts *alerts_new(struct agent *agent, struct err *err);
 void alerts_free(struct alerts *a);
 /* The rules of the agent's settings are in force. */
 void alerts_apply(struct alerts *a);
+/* proxy.conditions: all that is wrong with the servers; what is not named is over. */
+void alerts_from_proxy(struct alerts *a, const json_t *params);
 /* A condition begins or ends, or an event happens (on is true). */
 void alert(struct alerts *a, enum alert_kind kind, const char *subject, bool on, const char *words);

@@ -416,6 +416,18 @@ static int do_state(void *ctx, const struct rpc_caller *who, const json_t *param
 	return 0;
 }
 
+static int do_conditions(void *ctx, const struct rpc_caller *who, const json_t *params,
+	json_t **ret_result, struct err *err)
+{
+	struct agent *a = ctx;
+
+	if (proxy_link_is(&a->proxy, who, err) != 0)
+		return -1;
+	alerts_from_proxy(a->alerts, params);
+	*ret_result = json_object();
+	return 0;
+}
+
 static int do_stopping(void *ctx, const struct rpc_caller *who, const json_t *params,
 	json_t **ret_result, struct err *err)
 {
@@ -446,6 +458,7 @@ static const struct rpc_method methods[] = {
 	{"proxy.beat", do_beat},
 	{"proxy.clients", do_clients},
 	{"proxy.state", do_state},
+	{"proxy.conditions", do_conditions},
 	{"proxy.stopping", do_stopping},
 	{NULL, NULL},
 };

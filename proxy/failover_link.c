@@ -188,6 +188,11 @@ static void on_notify(void *ctx, const char *method, const json_t *params)
 
 /* --- what we say --------------------------------------------------------------------------------
  */
+int failover_link_conditions(struct failover_link *l, json_t *params)
+{
+	return rpc_link_notify(l->link, "proxy.conditions", params);
+}
+
 int failover_link_clients(struct failover_link *l, json_t *params)
 {
 	return rpc_link_notify(l->link, "proxy.clients", params);

@@ -30,6 +30,7 @@ proxy_libproxy_core_a_SOURCES = \
 	proxy/settings/routes_build.c proxy/settings/routes_index.h
 proxy_libproxy_a_SOURCES = \
 	proxy/client_feed.c proxy/client_feed.h \
+	proxy/conditions.c proxy/conditions.h \
 	proxy/client_list.c proxy/client_list.h \
 	proxy/exchange/answer.c \
 	proxy/exchange/attempt.c \

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "proxy/conditions.h"
 #include "proxy/observe/access_log.h"
 #include "shared/log.h"
 
@@ -176,6 +177,7 @@ static void on_event(void *ctx, const char *event, json_t *fields)
 {
 	struct proxy *p = ctx;
 
+	p->conditions_changed = true;
 	rpc_publish(p->rpc, event, fields);
 }
 
@@ -292,6 +294,7 @@ int proxy_reload(struct proxy *p, json_t **ret_changes, struct err *err)
 	note_reload(p, true, json_array());
 	log_event(LOG_NOTICE, "reload.done", "the new configuration runs",
 		F_INT("generation", s->generation), F_INT("changes", json_array_size(changes)));
+	p->conditions_changed = true;
 	rpc_publish(p->rpc, "reload.done",
 		json_pack(
 			"{s:I,s:O}", "generation", (json_int_t)s->generation, "changes", changes));
@@ -359,6 +362,7 @@ static void on_vips(void *ctx, bool open)
 	struct proxy *p = ctx;
 
 	client_feed_watch(p->feed, open ? p->link : NULL);
+	p->conditions_changed = true;
 }
 
 static void on_watchdog(struct ev_loop *loop, ev_timer *t, int events)
@@ -392,6 +396,9 @@ static void on_second(struct ev_loop *loop, ev_timer *t, int events)
 	/* A listener that a reload removed takes its count along: then a second is not told. */
 	p->requests_per_second = now > p->requests_before ? now - p->requests_before : 0;
 	p->requests_before = now;
+	if (p->link && p->conditions_changed &&
+		failover_link_conditions(p->link, conditions_now(p->settings)) == 0)
+		p->conditions_changed = false;
 }
 
 /* --- start

@@ -87,6 +87,19 @@ class Alerts(LabTest):
         by_node = [p["node"] for p in self.posts("/limited")[before:]]
         self.assertEqual(len(by_node), len(set(by_node)))
 
+    def test_servers_that_are_down_are_told_by_the_agent(self):
+        before = len(self.told())
+        web1, web2 = self.lab.web
+        web1.stop("nginx")
+        wait_for("the server and the pool are told", lambda: {
+            "program server_down on web/web1", "program pool_degraded on web"} <= set(self.told()[before:]), timeout_s=20)
+        web2.stop("nginx")
+        wait_for("the whole pool is told", lambda: "program pool_down on web" in self.told()[before:], timeout_s=20)
+        for node in (web1, web2):
+            self.lab.start_web(node)
+        wait_for("their end is told", lambda: {
+            "program server_down off web/web1", "program pool_down off web"} <= set(self.told()[before:]), timeout_s=20)
+
     def test_a_program_is_told_of_a_proxy_that_is_gone_and_back(self):
         before = len(self.told())
         self.b.kill("proxy")
