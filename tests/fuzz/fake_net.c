@@ -349,11 +349,12 @@ static ssize_t do_splice(int from, int to, size_t len, unsigned flags)
 /* The calls that move bytes come by number (net/rawio.h). */
 long __wrap_syscall(long number, ...)
 {
-	long a[6];
+	bool moves = number == SYS_recvfrom || number == SYS_sendto || number == SYS_splice;
+	long a[6] = {0};
 	va_list args;
 
 	va_start(args, number);
-	for (unsigned i = 0; i < countof(a); i++)
+	for (unsigned i = 0; i < (moves ? 6 : 3); i++) /* nobody passes more than three to others */
 		a[i] = va_arg(args, long);
 	va_end(args);
 	if (is_fake((int)a[0])) {
@@ -368,7 +369,7 @@ long __wrap_syscall(long number, ...)
 				(int)a[0], (int)a[2], (size_t)a[4], (unsigned)(unsigned long)a[5]);
 		ASSERT(!"a call that this network has");
 	}
-	return __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+	return __real_syscall(number, a[0], a[1], a[2]);
 }
 
 int __wrap_shutdown(int fd, int how)
