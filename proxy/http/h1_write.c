@@ -211,8 +211,11 @@ size_t http1_write_request(
 	bool has_host = o->trusted && h->first[HTTP_F_X_FORWARDED_HOST];
 	bool has_fixed = o->trusted &&
 			 (h->first[HTTP_F_X_FORWARDED_PROTO] || h->first[HTTP_F_X_FORWARDED_PORT]);
-	bool has_id = o->trusted && h->first[HTTP_F_X_REQUEST_ID];
+	const struct http_field *id = field_first(h, HTTP_F_X_REQUEST_ID);
+	bool has_id = o->trusted && id && id->value.len; /* an empty one names nothing */
 
+	if (!has_id)
+		skip |= FIELD_BIT(X_REQUEST_ID);
 	if (has_room(&pen, h->method_text.len + 1 + o->target.len)) {
 		add(&pen, h->method_text.ptr, h->method_text.len);
 		ADD(&pen, " ");

@@ -173,6 +173,16 @@ static void claims_of_the_trusted_are_kept_and_the_list_grows(void)
 	request_becomes(&o, "GET / HTTP/1.1\r\nHost: a\r\n" OURS_OF("a") "\r\n");
 }
 
+static void an_empty_id_of_the_trusted_is_none(void)
+{
+	struct http1_request_out o;
+
+	parsed("GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id:\r\n\r\n");
+	o = request_out();
+	o.trusted = true;
+	request_becomes(&o, "GET / HTTP/1.1\r\nHost: a\r\n" OURS_OF("a") "\r\n");
+}
+
 static void upgrade_and_te_are_said_anew_for_the_next_hop(void)
 {
 	struct http1_request_out o;
@@ -356,6 +366,7 @@ static const struct test_case cases[] = {
 	TEST(framing_is_what_we_say_not_what_came),
 	TEST(claims_of_the_untrusted_are_dropped),
 	TEST(claims_of_the_trusted_are_kept_and_the_list_grows),
+	TEST(an_empty_id_of_the_trusted_is_none),
 	TEST(upgrade_and_te_are_said_anew_for_the_next_hop),
 	TEST(heads_from_elsewhere_are_written_too),
 	TEST(pieces_of_every_length_are_written_whole),
