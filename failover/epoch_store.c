@@ -5,13 +5,13 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "failover/core/packet.h"
 #include "shared/assert.h"
+#include "shared/thread.h"
 
 struct epoch_store {
 	struct ev_loop *loop;
@@ -120,26 +120,6 @@ static void on_done(EV_P_ ev_async *w, int revents)
 	}
 }
 
-static int start_thread(struct epoch_store *s, struct err *err)
-{
-	pthread_attr_t attr;
-	sigset_t all, before;
-	int rc;
-
-	/* Signals are the loop's. The stack is small, for memory may be locked. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, 256 * 1024);
-	rc = pthread_create(&s->thread, &attr, run, s);
-	pthread_attr_destroy(&attr);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (rc == 0)
-		return 0;
-	errno = rc;
-	return err_set_errno(err, "cannot start the thread that stores epochs");
-}
-
 struct epoch_store *epoch_store_new(struct ev_loop *loop, const char *dir, void *ctx,
 	void (*on_result)(void *ctx, const struct epoch_result *result), struct err *err)
 {
@@ -160,7 +140,7 @@ struct epoch_store *epoch_store_new(struct ev_loop *loop, const char *dir, void 
 	pthread_cond_init(&s->work, NULL);
 	ev_async_init(&s->done, on_done);
 	ev_async_start(loop, &s->done);
-	if (start_thread(s, err) != 0) {
+	if (thread_start(&s->thread, run, s, "the thread that stores epochs", err) != 0) {
 		ev_async_stop(loop, &s->done);
 		goto fail;
 	}

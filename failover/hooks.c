@@ -15,6 +15,7 @@
 
 #include "shared/assert.h"
 #include "shared/list.h"
+#include "shared/thread.h"
 #include "shared/units.h"
 
 #define KILL_AFTER_S 0.5 /* between SIGTERM and SIGKILL */
@@ -297,25 +298,6 @@ static void on_done(struct ev_loop *loop, ev_async *w, int revents)
 	}
 }
 
-static int start_thread(struct hooks *h, struct err *err)
-{
-	pthread_attr_t attr;
-	sigset_t all, before;
-	int rc;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, 256 * 1024);
-	rc = pthread_create(&h->thread, &attr, run, h);
-	pthread_attr_destroy(&attr);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (rc == 0)
-		return 0;
-	errno = rc;
-	return err_set_errno(err, "cannot start the thread that runs hooks");
-}
-
 struct hooks *hooks_new(struct ev_loop *loop, void *ctx,
 	void (*on_result)(void *ctx, const struct hook_result *result), struct err *err)
 {
@@ -340,7 +322,7 @@ struct hooks *hooks_new(struct ev_loop *loop, void *ctx,
 	ev_async_init(&h->wake, on_wake);
 	h->done.data = h->wake.data = h;
 	ev_async_start(h->own, &h->wake);
-	if (start_thread(h, err) != 0) {
+	if (thread_start(&h->thread, run, h, "the thread that runs hooks", err) != 0) {
 		pthread_mutex_destroy(&h->lock);
 		ev_loop_destroy(h->own);
 		free(h);

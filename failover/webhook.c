@@ -3,7 +3,6 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include "shared/assert.h"
 #include "shared/list.h"
 #include "shared/log.h"
+#include "shared/thread.h"
 #include "shared/units.h"
 
 #define CONNECT_MS 5000L
@@ -152,9 +152,6 @@ static void *run(void *arg)
 struct webhook *webhook_new(struct err *err)
 {
 	struct webhook *w = calloc(1, sizeof(*w));
-	pthread_attr_t attr;
-	sigset_t all, before;
-	int rc;
 
 	if (!w || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
 		err_set(err, "cannot make webhooks ready: out of memory");
@@ -164,17 +161,8 @@ struct webhook *webhook_new(struct err *err)
 	list_init(&w->jobs);
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->work, NULL);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, 512 * 1024); /* memory may be locked */
-	rc = pthread_create(&w->thread, &attr, run, w);
-	pthread_attr_destroy(&attr);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (rc == 0)
+	if (thread_start(&w->thread, run, w, "the thread that sends alerts", err) == 0)
 		return w;
-	errno = rc;
-	err_set_errno(err, "cannot start the thread that sends alerts");
 	pthread_mutex_destroy(&w->lock);
 	pthread_cond_destroy(&w->work);
 	curl_global_cleanup();

@@ -23,6 +23,7 @@ shared_libshell_a_SOURCES = \
 	shared/conf_digest.c \
 	shared/conf_load.c \
 	shared/daemon.c shared/daemon.h \
+	shared/thread.c shared/thread.h \
 	shared/digest.c shared/digest.h \
 	shared/log.c shared/log.h \
 	shared/rpc.c shared/rpc.h \
