@@ -25,6 +25,20 @@ log: {access: off}
 """ % (PORT, PORT)
 SECONDS = 5
 
+# ICMP "fragmentation needed" for a connection of nobody.
+TOO_BIG = """
+import socket, struct
+def checksum(data):
+    total = sum(struct.unpack("!%%dH" %% (len(data) // 2), data))
+    total = (total >> 16) + (total & 0xffff)
+    return ~(total + (total >> 16)) & 0xffff
+vip, own = socket.inet_aton("%s"), socket.inet_aton("10.77.0.10")
+inner = struct.pack("!BBHHHBBH", 0x45, 0, 40, 0, 0x4000, 64, 6, 0) + vip + own + struct.pack("!HHI", 80, 9, 1)
+body = struct.pack("!BBHHH", 3, 4, 0, 0, 1400) + inner
+with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as s:
+    s.sendto(body[:2] + struct.pack("!H", checksum(body)) + body[4:], ("%s", 0))
+""" % (VIP4, VIP4)
+
 
 class Streams:
     """streams.py at work on the client: both families, 2 * (downloads + uploads + kept + tunnels) streams."""
@@ -106,9 +120,36 @@ class Move(LabTest):
         self.a.kill("agent")
         self.b.wait_state("ACTIVE")
         self.a.start_agent()
-        kinds = streams.wait()
-        self.check(kinds, "kill -9 of the agent with 24 streams")
+        self.check(streams.wait(), "kill -9 of the agent with 24 streams")
         self.assertEqual(self.a.state(), "STANDBY")
+
+    def test_a_move_back_knows_the_connections_that_never_moved(self):
+        """Those of the killed agent's proxy: begun here, then handed over, then direct again."""
+        streams = Streams(self.client, (3, 3, 3, 3), SECONDS + 2)
+        time.sleep(1)
+        self.a.kill("agent")
+        self.b.wait_state("ACTIVE")
+        self.a.start_agent()
+        self.a.wait_state("STANDBY")
+        wait_for("the peer can take it back", lambda: self.b.rpc("agent", "switchover").get("result"))
+        self.a.wait_state("ACTIVE")
+        self.check(streams.wait(), "kill -9 of the agent, and back, with 24 streams")
+
+    def test_too_big_is_told_to_both(self):
+        """While both have connections to the address, either may be meant."""
+        def told(node):
+            lines = [line.split() for line in node.run("cat", "/proc/net/snmp").stdout.splitlines()]
+            names, values = [line for line in lines if line[0] == "Icmp:"]
+            return int(values[names.index("InDestUnreachs")])
+
+        streams = Streams(self.client, (1, 0, 0, 1))
+        time.sleep(1)
+        self.a.ask("agent", "switchover")
+        self.b.wait_state("ACTIVE")
+        before = [told(node) for node in (self.a, self.b)]
+        self.client.run(sys.executable, "-c", TOO_BIG)
+        wait_for("both were told", lambda: [told(node) for node in (self.a, self.b)] == [n + 1 for n in before], 2)
+        self.check(streams.wait(), "switchover with 4 streams")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ FAILOVER_SHELL_TESTS = \
 	tests/unit/test_epoch_store \
 	tests/unit/test_failover_settings \
 	tests/unit/test_frame \
+	tests/unit/test_rules \
 	tests/unit/test_hooks \
 	tests/unit/test_paths \
 	tests/unit/test_proxy_link \
@@ -47,6 +48,8 @@ tests_unit_test_tickle_SOURCES = tests/unit/test_tickle.c
 tests_unit_test_tickle_LDADD = $(FAILOVER_LIBS) $(UNIT_LIBS)
 tests_unit_test_frame_SOURCES = tests/unit/test_frame.c
 tests_unit_test_frame_LDADD = failover/libfailover.a $(CORE_LIBS) $(UNIT_LIBS)
+tests_unit_test_rules_SOURCES = tests/unit/test_rules.c
+tests_unit_test_rules_LDADD = failover/libfailover.a $(CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_paths_SOURCES = tests/unit/test_paths.c
 tests_unit_test_paths_LDADD = $(FAILOVER_LIBS) $(UNIT_LIBS)
 tests_unit_test_epoch_store_SOURCES = tests/unit/test_epoch_store.c

@@ -352,6 +352,49 @@ static void both_protocols_can_be_spoken_by_one_file(void)
 	settings_free(s);
 }
 
+static void ports_are_those_that_can_have_connections_to_the_group(void)
+{
+	struct settings *s;
+
+	write_config(HEAD, WEB "}\n");
+	s = load_good("lb-a");
+	CHECK_INT(s->groups[0].port_count, 0);
+	settings_free(s);
+	write_config(HEAD, WEB "}\n"
+			       "listeners:\n"
+			       "  a: {bind: [\":80\", \"10.0.0.1:81\"], routes: [{pool: p}]}\n"
+			       "  b: {bind: \"10.0.0.100:443\", routes: [{pool: p}]}\n"
+			       "  c: {bind: \"0.0.0.0:8080\", routes: [{pool: p}]}\n"
+			       "  d: {bind: \"10.0.0.100:80\", routes: [{pool: p}]}\n"
+			       "pools: {p: {servers: {s: \"10.0.1.1:80\"}}}\n");
+	s = load_good("lb-a");
+	CHECK_INT(s->groups[0].port_count, 3);
+	CHECK_INT(s->groups[0].ports[0], 80);
+	CHECK_INT(s->groups[0].ports[1], 443);
+	CHECK_INT(s->groups[0].ports[2], 8080);
+	settings_free(s);
+}
+
+static void a_move_drains_longer_than_a_stop_unless_the_file_says(void)
+{
+	struct settings *s;
+
+	write_config(HEAD, WEB "}\n");
+	s = load_good("lb-a");
+	CHECK_INT(s->drain_ns, 300 * NS_PER_S);
+	CHECK_INT(s->stop_drain_ns, 30 * NS_PER_S);
+	CHECK_INT(s->fence, FENCE_NONE);
+	settings_free(s);
+	write_config(HEAD "  fence: netlink\n", WEB "}\ntimeouts: {drain: 7s}\n");
+	s = load_good("lb-a");
+	CHECK_INT(s->drain_ns, 7 * NS_PER_S);
+	CHECK_INT(s->stop_drain_ns, 7 * NS_PER_S);
+	CHECK_INT(s->fence, FENCE_NETLINK);
+	settings_free(s);
+	write_config(HEAD "  fence: kernle\n", WEB "}\n");
+	check_refused("lb-a", "kernle");
+}
+
 static const struct test_case cases[] = {
 	TEST(either_node_sees_itself_and_the_peer),
 	TEST(what_is_not_written_has_defaults),
@@ -365,6 +408,8 @@ static const struct test_case cases[] = {
 	TEST(the_preferred_node_has_the_higher_vrrp_priority),
 	TEST(a_vrrp_peer_is_the_other_node_or_listed),
 	TEST(both_protocols_can_be_spoken_by_one_file),
+	TEST(ports_are_those_that_can_have_connections_to_the_group),
+	TEST(a_move_drains_longer_than_a_stop_unless_the_file_says),
 };
 
 static void clean(void)

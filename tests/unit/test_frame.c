@@ -151,6 +151,48 @@ static void what_is_odd_says_nothing(void)
 	}
 }
 
+/* As a receiver checks it: everything with its checksum adds up to all ones. */
+static uint16_t sum(const uint8_t *at, size_t len, uint32_t add)
+{
+	for (size_t i = 0; i < len; i++)
+		add += i % 2 ? at[i] : (uint32_t)at[i] << 8;
+	while (add >> 16)
+		add = (add & 0xffff) + (add >> 16);
+	return (uint16_t)add;
+}
+
+static void a_datagram_is_whole_with_its_checksums(void)
+{
+	static const uint8_t to_mac[FRAME_MAC_LEN] = {2, 9, 9, 9, 9, 9};
+	static const char payload[] = "of odd length";
+	uint8_t out[FRAME_UDP_HEAD_MAX + sizeof(payload)];
+	struct addr from, to;
+	struct err err;
+	size_t len, plen = sizeof(payload) - 1;
+
+	CHECK_TRUE(addr_parse(SPAN("10.0.0.1:4242"), &from, &err) == 0);
+	CHECK_TRUE(addr_parse(SPAN("10.0.0.2:4243"), &to, &err) == 0);
+	len = frame_udp(&from, mac, &to, to_mac, span_make(payload, plen), out);
+	CHECK_INT(len, 14 + 20 + 8 + plen);
+	check_bytes(out, 18,
+		"0209090909090211223344550800"
+		"45c00029");
+	CHECK_INT(out[14 + 8], 255);
+	CHECK_INT(sum(out + 14, 20, 0), 0xffff);
+	CHECK_INT(sum(out + 14 + 12, 8 + 8 + plen, 17 + 8 + (uint32_t)plen), 0xffff);
+	CHECK(memcmp(out + 14 + 20, "\x10\x92\x10\x93", 4) == 0);
+	CHECK(memcmp(out + 14 + 28, payload, plen) == 0);
+
+	CHECK_TRUE(addr_parse(SPAN("[fd00::1]:4242"), &from, &err) == 0);
+	CHECK_TRUE(addr_parse(SPAN("[fd00::2]:4242"), &to, &err) == 0);
+	len = frame_udp(&from, mac, &to, to_mac, span_make(payload, plen), out);
+	CHECK_INT(len, 14 + 40 + 8 + plen);
+	check_bytes(out + 12, 10,
+		"86dd6c000000"
+		"001511ff");
+	CHECK_INT(sum(out + 14 + 8, 32 + 8 + plen, 17 + 8 + (uint32_t)plen), 0xffff);
+}
+
 static const struct test_case cases[] = {
 	TEST(a_gratuitous_request_names_the_address_twice),
 	TEST(a_gratuitous_reply_names_the_mac_twice),
@@ -159,5 +201,6 @@ static const struct test_case cases[] = {
 	TEST(a_solicitation_asks_from_nobody),
 	TEST(the_owner_of_a_sender_address_claims_it),
 	TEST(what_is_odd_says_nothing),
+	TEST(a_datagram_is_whole_with_its_checksums),
 };
 TESTS_MAIN("frame", cases)

@@ -685,6 +685,22 @@ static void draining_ends_at_its_limit(void)
 	CHECK_INT(m.reason, REASON_DRAIN_TIMEOUT);
 }
 
+static void a_stop_drains_no_longer_than_its_own_limit(void)
+{
+	active();
+	m.config.stop_drain_ns = 500 * MS;
+	give((struct fsm_event){.kind = FSM_EV_SWITCHOVER});
+	hear(PACKET_READY, FSM_STANDBY, 1);
+	pass_hearing(100 * MS, PACKET_ACTIVE, FSM_ACTIVE, 2);
+	CHECK_INT(m.state, FSM_DRAINING);
+	give((struct fsm_event){.kind = FSM_EV_STOP});
+	pass_hearing(400 * MS, PACKET_ACTIVE, FSM_ACTIVE, 2);
+	CHECK_INT(m.state, FSM_DRAINING);
+	pass_hearing(200 * MS, PACKET_ACTIVE, FSM_ACTIVE, 2);
+	CHECK_INT(m.reason, REASON_DRAIN_TIMEOUT);
+	CHECK_INT(times_done(FSM_DO_STOPPED), 1);
+}
+
 static void an_address_that_nobody_took_comes_back(void)
 {
 	active();
@@ -855,6 +871,7 @@ static const struct test_case cases[] = {
 	TEST(an_address_that_is_stuck_is_not_released),
 	TEST(draining_ends_when_the_last_connection_is_gone),
 	TEST(draining_ends_at_its_limit),
+	TEST(a_stop_drains_no_longer_than_its_own_limit),
 	TEST(an_address_that_nobody_took_comes_back),
 	TEST(a_stop_hands_over_and_then_ends),
 	TEST(a_stop_without_a_peer_just_lets_go),
