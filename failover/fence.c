@@ -554,6 +554,9 @@ void fence_drain(struct group *g, bool on)
 
 	if (!fence_has_rules(&g->fence))
 		return;
+	g->fence.draining = on;
+	if (!on && g->fence.unload_owed)
+		fence_unload_chance(g);
 	if (command(g, &err,
 		    on ? "add element netdev %s drain { \"%s\" }\n" : "flush set netdev %s drain\n",
 		    g->fence.table, g->settings.interface) != 0)
@@ -582,6 +585,7 @@ int fence_load_chance(struct group *g, struct err *err)
 	if (run(g, &text, whole, err) != 0)
 		return -1;
 	f->chance = true;
+	f->unload_owed = false;
 	return 0;
 }
 
@@ -592,7 +596,8 @@ void fence_unload_chance(struct group *g)
 	struct err err;
 	bool whole;
 
-	if (!g->fence.chance)
+	g->fence.unload_owed = g->fence.chance && g->fence.draining;
+	if (!g->fence.chance || g->fence.draining)
 		return;
 	g->fence.chance = false;
 	buf_init(&text, NFT_TEXT_MAX);

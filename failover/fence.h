@@ -35,6 +35,8 @@ struct fence {
 	bool peer_mac_known; /* then it is in wire.peer_mac, else that is everybody's */
 	struct paths_wire wire;
 	bool chance;	     /* the second chance is loaded */
+	bool draining;	     /* what is on its way to us still counts */
+	bool unload_owed;    /* the second chance goes with the end of that */
 	uint64_t renewed_ns; /* when the lease was certainly renewed last, or opened */
 	uint64_t asked_mac_ns;
 	uint64_t repairs; /* times that somebody had taken the rules away */
@@ -67,6 +69,7 @@ bool fence_drop(struct group *g);
 /* What is on its way to us still counts. */
 void fence_drain(struct group *g, bool on);
 int fence_load_chance(struct group *g, struct err *err);
+/* While we drain it stays: what is on its way to us may be the peer's, after an earlier move. */
 void fence_unload_chance(struct group *g);
 
 /* --- for status --- */

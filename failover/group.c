@@ -190,24 +190,39 @@ static void store_epoch(struct group *g, uint64_t epoch)
 	result(g, FSM_EV_EPOCH_FAILED);
 }
 
+/* Whoever has a lease must answer the peer's probe, also when it is frozen right after its claim:
+ * the addresses come first. */
+static bool claim(struct group *g, const struct fsm_action *a, uint64_t now_ns)
+{
+	bool early = fence_has_rules(&g->fence);
+
+	if (now_ns > g->claim_until_ns)
+		return false;
+	g->holding = g->holding || early;
+	if ((!early || set_addresses(g) == 0) && fence_pass(g, a, now_ns))
+		return true;
+	g->holding = false;
+	(void)remove_addresses(g, NULL);
+	return false;
+}
+
 /* An owner speaks only with a lease: elsewhere too nobody hears of it before the kernel agrees. */
 static void send_packet(struct group *g, const struct fsm_action *a)
 {
 	uint64_t now_ns = monotonic_ns();
-	bool claim = a->packet == PACKET_CLAIM;
 
 	if (g->vrrp) {
 		if (!group_vrrp_send(g, a) && a->packet == PACKET_ACTIVE)
 			result(g, FSM_EV_LEASE_REFUSED);
 		return;
 	}
-	if (!claim && a->packet != PACKET_ACTIVE) {
+	if (a->packet != PACKET_CLAIM && a->packet != PACKET_ACTIVE) {
 		agent_send(g->agent, g, a, now_ns, g->settings.path_mask);
-	} else if ((claim && now_ns > g->claim_until_ns) || !fence_pass(g, a, now_ns)) {
-		result(g, claim ? FSM_EV_CLAIM_REFUSED : FSM_EV_LEASE_REFUSED);
+	} else if (a->packet == PACKET_CLAIM ? !claim(g, a, now_ns) : !fence_pass(g, a, now_ns)) {
+		result(g, a->packet == PACKET_CLAIM ? FSM_EV_CLAIM_REFUSED : FSM_EV_LEASE_REFUSED);
 	} else {
 		agent_send(g->agent, g, a, now_ns, fence_other_paths(g));
-		if (claim)
+		if (a->packet == PACKET_CLAIM)
 			result(g, FSM_EV_CLAIMED);
 	}
 }

@@ -124,11 +124,11 @@ static bool put_traffic(struct buf *to, const char *ip, int version)
 		       "\t\t%s daddr != @vip%d accept\n"
 		       "\t\tether saddr @peer counter accept comment \"handed over by the peer\"\n"
 		       "\t\tiifname @lease goto chance%d\n"
-		       "\t\tiifname @drain counter accept"
+		       "\t\tiifname @drain counter goto chance%d"
 		       " comment \"still on its way when the address left\"\n"
 		       "\t\tcounter drop comment \"no lease: not ours\"\n"
 		       "\t}\n",
-		       ip, version, version) == 0;
+		       ip, version, version, version) == 0;
 }
 
 static bool put_ingress(struct buf *to, const struct rules_spec *s)

@@ -89,6 +89,7 @@ static void without_a_lease_nothing_is_answered_reached_or_announced(void)
 	/* A probe revokes before it is dropped, and what the peer hands over is never sent back. */
 	check_order(text, "delete @claim { iifname }", "iifname != @lease counter drop");
 	check_order(text, "ether saddr @peer counter accept", "goto chance4");
+	check_has(text, "iifname @drain counter goto chance6");
 	buf_fini(&b);
 }
 
