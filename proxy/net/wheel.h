@@ -30,10 +30,12 @@ void wheel_init(struct wheel *w, uint64_t now_ns);
 void wheel_timer_init(struct wheel_timer *t);
 /* Sets or moves the deadline; 0 clears it. */
 void wheel_set(struct wheel *w, struct wheel_timer *t, uint64_t deadline_ns);
-/* No deadline; the timer may stay queued, and costs one look. */
+/* No deadline; the timer may stay queued, and costs one look. One that is due is not any more. */
 static inline void wheel_clear(struct wheel_timer *t)
 {
 	t->deadline_ns = 0;
+	if (!t->queued_tick)
+		list_remove(&t->link);
 }
 /* Takes it out for good, before its memory goes. */
 void wheel_remove(struct wheel *w, struct wheel_timer *t);

@@ -118,6 +118,27 @@ static void a_timer_that_is_due_can_be_removed_or_set_again(void)
 	CHECK_INT(sweep(&w, 5 * S), 1);
 }
 
+static void a_timer_that_is_due_can_be_cleared(void)
+{
+	struct wheel w;
+	struct wheel_timer a, b;
+	struct list due;
+
+	wheel_init(&w, S);
+	wheel_timer_init(&a);
+	wheel_timer_init(&b);
+	wheel_set(&w, &a, 2 * S);
+	wheel_set(&w, &b, 2 * S);
+	list_init(&due);
+	wheel_sweep(&w, 3 * S, &due);
+	wheel_clear(&a); /* by what b's end led to */
+	wheel_clear(&a);
+	CHECK(due.next == &b.link);
+	CHECK_INT(due_count(&due), 1);
+	wheel_set(&w, &a, 4 * S);
+	CHECK_INT(sweep(&w, 5 * S), 1);
+}
+
 static void a_long_sleep_fires_everything_once(void)
 {
 	static struct wheel_timer t[1000];
@@ -178,6 +199,7 @@ static const struct test_case cases[] = {
 	TEST(a_deadline_beyond_a_turn_of_the_wheel_waits_its_time),
 	TEST(a_cleared_deadline_never_fires),
 	TEST(a_timer_that_is_due_can_be_removed_or_set_again),
+	TEST(a_timer_that_is_due_can_be_cleared),
 	TEST(a_long_sleep_fires_everything_once),
 	TEST(random_deadlines_all_fire_in_time),
 };
