@@ -27,7 +27,7 @@ void exchange_wait(struct exchange *x, const struct pool_view *v, struct pick *w
 		.pool = x->pool,
 		.tried = x->tried,
 		.tried_count = x->tried_count,
-		.returns = x->tried_count > 0};
+		.returns = x->retries > 0};
 	list_init(&x->waiter.link);
 	if (!queue_enter(queue_of(x), &x->waiter, v, what)) {
 		atomic_fetch_add_explicit(

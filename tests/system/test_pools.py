@@ -169,6 +169,34 @@ class Limits(Case):
             self.assertEqual(Reader(c).response().status, 200)
         self.assertEqual(s.paths, ["/%d" % i for i in range(20)])
 
+    def test_a_request_whose_connection_went_stale_keeps_its_place(self):
+        paths, go = [], threading.Event()
+
+        def script(conn, n):
+            rest = b""
+            while True:
+                head, _, rest = s.read_request(conn, n, rest)
+                if head is None:
+                    return
+                paths.append(head.decode().split(" ")[1])
+                if paths.count("/1") == 1 and paths[-1] == "/1":
+                    go.wait(10)
+                    return  # closed without an answer, as what has been idle for too long
+                conn.sendall(OK)
+
+        s = self.serve(script)
+        p = self.proxy(config(s, pool="limits: {connections_per_server: 1}"))
+        self.assertEqual(Reader(self.send(p, "/0")).response().status, 200)
+        clients = [self.send(p, "/1")]
+        self.eventually(lambda: "/1" in paths)
+        for i in (2, 3):
+            clients.append(self.send(p, "/%d" % i))
+            self.eventually(lambda: self.pool(p)["queued"] == i - 1)
+        go.set()
+        for c in clients:
+            self.assertEqual(Reader(c).response().status, 200)
+        self.assertEqual(paths, ["/0", "/1", "/2", "/1", "/3"])
+
     def test_a_full_queue_and_a_long_wait_are_503_and_told_apart(self):
         s = self.count()
         p = self.proxy(config(s, pool="limits: {connections_per_server: 1, queue: 1, queue_timeout: 300ms}"))
