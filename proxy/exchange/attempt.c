@@ -152,18 +152,17 @@ static int reach(struct exchange *x, struct server *s)
 	take_server(x, s);
 	x->upstream = x->fresh_only ? NULL : upstream_take(x->worker, s, x);
 	x->reused = x->upstream != NULL;
-	if (x->reused) {
+	if (!x->reused)
+		x->upstream = upstream_connect(x->worker, s, x, x->timeouts->connect_ns);
+	if (!x->upstream) {
+		report_unconnected(x, errno);
+		exchange_release_server(x, false);
+		return -1;
+	}
+	x->upstream->conn.send_ns = x->timeouts->send_ns;
+	if (x->reused)
 		exchange_send_request(x);
-		return 0;
-	}
-	x->upstream = upstream_connect(x->worker, s, x, x->timeouts->connect_ns);
-	if (x->upstream) {
-		x->upstream->conn.send_ns = x->timeouts->send_ns;
-		return 0;
-	}
-	report_unconnected(x, errno);
-	exchange_release_server(x, false);
-	return -1;
+	return 0;
 }
 
 /* s as find_next() gave it. */

@@ -103,6 +103,21 @@ class Servers(Timed):
                 in_background(c.sendall, post(b"x" * (20 * MB)).replace(b"/", path, 1))
                 self.assertEqual(Reader(c).response().status, status)
 
+    def test_a_kept_connection_has_the_time_of_the_route_that_uses_it(self):
+        def script(conn, n):
+            s.read_head(conn, n)
+            conn.sendall(OK)
+            s.read_head(conn, n)
+            time.sleep(20)
+        s = self.serve(script)
+        text = config(s, listener=", timeouts: {send: 20s}")
+        p = self.proxy(text.replace(
+            "pool: web", "routes: [{match: {path: /a}, pool: web}, {pool: web, timeouts: {send: 500ms}}]"))
+        self.assertEqual(ask(p, get("/a")).status, 200)
+        with p.connect() as c:
+            in_background(c.sendall, post(b"x" * (20 * MB)))
+            self.assertEqual(self.lasts(lambda: Reader(c).response().status, 0.4, 3), 504)
+
     def test_idle_connections_to_servers_are_closed_after_their_time(self):
         p = self.proxy(config(self.serve(), pool="timeouts: {server_idle: 500ms}"))
         self.assertEqual(ask(p, get()).status, 200)
