@@ -77,7 +77,9 @@ static int out_write(struct conn *c)
  * who takes a little now and then does not begin anew each time. */
 static void start_send_clock(struct conn *c)
 {
-	conn_deadline(c, c->send_left_ns < c->send_ns ? c->send_left_ns : c->send_ns);
+	if (c->send_left_ns > c->send_ns)
+		c->send_left_ns = c->send_span_ns = c->send_ns;
+	conn_deadline(c, c->send_left_ns);
 }
 
 static void stop_send_clock(struct conn *c)
@@ -112,7 +114,7 @@ void conn_init(struct conn *c, struct worker *w, const struct conn_handler *h, i
 	c->fd = fd;
 	c->in = NULL;
 	c->out = NULL;
-	c->send_left_ns = UINT64_MAX;
+	c->send_left_ns = c->send_span_ns = UINT64_MAX;
 	c->acked_bytes = 0;
 	c->pipe = NULL;
 	c->connecting = c->closing = c->eof = false;
@@ -268,14 +270,15 @@ int conn_flush(struct conn *c, struct stage *s)
 
 bool conn_stalled(struct conn *c, uint64_t rate)
 {
-	uint64_t least = rate * (c->send_ns / NS_PER_MS) / 1000;
+	uint64_t least = rate * (c->send_span_ns / NS_PER_MS) / 1000;
 	struct progress p;
 
 	if (progress_read(c->fd, &p) < 0 || p.silent_ns >= c->send_ns ||
 		p.acked_bytes - c->acked_bytes < (least ? least : 1))
 		return true;
 	c->acked_bytes = p.acked_bytes;
-	conn_deadline(c, c->send_ns - p.silent_ns);
+	c->send_span_ns = c->send_ns - p.silent_ns;
+	conn_deadline(c, c->send_span_ns);
 	return false;
 }
 

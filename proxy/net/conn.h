@@ -43,6 +43,7 @@ struct conn {
 	struct list reap_link;
 	uint64_t send_ns; /* on_deadline, when bytes were pending for so long (ask conn_stalled) */
 	uint64_t send_left_ns; /* of that, when nothing was pending in between */
+	uint64_t send_span_ns; /* for so long bytes were pending when it is over */
 	uint64_t acked_bytes;  /* by the other side when it was last asked about */
 	int fd;
 	bool connecting; /* wr watches for the connect */
