@@ -241,6 +241,17 @@ struct server *pool_prefer(const struct pool_view *v, struct pick *what)
 	return pick(v, what);
 }
 
+/* A backup, while others can be used again: who waits does so for them. */
+static bool is_relieved(const struct pool_view *v, const struct server *s)
+{
+	if (v->count == 0 || v->usable[0].backup)
+		return false;
+	for (unsigned i = 0; i < v->pool->member_count; i++)
+		if (v->pool->members[i].server == s)
+			return v->pool->members[i].backup;
+	return false;
+}
+
 void pool_release(const struct pool_view *v, struct server *s)
 {
 	struct pool_queue *q = &v->pool->state->queue;
@@ -248,7 +259,8 @@ void pool_release(const struct pool_view *v, struct server *s)
 	/* In this order, both sequentially consistent: see queue_enter(). */
 	atomic_fetch_sub_explicit(&s->in_flight, 1, memory_order_seq_cst);
 	if (queue_length(q) > 0 && !atomic_load_explicit(&s->suspect, memory_order_relaxed) &&
-		(v->failing_open || atomic_load_explicit(&s->usable, memory_order_relaxed)))
+		(v->failing_open || atomic_load_explicit(&s->usable, memory_order_relaxed)) &&
+		!is_relieved(v, s))
 		queue_offer(q, s, v->pool->limits.per_server);
 }
 

@@ -235,6 +235,30 @@ static void a_server_that_is_out_gets_nobody_and_one_that_comes_back_serves(void
 	done();
 }
 
+static void a_backup_gets_nobody_of_the_line_once_others_serve_again(void)
+{
+	struct server *backup, *s;
+	struct customer c;
+
+	begin(POOL(
+		"connections_per_server: 1", ONE ", s1: {address: \"10.0.0.2:80\", backup: true}"));
+	atomic_store(&pool->members[0].server->usable, false);
+	new_view();
+	backup = take();
+	CHECK(backup == pool->members[1].server);
+	atomic_store(&pool->members[0].server->usable, true);
+	new_view();
+	s = take();
+	CHECK(s == pool->members[0].server);
+	CHECK(enter(&c));
+	pool_release(view, backup);
+	CHECK_INT(c.granted, 0);
+	pool_release(view, s);
+	CHECK(c.waiter.server == s);
+	pool_release(view, s);
+	done();
+}
+
 static void with_nobody_left_all_are_told_to_ask_anew(void)
 {
 	struct customer c[2];
@@ -349,6 +373,7 @@ static const struct test_case cases[] = {
 	TEST(who_leaves_is_passed_over_and_gives_back_what_it_was_granted),
 	TEST(nobody_gets_a_server_that_it_failed_at_and_none_waits_behind_it),
 	TEST(a_server_that_is_out_gets_nobody_and_one_that_comes_back_serves),
+	TEST(a_backup_gets_nobody_of_the_line_once_others_serve_again),
 	TEST(with_nobody_left_all_are_told_to_ask_anew),
 	TEST(no_slot_is_lost_or_given_twice_between_threads),
 };
