@@ -462,10 +462,12 @@ static void apply(struct agent *a, struct settings *next)
 		struct group *g = group_of(it);
 		const struct group_settings *s = wanted(a, g);
 
-		if (!s)
-			group_stop(g);
-		else if (!g->leaving)
+		if (s && !g->leaving) {
 			group_apply(g, s);
+		} else {
+			group_paths_changed(g);
+			group_stop(g);
+		}
 		group_proxy(g, proxy_health(a));
 	}
 	if (start_missing(a, &err) != 0)

@@ -726,6 +726,15 @@ void group_stop(struct group *g)
 	event(g, FSM_EV_STOP);
 }
 
+void group_paths_changed(struct group *g)
+{
+	/* Without any group that speaks our protocol there are none. */
+	g->settings.path_mask = paths_count(g->agent->paths) ? ~UINT32_C(0) : 0;
+	set_up_fence(g);
+	if (g->link.ifindex != 0)
+		listen_to_host(g);
+}
+
 bool group_owns(const struct group *g)
 {
 	if (g->vrrp)

@@ -79,6 +79,9 @@ void group_address(
 void group_resync(struct group *g);
 void group_proxy(struct group *g, enum fsm_proxy proxy);
 void group_stop(struct group *g);
+/* The agent may have other paths now, and the group is none of the configuration's any more: it
+ * uses all of them for what is left of its life. */
+void group_paths_changed(struct group *g);
 
 /* How it stands, whatever protocol it speaks. */
 struct group_view {

@@ -124,6 +124,16 @@ class Agent(LabTest):
         self.assertEqual(len(failed(samples)), 0, outcomes(samples))
         self.assertEqual((self.active.state(), self.active.group()["epoch"]), ("ACTIVE", epoch))
 
+    def test_an_owner_whose_paths_a_reload_takes_away_ends_in_good_order(self):
+        self.addCleanup(self.reload)
+        agents = [node.programs["agent"] for node in (self.a, self.b)]
+        self.reload(groups=GROUP + "      protocol: vrrp3\n")
+        wait_for("one node is active with VRRP", lambda: sorted(
+            node.state() for node in (self.a, self.b)) == ["ACTIVE", "STANDBY"], 20)
+        self.assertEqual([agent.poll() for agent in agents], [None, None])
+        for node in (self.a, self.b):
+            self.assertNotIn("tandem", node.run("nft", "list", "ruleset").stdout)
+
     def test_a_file_with_faults_changes_nothing(self):
         generation = self.active.ask("agent", "status")["config"]["generation"]
         self.addCleanup(self.lab.config)
