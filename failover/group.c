@@ -305,6 +305,7 @@ static void perform(struct group *g, const struct fsm_action *a)
 		store_epoch(g, a->epoch);
 		break;
 	case FSM_DO_OPEN_CLAIM:
+		witness_ask_no_more(g); /* of another round; a new one comes after this */
 		g->claim_until_ns = a->at_ns;
 		fence_open(g, a->at_ns);
 		break;
