@@ -23,8 +23,9 @@
 #define HOOK_LANES 256
 #define HOOK_ARGS_MAX 16
 #define HOOK_VARS_MAX 16
-#define HOOK_TEXT_MAX 1024    /* of all arguments, and of all variables, of one call */
-#define HOOKS_WAITING_MAX 256 /* of all lanes */
+#define HOOK_TEXT_MAX 1024	/* of all arguments of one call */
+#define HOOK_VARS_TEXT_MAX 4096 /* of all variables: 32 virtual IPs, or an alert, and the rest */
+#define HOOKS_WAITING_MAX 256	/* of all lanes */
 
 #define HOOK_KINDS(X)               \
 	X(ON_ACTIVE, "on_active")   \
@@ -53,9 +54,9 @@ int hook_command_add(struct hook_command *c, struct span argument);
 struct hook_vars {
 	unsigned count;
 	uint16_t len;
-	char text[HOOK_TEXT_MAX];
+	char text[HOOK_VARS_TEXT_MAX];
 };
-/* NAME=value, cut when it does not fit: values are for people and scripts, not for decisions. */
+/* NAME=value, cut when it does not fit. */
 void hook_vars_add(struct hook_vars *v, const char *name, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 

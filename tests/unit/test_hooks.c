@@ -219,6 +219,20 @@ static void what_does_not_fit_a_command_line_is_refused(void)
 	CHECK(hook_command_add(&c, SPAN("x")) < 0);
 }
 
+static void the_variables_have_room_for_32_virtual_ips(void)
+{
+	struct hook_vars v = {0};
+	char vips[32 * 44] = "";
+	size_t used;
+
+	memset(vips, 'f', sizeof(vips) - 1);
+	hook_vars_add(&v, "TANDEM_REASON", "%s", vips); /* as much again for all the rest */
+	used = v.len;
+	hook_vars_add(&v, "TANDEM_VIRTUAL_IPS", "%s", vips);
+	CHECK_INT(v.count, 2);
+	CHECK_INT(strlen(v.text + used), strlen("TANDEM_VIRTUAL_IPS=") + strlen(vips));
+}
+
 static void the_end_waits_for_no_hook(void)
 {
 	uint64_t start_ns;
@@ -243,6 +257,7 @@ static const struct test_case cases[] = {
 	TEST(a_program_that_is_not_there_has_failed),
 	TEST(too_many_waiting_are_refused),
 	TEST(what_does_not_fit_a_command_line_is_refused),
+	TEST(the_variables_have_room_for_32_virtual_ips),
 	TEST(the_end_waits_for_no_hook),
 };
 TESTS_MAIN("hooks", cases)
