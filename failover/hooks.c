@@ -203,6 +203,9 @@ static int spawn(struct call *c)
 	rc = posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
 	if (rc == 0)
 		rc = posix_spawn_file_actions_adddup2(&files, STDERR_FILENO, STDOUT_FILENO);
+	/* Not every library of ours marks its sockets. */
+	if (rc == 0)
+		rc = posix_spawn_file_actions_addclosefrom_np(&files, STDERR_FILENO + 1);
 	if (rc == 0)
 		rc = posix_spawn(&c->pid, argv[0], &files, &attr, argv, env);
 	posix_spawn_file_actions_destroy(&files);

@@ -233,6 +233,25 @@ static void the_variables_have_room_for_32_virtual_ips(void)
 	CHECK_INT(strlen(v.text + used), strlen("TANDEM_VIRTUAL_IPS=") + strlen(vips));
 }
 
+static void a_hook_inherits_no_file_of_ours(void)
+{
+	char script[128], text[64];
+	int ends[2];
+
+	set_up();
+	CHECK_TRUE(pipe(ends) == 0); /* not marked to be closed */
+	snprintf(script, sizeof(script),
+		"for fd in %d %d; do [ -e /proc/self/fd/$fd ] && echo $fd >>$OUT; done; true",
+		ends[0], ends[1]);
+	CHECK(run(1, script, 5000) > 0);
+	CHECK(wait_results(1));
+	CHECK(t.results[0].good);
+	CHECK_TEXT(written(text, sizeof(text)), "");
+	close(ends[0]);
+	close(ends[1]);
+	tear_down();
+}
+
 static void the_end_waits_for_no_hook(void)
 {
 	uint64_t start_ns;
@@ -258,6 +277,7 @@ static const struct test_case cases[] = {
 	TEST(too_many_waiting_are_refused),
 	TEST(what_does_not_fit_a_command_line_is_refused),
 	TEST(the_variables_have_room_for_32_virtual_ips),
+	TEST(a_hook_inherits_no_file_of_ours),
 	TEST(the_end_waits_for_no_hook),
 };
 TESTS_MAIN("hooks", cases)
