@@ -384,9 +384,17 @@ static int path_open(struct path *path, const struct paths_options *o, struct er
 	return 0;
 }
 
+static void share_all(const struct paths *p, int on)
+{
+	for (unsigned i = 0; p && i < p->count; i++)
+		share_port(p->paths[i].fd, on);
+}
+
 struct paths *paths_new(struct ev_loop *loop, const struct paths_options *o, struct err *err)
 {
 	struct paths *p = calloc(1, sizeof(*p));
+	unsigned opened = 0;
+	int rc = 0;
 
 	ASSERT(o->count <= PATHS_MAX && o->secret_count <= PATHS_KEYS_MAX);
 	ASSERT(o->secret_count >= 1 || o->count == 0);
@@ -411,15 +419,14 @@ struct paths *paths_new(struct ev_loop *loop, const struct paths_options *o, str
 		path->state.config = o->configs[p->count];
 		ev_init(&path->readable, on_readable);
 	}
-	for (unsigned i = 0; o->replaces && i < o->replaces->count; i++)
-		share_port(o->replaces->paths[i].fd, true);
-	for (unsigned i = 0; i < p->count; i++)
-		if (path_open(&p->paths[i], o, err) != 0)
-			goto fail;
-	return p;
+	share_all(o->replaces, true);
+	while (rc == 0 && opened < p->count)
+		rc = path_open(&p->paths[opened++], o, err);
+	/* Also when all is well: the caller may keep them after all. */
+	share_all(o->replaces, o->shared_port);
+	if (rc == 0)
+		return p;
 fail:
-	for (unsigned i = 0; o->replaces && i < o->replaces->count; i++)
-		share_port(o->replaces->paths[i].fd, false);
 	paths_free(p);
 	return NULL;
 }

@@ -316,13 +316,22 @@ static void a_foreign_node_id_is_dropped(void)
 
 static void new_sockets_take_over_the_ports(void)
 {
+	struct addr at = ip("127.1.0.2");
 	struct paths *old;
 	struct err err;
+	int thief;
 
 	open_both();
 	old = b.paths;
 	CHECK(try_open(&b, 1, (struct keys){SECRET_A, NULL}, NULL, &err) == NULL);
 	CHECK(strstr(err.text, "127.1.0.2") != NULL);
+	CHECK_TRUE(try_open(&b, 1, (struct keys){SECRET_A, NULL}, old, &err) != NULL);
+	/* Whichever of the two stays, nobody else takes a share of the port. */
+	paths_free(b.paths);
+	thief = socket(AF_INET, SOCK_DGRAM, 0);
+	CHECK_INT(setsockopt(thief, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)), 0);
+	CHECK_INT(bind(thief, &at.sa, sizeof(at.in)), -1);
+	close(thief);
 	CHECK_TRUE(try_open(&b, 1, (struct keys){SECRET_A, NULL}, old, &err) != NULL);
 	paths_free(old);
 	meet();
