@@ -132,7 +132,7 @@ void check_claim(struct world *w, const struct node *n)
 	check_epoch(w, n);
 	c->claims++;
 	c->by_probe[n->index] = !n->fsm.by_release;
-	if (w->sc->failback_ns == 0 && c->claims > 1 && (calm || c->faults_seen == 0) &&
+	if (w->sc->failback_ns == 0 && c->taken > 0 && (calm || c->faults_seen == 0) &&
 		w->sc->dead_at_end < 0)
 		check_fail(w, "node %c claims without a fault", 'a' + n->index);
 	c->claim_ns[n->index] = w->now_ns;

@@ -323,6 +323,7 @@ static void tell(struct world *w, struct node *n, const struct fsm_action *a)
 	if (a->from == FSM_DRAINING &&
 		(a->reason == REASON_DRAINED || a->reason == REASON_DRAIN_TIMEOUT))
 		n->kernel.flows = false;
+	w->check.taken += a->to == FSM_ACTIVE && a->from == FSM_PROBING;
 	if (a->to == FSM_DRAINING && w->sc->nodes == 2)
 		w->check.moves++;
 }

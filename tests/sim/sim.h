@@ -288,6 +288,7 @@ struct check {
 	uint64_t calm_ns;   /* no fault in force since; NEVER: one is */
 	uint32_t faults_on, faults_seen;
 	uint64_t claims;
+	uint64_t taken; /* claims that made an owner */
 	char failure[256];
 };
 
