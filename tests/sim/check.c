@@ -65,6 +65,7 @@ void check_claim_begins(struct world *w, const struct node *n)
 	c->probe_begin_local_ns[n->index] = NEVER;
 	c->probe_answered[n->index] = c->probe_blind[n->index] = c->claim_froze[n->index] = false;
 	c->fenced[n->index] = false;
+	c->heard_off[n->index] = n->fsm.peer.boot_id && !(n->fsm.peer.flags & PACKET_PROXY_OK);
 }
 
 void check_claim_ends(struct world *w, const struct node *n)

@@ -126,8 +126,8 @@ static void strays(struct world *w, const struct node *n)
 	const struct check *c = &w->check;
 	bool excused = c->rules_failed[n->index] || c->host_blind[n->index] || c->split_flows ||
 		       c->probe_blind[n->index] || w->lan_cut[0] || w->lan_cut[1] ||
-		       (n->fsm.peer.boot_id && !(n->fsm.peer.flags & PACKET_PROXY_OK)) ||
-		       !n->running || c->stuck_until_ns[n->index] > w->now_ns ||
+		       c->heard_off[n->index] || !n->running ||
+		       c->stuck_until_ns[n->index] > w->now_ns ||
 		       c->stale_until_ns[n->index] > c->claim_ns[n->index];
 
 	if (!peer->kernel.flows || n->kernel.rules_from_ns <= w->now_ns)

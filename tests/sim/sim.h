@@ -276,6 +276,7 @@ struct check {
 	uint64_t died_ns[NODES], asked_ns[NODES]; /* the host; the question for the peer's */
 	bool host_blind[NODES];	  /* of its question for the peer's host something was lost */
 	bool rules_failed[NODES]; /* it has no second chance to give, since its last claim */
+	bool heard_off[NODES];	  /* when it began to claim, the peer had called its proxy off */
 	bool split_flows;	  /* both had the address */
 	bool untold[NODES];	  /* of this dead host; told by the other */
 	uint64_t flows_cut;	  /* by what no design can help */
