@@ -8,6 +8,8 @@ PACKAGES_BUILD=(gcc make autoconf automake pkg-config libc6-dev libev-dev libssl
 # What the namespaces of the demo and of the tests are made of.
 PACKAGES_LAB=(python3 iproute2 util-linux procps nginx curl)
 PACKAGES_TEST=(libcunit1-dev strace nftables keepalived tshark spin)
+# What the benchmarks compare with and measure by; they leave out what is missing.
+PACKAGES_BENCH=(nginx haproxy keepalived wrk valgrind strace)
 # What only keeps the code in shape.
 PACKAGES_SHAPE=(clang libclang-rt-14-dev clang-format clang-tidy cppcheck shellcheck xz-utils git)
 
@@ -53,7 +55,7 @@ packages_install() {
 		sleep $((5 * try))
 	done
 	local service
-	for service in nginx keepalived; do # came as tools, not as services
+	for service in nginx keepalived haproxy; do # came as tools, not as services
 		case " ${missing[*]} " in
 		*" $service "*)
 			if command -v systemctl >/dev/null; then

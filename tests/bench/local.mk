@@ -16,7 +16,9 @@ tests/bench/heap.so: tests/bench/heap.c
 
 EXTRA_DIST += tests/bench/proxy tests/bench/instructions tests/bench/syscalls tests/bench/attacks tests/bench/attackers.py \
 	tests/bench/heap.c \
-	tests/bench/machine.py tests/bench/report.py tests/bench/rig.py tests/bench/targets.py tests/bench/workloads.py
+	tests/bench/machine.py tests/bench/report.py tests/bench/rig.py tests/bench/targets.py tests/bench/workloads.py \
+	tests/bench/failover tests/bench/contenders.py tests/bench/faults.py tests/bench/owners.py
 # What the scripts need: make bench-programs
-bench-programs: proxy/tandem-proxy$(EXEEXT) tests/bench/load$(EXEEXT) tests/bench/heap.so
+bench-programs: proxy/tandem-proxy$(EXEEXT) tests/bench/load$(EXEEXT) tests/bench/heap.so \
+	failover/tandem-failover$(EXEEXT) tests/netns/pulse$(EXEEXT)
 .PHONY: bench-programs

@@ -52,7 +52,7 @@ def loopback_up():
         fcntl.ioctl(s, SIOCSIFFLAGS, struct.pack("16sH22x", name, flags | IFF_UP))
 
 
-def build_dir(chosen):
+def build_dir(chosen, needed=("proxy/tandem-proxy", "tests/bench/load", "tests/bench/heap.so")):
     """Where the programs were built: --build, $TANDEM_BUILD, the directory we are in, or build/ of the tree."""
     named = chosen or os.environ.get("TANDEM_BUILD")
     for place in (named,) if named else (".", os.path.join(TREE, "build")):
@@ -61,8 +61,7 @@ def build_dir(chosen):
             break
     else:
         raise BenchError("%s is no build directory: run this from one, or name it with --build" % (named or "this"))
-    missing = [p for p in ("proxy/tandem-proxy", "tests/bench/load", "tests/bench/heap.so")
-               if not os.path.exists(os.path.join(place, p))]
+    missing = [p for p in needed if not os.path.exists(os.path.join(place, p))]
     if missing:
         raise BenchError("%s is missing: make -C %s bench-programs" % (", ".join(missing), place))
     return place

@@ -107,7 +107,8 @@ class Observer:
                 return
             what = self.said(frame)
             if what:
-                print(time.monotonic_ns() // 1000, what, frame[6:12].hex(":"))
+                # in one: SIGTERM may end us between two writes
+                sys.stdout.write("%d %s %s\n" % (time.monotonic_ns() // 1000, what, frame[6:12].hex(":")))
             if time.monotonic() > until:
                 return
 

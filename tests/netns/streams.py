@@ -1,21 +1,23 @@
 #!/usr/bin/env python3
-"""Clients that are in the middle of something: streams.py SECONDS DOWNLOADS UPLOADS KEPT TUNNELS ADDRESS...
+"""Clients that are in the middle of something:
+
+    streams.py [-p PATIENCE_S] SECONDS DOWNLOADS UPLOADS KEPT TUNNELS ADDRESS...
 
 Against origin.py behind the addresses (each with a port; IPv6 in brackets), each number of streams for
 every address: slow downloads and uploads that last all the time, kept connections with a request every
 100 ms, tunnels (Upgrade) with an echo every 100 ms, and a fresh connection every 20 ms. At the end one JSON
-object on stdout: per kind how many were good, what failed, and the longest wait for an answer.
+object on stdout: per kind how many were good, what failed and when (CLOCK_MONOTONIC, us), and the longest wait
+for an answer. What is not over PATIENCE_S after the end, and a fresh connection that takes that long, has failed.
 
 A kept connection that an answer with `Connection: close` ended is followed by a new one: nothing failed.
 """
 
+import argparse
 import asyncio
 import hashlib
 import json
-import sys
 import time
 
-PATIENCE_S = 5
 CROWD_S = 1  # all streams begin at once: who waits then waits for the others
 
 
@@ -32,10 +34,10 @@ class Kind:
 
 
 class Streams:
-    def __init__(self, seconds):
+    def __init__(self, seconds, patience):
         self.start = time.monotonic()
         self.end = self.start + seconds
-        self.seconds = seconds
+        self.seconds, self.patience = seconds, patience
         self.kinds = {}
 
     async def open(self, address):
@@ -141,13 +143,14 @@ class Streams:
     async def run(self, name, work, address):
         kind = self.kinds.setdefault(name, Kind(self.start + CROWD_S))
         began = time.monotonic()
-        patience = PATIENCE_S if name == "new" else self.seconds + PATIENCE_S
+        patience = self.patience if name == "new" else self.seconds + self.patience
         try:
             await asyncio.wait_for(work(kind, address), patience)
             kind.good += 1
         except (OSError, EOFError, ValueError, asyncio.TimeoutError) as e:
-            kind.failed.append("%s, begun at %.3f s, failed at %.3f s: %s" % (
-                address, began - self.start, time.monotonic() - self.start, repr(e)))
+            failed = time.monotonic()
+            kind.failed.append({"at_us": int(failed * 1e6), "what": "%s, begun at %.3f s, failed at %.3f s: %s" % (
+                address, began - self.start, failed - self.start, repr(e))})
 
     async def all(self, counts, addresses):
         work = {"download": self.download, "upload": self.upload, "kept": self.kept, "tunnel": self.tunnel}
@@ -160,8 +163,14 @@ class Streams:
 
 
 def main():
-    streams = Streams(float(sys.argv[1]))
-    print(json.dumps(asyncio.run(streams.all([int(n) for n in sys.argv[2:6]], sys.argv[6:]))))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-p", "--patience", type=float, default=5)
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("counts", type=int, nargs=4)
+    parser.add_argument("addresses", nargs="+")
+    options = parser.parse_args()
+    streams = Streams(options.seconds, options.patience)
+    print(json.dumps(asyncio.run(streams.all(options.counts, options.addresses))))
 
 
 if __name__ == "__main__":
