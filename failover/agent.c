@@ -1,5 +1,6 @@
 #include "failover/agent.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 /* For a peer that does not answer; draining has its own limit. */
 #define STOP_LIMIT_S 5.0
 #define REALTIME_PRIORITY 10
+#define LIBRARY_STACK_BYTES (512 * 1024)
 
 static struct group *group_of(struct list *it)
 {
@@ -262,15 +264,18 @@ static struct paths *open_paths(struct agent *a, const struct settings *s, struc
 		.silence_ns = s->times.silence_ns,
 		.replaces = a->paths,
 		.secret_count = s->secret_count};
+	struct paths *paths;
 
 	for (unsigned i = 0; i < s->secret_count; i++)
 		o.secrets[i] = s->secrets[i];
 	/* A new life on the wire each time: numbers start again. */
 	do {
-		random_bytes(&a->boot_id, sizeof(a->boot_id));
-	} while (a->boot_id == 0);
-	o.boot_id = a->boot_id;
-	return paths_new(a->loop, &o, err);
+		random_bytes(&o.boot_id, sizeof(o.boot_id));
+	} while (o.boot_id == 0);
+	paths = paths_new(a->loop, &o, err);
+	if (paths)
+		a->boot_id = o.boot_id;
+	return paths;
 }
 
 /* --- the kernel --------------------------------------------------------------------------------
@@ -567,6 +572,16 @@ static void on_watchdog(EV_P_ ev_timer *w, int revents)
 	daemon_watchdog_beat();
 }
 
+static void limit_stacks(void)
+{
+	pthread_attr_t attr;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, LIBRARY_STACK_BYTES);
+	(void)pthread_setattr_default_np(&attr);
+	pthread_attr_destroy(&attr);
+}
+
 /* Helps on a busy machine; nothing relies on it. */
 static void ask_for_real_time(void)
 {
@@ -575,6 +590,8 @@ static void ask_for_real_time(void)
 	bool scheduled = sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &param) == 0;
 	bool locked = false;
 
+	/* Threads that libraries start: their stacks would be locked whole. */
+	limit_stacks();
 	/* Under a limit locking would succeed now, and allocations would fail later. */
 	if (getrlimit(RLIMIT_MEMLOCK, &lock) == 0 && lock.rlim_cur == RLIM_INFINITY)
 		locked = mlockall(MCL_CURRENT | MCL_FUTURE) == 0;

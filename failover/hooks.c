@@ -175,22 +175,42 @@ static void on_deadline(struct ev_loop *loop, ev_timer *w, int revents)
 	ev_timer_start(loop, &c->deadline);
 }
 
+/* The service manager's lines are to the agent, not to its hooks. */
+static bool is_the_agents(const char *variable)
+{
+	return strncmp(variable, "NOTIFY_SOCKET=", 14) == 0 ||
+	       strncmp(variable, "WATCHDOG_", 9) == 0 || strncmp(variable, "LISTEN_", 7) == 0;
+}
+
+/* Ours and the call's; owned, the strings are not. NULL: out of memory. */
+static char **environment(struct call *c)
+{
+	size_t ours = 0, count = 0;
+	char **env;
+
+	while (environ[ours])
+		ours++;
+	env = calloc(ours + HOOK_VARS_MAX + 1, sizeof(*env));
+	if (!env)
+		return NULL;
+	for (size_t i = 0; i < ours; i++)
+		if (!is_the_agents(environ[i]))
+			env[count++] = environ[i];
+	point(c->vars.text, c->vars.count, env + count);
+	return env;
+}
+
 static int spawn(struct call *c)
 {
 	char *argv[HOOK_ARGS_MAX + 1], **env;
 	posix_spawn_file_actions_t files;
 	posix_spawnattr_t attr;
 	sigset_t none, all;
-	size_t inherited = 0;
 	int rc;
 
-	while (environ[inherited])
-		inherited++;
-	env = calloc(inherited + HOOK_VARS_MAX + 1, sizeof(*env));
+	env = environment(c);
 	if (!env)
 		return ENOMEM;
-	memcpy(env, environ, inherited * sizeof(*env));
-	point(c->vars.text, c->vars.count, env + inherited);
 	point(c->command.text, c->command.count, argv);
 	sigemptyset(&none);
 	sigfillset(&all);

@@ -124,7 +124,7 @@ static void deliver(struct webhook *w, CURL *curl, const struct job *j)
 static void *run(void *arg)
 {
 	struct webhook *w = arg;
-	CURL *curl = curl_easy_init();
+	CURL *curl = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? curl_easy_init() : NULL;
 
 	for (;;) {
 		struct job *j = NULL;
@@ -140,12 +140,15 @@ static void *run(void *arg)
 		pthread_mutex_unlock(&w->lock);
 		if (!j)
 			break;
-		if (curl && (!atomic_load(&w->ending) ||
-				    monotonic_ns() - atomic_load(&w->ending_ns) < GOODBYE_NS))
+		if (!curl)
+			log_event(LOG_ERROR, "alert.unsent", "libcurl cannot be made ready");
+		else if (!atomic_load(&w->ending) ||
+			 monotonic_ns() - atomic_load(&w->ending_ns) < GOODBYE_NS)
 			deliver(w, curl, j);
 		free(j);
 	}
 	curl_easy_cleanup(curl);
+	curl_global_cleanup();
 	return NULL;
 }
 
@@ -153,9 +156,8 @@ struct webhook *webhook_new(struct err *err)
 {
 	struct webhook *w = calloc(1, sizeof(*w));
 
-	if (!w || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
-		err_set(err, "cannot make webhooks ready: out of memory");
-		free(w);
+	if (!w) {
+		err_set(err, "out of memory");
 		return NULL;
 	}
 	list_init(&w->jobs);
@@ -165,7 +167,6 @@ struct webhook *webhook_new(struct err *err)
 		return w;
 	pthread_mutex_destroy(&w->lock);
 	pthread_cond_destroy(&w->work);
-	curl_global_cleanup();
 	free(w);
 	return NULL;
 }
@@ -182,7 +183,6 @@ void webhook_free(struct webhook *w)
 	pthread_join(w->thread, NULL);
 	pthread_mutex_destroy(&w->lock);
 	pthread_cond_destroy(&w->work);
-	curl_global_cleanup();
 	free(w);
 }
 

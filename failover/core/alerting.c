@@ -35,15 +35,50 @@ bool alert_kind_is_event(enum alert_kind kind)
 	return kinds[kind].type == E;
 }
 
+static bool same_rule(const struct alert_rule *a, const struct alert_rule *b)
+{
+	return a->kinds == b->kinds && a->for_ns == b->for_ns &&
+	       a->at_most.count == b->at_most.count && a->at_most.per_ns == b->at_most.per_ns;
+}
+
+/* Bits of the old rules as bits of the new ones. */
+static uint32_t translate(uint32_t bits, const int *old_of, unsigned count)
+{
+	uint32_t out = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		if (old_of[i] >= 0)
+			out |= (bits >> old_of[i] & 1) << i;
+	return out;
+}
+
 void alerting_rules(struct alerting *a, const struct alert_rule *rules, unsigned count)
 {
+	uint64_t full_ns[ALERT_RULES_MAX] = {0};
+	int old_of[ALERT_RULES_MAX];
+	uint32_t taken = 0;
+
 	ASSERT(count <= ALERT_RULES_MAX);
+	for (unsigned i = 0; i < count; i++) {
+		old_of[i] = -1;
+		for (unsigned k = 0; k < a->rule_count && old_of[i] < 0; k++)
+			if (!(taken >> k & 1) && same_rule(&a->rules[k], &rules[i]))
+				old_of[i] = (int)k;
+		if (old_of[i] < 0)
+			continue;
+		taken |= UINT32_C(1) << old_of[i];
+		full_ns[i] = a->full_ns[old_of[i]];
+	}
+	for (unsigned i = 0; i < ALERT_CONDITIONS_MAX; i++) {
+		struct alert_condition *c = &a->conditions[i];
+
+		c->told = translate(c->told, old_of, count);
+		c->untold = translate(c->untold, old_of, count);
+	}
 	a->rule_count = count;
-	memset(a->full_ns, 0, sizeof(a->full_ns));
+	memcpy(a->full_ns, full_ns, sizeof(a->full_ns));
 	for (unsigned i = 0; i < count; i++)
 		a->rules[i] = rules[i];
-	for (unsigned i = 0; i < ALERT_CONDITIONS_MAX; i++)
-		a->conditions[i].told = a->conditions[i].untold = 0;
 }
 
 static struct alert_condition *find(

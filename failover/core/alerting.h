@@ -77,7 +77,8 @@ struct alert_notice {
 	uint64_t lasts_ns;	     /* it has been so for */
 };
 
-/* Conditions stay, and are told to the new rules where they are on. */
+/* Conditions stay. A rule that was there before knows what it was told; a new one is told of what
+ * is on. */
 void alerting_rules(struct alerting *a, const struct alert_rule *rules, unsigned count);
 void alerting_set(struct alerting *a, enum alert_kind kind, const char *subject, bool on,
 	const char *words, uint64_t now_ns);

@@ -159,7 +159,28 @@ static void new_rules_are_told_of_what_is_on(void)
 	set(ALERT_FAILOVER, true, "");
 	CHECK_INT(told(&n), 1);
 	alerting_rules(&a, rules, 2);
-	CHECK_INT(told(&n), 2); /* the event is over */
+	CHECK_INT(told(&n), 1); /* the first is the old one; the event is over */
+	CHECK_INT(n.rule, 1);
+}
+
+static void a_rule_that_stays_knows_what_it_was_told(void)
+{
+	const struct alert_rule rules[] = {
+		{MOVED, 0, {0}}, {DOWN, 0, {1, 60 * NS_PER_S}}, {DOWN, 0, {0}}};
+	struct alert_notice n;
+
+	set_up(DOWN, 0, (struct rate){1, 60 * NS_PER_S});
+	set(ALERT_SERVER_DOWN, true, "");
+	CHECK_INT(told(&n), 1);
+	alerting_rules(&a, rules, 3); /* the second one is the old one */
+	CHECK_INT(told(&n), 1);
+	CHECK_INT(n.rule, 2);
+	set(ALERT_SERVER_DOWN, false, "");
+	CHECK_INT(told(&n), 1); /* the old one's rate holds it back */
+	CHECK_INT(n.rule, 2);
+	now_ns += 60 * NS_PER_S;
+	CHECK_INT(told(&n), 1);
+	CHECK_INT(n.rule, 1);
 }
 
 static void a_full_table_loses_the_newest_and_counts_it(void)
@@ -186,6 +207,7 @@ static const struct test_case cases[] = {
 	TEST(events_that_wait_are_counted_and_told_as_one),
 	TEST(a_rule_hears_of_its_kinds_only),
 	TEST(new_rules_are_told_of_what_is_on),
+	TEST(a_rule_that_stays_knows_what_it_was_told),
 	TEST(a_full_table_loses_the_newest_and_counts_it),
 };
 TESTS_MAIN("alerting", cases)
