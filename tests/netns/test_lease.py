@@ -171,7 +171,7 @@ class Lease(LabTest):
 
     def test_rules_that_somebody_flushes_come_back_and_nothing_moves(self):
         epoch = self.a.group()["epoch"]
-        watch, pulse = Watch(self.client, (self.a, self.b)), Pulse(self.client, rate=200, timeout_ms=1000)
+        watch, pulse = Watch(self.client, (self.a, self.b)), Pulse(self.client, rate=200, timeout_ms=3000)
         time.sleep(0.2)
         for node in (self.a, self.b):
             flushed = node.log_text("agent").count("event=fence.vanished")
