@@ -155,22 +155,25 @@ static void apply(struct proxy *p, struct settings *s, struct change *c)
 		settings_unref(old);
 }
 
-static void on_pool_changed(void *ctx, const struct pool *pool)
+static int on_pool_changed(void *ctx, const struct pool *pool)
 {
 	struct proxy *p = ctx;
 	struct pool_view *v = pool_view_new(pool);
+	int rc = v ? 0 : -1;
 
-	ASSERT(pool->index < p->settings->pool_count);
-	if (!v) {
-		log_event(LOG_ERROR, "pool.stale",
-			"out of memory: the workers keep the old view of this pool",
-			F_SPAN("pool", pool->name));
-		return;
+	ASSERT(pool == &p->settings->pools[pool->index]);
+	for (unsigned i = 0; v && i < p->worker_count; i++)
+		if (worker_post_view(p->workers[i], p->settings->generation, pool->index, v) < 0)
+			rc = -1;
+	if (v) {
+		pool_view_unref(p->views[pool->index]);
+		p->views[pool->index] = v;
 	}
-	pool_view_unref(p->views[pool->index]);
-	p->views[pool->index] = v;
-	for (unsigned i = 0; i < p->worker_count; i++)
-		worker_post_view(p->workers[i], p->settings->generation, pool->index, v);
+	if (rc < 0)
+		log_event(LOG_ERROR, "pool.stale",
+			"out of memory: workers keep the old view of this pool for now",
+			F_SPAN("pool", pool->name));
+	return rc;
 }
 
 static void on_event(void *ctx, const char *event, json_t *fields)

@@ -11,6 +11,7 @@ enum {
 	RUNNING_MAX = 1024,  /* probes at a time; the rest wait in line */
 	STAGGER_MAX_MS = 10, /* between the first checks of two servers */
 	POSTPONED_MS = 500,
+	TELL_AGAIN_MS = 1000,
 	GRID_MS = 16,
 	RAMP_MS = 250 /* between two steps of a server's share */
 };
@@ -36,8 +37,8 @@ struct checks {
 	struct list waiting;
 	unsigned running;
 	bool starting;
-	bool *changed; /* by pool index: on_pool_changed is to be called */
-	ev_prepare tell;
+	ev_prepare tell; /* pools whose view is old */
+	ev_timer tell_again;
 	ev_timer ramp; /* while a server's share grows */
 };
 
@@ -67,19 +68,29 @@ static void on_tell(struct ev_loop *loop, ev_prepare *w, int events)
 
 	(void)events;
 	ev_prepare_stop(loop, w);
-	for (unsigned i = 0; c->settings && i < c->settings->pool_count; i++) {
-		if (!c->changed[i])
+	for (unsigned i = 0; i < c->settings->pool_count; i++) {
+		const struct pool *p = &c->settings->pools[i];
+
+		if (!p->state->view_is_old)
 			continue;
-		c->changed[i] = false;
-		if (c->options.on_pool_changed)
-			c->options.on_pool_changed(c->options.ctx, &c->settings->pools[i]);
+		p->state->view_is_old = c->options.on_pool_changed(c->options.ctx, p) < 0;
+		if (p->state->view_is_old)
+			start_timer(loop, &c->tell_again, TELL_AGAIN_MS * NS_PER_MS);
 	}
+}
+
+static void on_tell_again(struct ev_loop *loop, ev_timer *w, int events)
+{
+	struct checks *c = w->data;
+
+	(void)events;
+	ev_prepare_start(loop, &c->tell);
 }
 
 static void mark_changed(struct checks *c, const struct pool *p)
 {
 	ASSERT(p == &c->settings->pools[p->index]);
-	c->changed[p->index] = true;
+	p->state->view_is_old = true;
 	ev_prepare_start(c->loop, &c->tell);
 }
 
@@ -495,17 +506,9 @@ static bool has_served(const struct checks *c, const struct pool *p)
 void checks_apply(struct checks *c, struct settings *s)
 {
 	struct settings *old = c->settings;
-	bool *changed = calloc(s->pool_count + 1, sizeof(*changed));
 	struct newcomers n = {.step_ns = STAGGER_MAX_MS * NS_PER_MS};
 
-	if (!changed) {
-		log_event(LOG_ERROR, "check.out_of_memory", "checks go on as they were");
-		return;
-	}
-	on_tell(c->loop, &c->tell, 0); /* what the old snapshot's pools are still owed */
-	c->settings = settings_ref(s);
-	free(c->changed);
-	c->changed = changed;
+	c->settings = settings_ref(s); /* pools that stay are still owed what they were */
 	for (unsigned i = 0; i < SERVERS_MAX; i++)
 		if (c->by_slot[i])
 			c->by_slot[i]->wanted = false;
@@ -547,7 +550,8 @@ struct checks *checks_new(
 	random_bytes(&seed, sizeof(seed));
 	rng_seed(&c->rng, seed);
 	ev_prepare_init(&c->tell, on_tell);
-	c->tell.data = c;
+	ev_init(&c->tell_again, on_tell_again);
+	c->tell.data = c->tell_again.data = c;
 	ev_init(&c->ramp, on_ramp);
 	c->ramp.repeat = RAMP_MS / 1e3;
 	c->ramp.data = c;
@@ -563,8 +567,8 @@ void checks_free(struct checks *c)
 			check_free(c->by_slot[i]);
 	ASSERT(c->running == 0 && list_empty(&c->waiting));
 	ev_prepare_stop(c->loop, &c->tell);
+	ev_timer_stop(c->loop, &c->tell_again);
 	ev_timer_stop(c->loop, &c->ramp);
 	settings_unref(c->settings);
-	free(c->changed);
 	free(c);
 }

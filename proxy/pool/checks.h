@@ -14,8 +14,8 @@ struct checks_options {
 	void *ctx;
 	/* The usable set of this pool changed: make a new view and hand it out. Called once for
 	 * each pool at the end of the loop iteration in which it changed; never from within
-	 * checks_apply. */
-	void (*on_pool_changed)(void *ctx, const struct pool *p);
+	 * checks_apply. -1: it could not be done, or not for all; called again in a second. */
+	int (*on_pool_changed)(void *ctx, const struct pool *p);
 	/* A server went up, down, failing...: for events and the log (checks.c logs it itself too).
 	 * Takes fields. */
 	void (*on_event)(void *ctx, const char *event, json_t *fields);

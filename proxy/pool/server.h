@@ -74,6 +74,7 @@ struct pool_state {
 	_Atomic uint64_t queue_full_total, queue_timeouts_total; /* answered with 503 */
 	_Alignas(64) struct budget budget;			 /* of retries */
 	struct pool_queue queue;
+	bool view_is_old; /* a new one is to be made: of the main thread (checks.c) */
 };
 
 #define SERVERS_MAX 16384

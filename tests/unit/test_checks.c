@@ -143,15 +143,20 @@ static struct server_table *table;
 static struct conf_report *report;
 static struct settings *settings;
 static struct checks *checks;
-static unsigned views_made, events_seen, in_pool;
+static unsigned views_made, views_failing, events_seen, in_pool;
 static char last_event[64];
 static ev_async wake;
 
-static void on_pool_changed(void *ctx, const struct pool *p)
+static int on_pool_changed(void *ctx, const struct pool *p)
 {
 	(void)ctx;
 	CHECK(p == &settings->pools[p->index]);
+	if (views_failing) {
+		views_failing--;
+		return -1;
+	}
 	views_made++;
+	return 0;
 }
 
 static void on_event(void *ctx, const char *event, json_t *fields)
@@ -216,7 +221,7 @@ static void begin(const char *health)
 	}
 	settings = NULL;
 	report = NULL;
-	views_made = events_seen = 0;
+	views_made = views_failing = events_seen = 0;
 	in_pool = SERVERS;
 	ev_async_init(&wake, on_async);
 	ev_async_start(loop, &wake);
@@ -416,6 +421,22 @@ static void a_worker_that_was_refused_takes_a_server_out_within_one_iteration(vo
 	end();
 }
 
+static void a_view_that_could_not_be_made_is_made_later_also_after_a_reload(void)
+{
+	begin("");
+	views_failing = 2;
+	server_report(server(0), SERVER_REFUSED);
+	run_ms(500);
+	CHECK_INT(views_failing, 1); /* and it is not tried without a pause */
+	apply("");
+	run_ms(700);
+	CHECK_INT(views_failing, 0);
+	CHECK_INT(views_made, 0);
+	run_ms(1000);
+	CHECK_INT(views_made, 1);
+	end();
+}
+
 static void without_checks_traffic_decides_but_never_of_the_last_half(void)
 {
 	begin("");
@@ -596,6 +617,7 @@ static const struct test_case cases[] = {
 	TEST(a_refused_check_takes_it_out_at_once_and_it_comes_back),
 	TEST(a_tcp_check_only_connects),
 	TEST(a_worker_that_was_refused_takes_a_server_out_within_one_iteration),
+	TEST(a_view_that_could_not_be_made_is_made_later_also_after_a_reload),
 	TEST(without_checks_traffic_decides_but_never_of_the_last_half),
 	TEST(the_pool_says_how_many_failures_eject_for_how_long_and_of_how_many),
 	TEST(a_server_that_comes_back_or_is_added_starts_slowly_but_none_at_the_start),
