@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "proxy/pool/probe.h"
+#include "proxy/pool/queue.h"
 #include "shared/assert.h"
 #include "shared/list.h"
 #include "shared/log.h"
@@ -347,27 +348,46 @@ static void hasten(struct check *ch)
 /* --- workers' reports --------------------------------------------------------------------------
  */
 
+static struct check *check_of(const struct checks *c, const struct server *s)
+{
+	struct check *ch = c->by_slot[s->slot];
+
+	return ch && ch->server == s ? ch : NULL;
+}
+
+/* A server that only older snapshots have: nobody judges it, no view follows, but requests of
+ * theirs may wait for what it has free since it was suspected. */
+static void offer_unwatched(struct checks *c, struct server *s)
+{
+	struct pool_state *state = pool_state_get(c->table, span_of(s->pool_name));
+
+	while (state && atomic_load(&s->usable) && queue_offer(&state->queue, s))
+		;
+	pool_state_unref(c->table, state);
+}
+
 void checks_wake(struct checks *c)
 {
 	struct server *s;
 	unsigned bits;
 
 	while ((s = server_table_take_report(c->table, &bits))) {
-		struct check *ch = c->by_slot[s->slot];
+		struct check *ch = check_of(c, s);
 
-		if (ch && ch->server == s) {
+		if (ch) {
 			if (bits & REPORT_REFUSED)
 				feed(ch, HEALTH_TRAFFIC_REFUSED, NULL);
 			if (bits & REPORT_BROKE)
 				feed(ch, HEALTH_TRAFFIC_BROKE, NULL);
 			if (bits & (REPORT_REFUSED | REPORT_BROKE))
 				hasten(ch);
-			if (bits &
-				REPORT_SUSPECT) /* those who wait are served with it, or without */
+			if (bits & REPORT_SUSPECT) /* who waits is served with it, or without */
 				mark_changed(c, ch->pool);
 		}
 		if (bits & REPORT_SUSPECT)
 			atomic_store(&s->suspect, false);
+		if (bits & REPORT_SUSPECT && !ch)
+			offer_unwatched(c, s);
 		server_unref(s);
 	}
 }
@@ -449,13 +469,6 @@ static void sweep(struct checks *c)
 	for (unsigned i = 0; i < SERVERS_MAX; i++)
 		if (c->by_slot[i] && !c->by_slot[i]->wanted)
 			check_free(c->by_slot[i]);
-}
-
-static struct check *check_of(const struct checks *c, const struct server *s)
-{
-	struct check *ch = c->by_slot[s->slot];
-
-	return ch && ch->server == s ? ch : NULL;
 }
 
 /* Servers that are new, or whose check is: each a little after the other, the first at once. */

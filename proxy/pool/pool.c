@@ -261,7 +261,7 @@ void pool_release(const struct pool_view *v, struct server *s)
 	if (queue_length(q) > 0 && !atomic_load_explicit(&s->suspect, memory_order_relaxed) &&
 		(v->failing_open || atomic_load_explicit(&s->usable, memory_order_relaxed)) &&
 		!is_relieved(v, s))
-		queue_offer(q, s, v->pool->limits.per_server);
+		queue_offer(q, s);
 }
 
 /* --- status ------------------------------------------------------------------------------------

@@ -123,17 +123,21 @@ void queue_serve(struct pool_queue *q, const struct pool_view *v, const struct p
 	pthread_mutex_unlock(&q->lock);
 }
 
-void queue_offer(struct pool_queue *q, struct server *s, uint32_t limit)
+bool queue_offer(struct pool_queue *q, struct server *s)
 {
+	bool granted = false;
+
 	pthread_mutex_lock(&q->lock);
 	list_each (it, &q->waiting) {
 		struct waiter *w = list_item(it, struct waiter, link);
 
 		if (has_tried(w, s) || !knows(w, s))
 			continue;
-		if (server_reserve(s, limit))
+		granted = server_reserve(s, w->pool->limits.per_server);
+		if (granted)
 			grant(q, w, s);
 		break;
 	}
 	pthread_mutex_unlock(&q->lock);
+	return granted;
 }

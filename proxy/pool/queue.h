@@ -56,5 +56,6 @@ bool queue_enter(
 bool queue_leave(struct pool_queue *q, struct waiter *w);
 /* The view is new: grants what it has room for. With no server in it all are told to ask anew. */
 void queue_serve(struct pool_queue *q, const struct pool_view *v, const struct pick *what);
-/* This server may have room: the first in line that can use it gets it. */
-void queue_offer(struct pool_queue *q, struct server *s, uint32_t limit);
+/* This server may have room: the first in line that can use it gets it. False: there is nobody, or
+ * no room. */
+bool queue_offer(struct pool_queue *q, struct server *s);

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "proxy/pool/queue.h"
 #include "shared/assert.h"
 #include "shared/list.h"
 #include "shared/log.h"
@@ -581,6 +582,51 @@ static void a_removed_server_is_not_asked_any_more_even_in_the_middle(void)
 	end();
 }
 
+static unsigned granted;
+
+static void on_granted(struct waiter *w)
+{
+	(void)w;
+	granted++;
+}
+
+static void who_waits_for_a_removed_server_is_not_forgotten_when_it_fails(void)
+{
+	struct waiter w = {.on_granted = on_granted};
+	struct rng rng;
+	struct pick what = {.rng = &rng, .now_ns = 1};
+	struct settings *old;
+	struct pool_view *view;
+	struct server *s;
+
+	begin("{http: /, every: 10s}, limits: {connections_per_server: 1}");
+	rng_seed(&rng, 1);
+	old = settings_ref(settings);
+	view = pool_view_new(&old->pools[0]);
+	CHECK_TRUE(view != NULL);
+	for (unsigned i = 0; i < SERVERS; i++)
+		CHECK(pool_take(view, &what) != NULL);
+	w.pool = &old->pools[0];
+	list_init(&w.link);
+	granted = 0;
+	CHECK(queue_enter(&w.pool->state->queue, &w, view, &what));
+	in_pool = 1;
+	apply("{http: /, every: 10s}, limits: {connections_per_server: 1}");
+	s = old->pools[0].members[2].server;
+	server_suspect(s);
+	pool_release(view, s);
+	CHECK_INT(granted, 0);
+	run_ms(50);
+	CHECK_INT(granted, 1);
+	CHECK(w.server == s);
+	CHECK_INT(atomic_load(&s->in_flight), 1);
+	if (!granted)
+		queue_leave(&w.pool->state->queue, &w);
+	pool_view_unref(view);
+	settings_unref(old);
+	end();
+}
+
 static void a_changed_check_is_made_anew_and_a_dropped_one_lets_it_go(void)
 {
 	begin("{http: /old, every: 50ms}");
@@ -625,6 +671,7 @@ static const struct test_case cases[] = {
 	TEST(when_all_come_back_none_starts_slowly),
 	TEST(health_survives_a_reload_and_the_check_under_way_too),
 	TEST(a_removed_server_is_not_asked_any_more_even_in_the_middle),
+	TEST(who_waits_for_a_removed_server_is_not_forgotten_when_it_fails),
 	TEST(a_changed_check_is_made_anew_and_a_dropped_one_lets_it_go),
 	TEST(checks_stop_when_everything_is_freed),
 };
