@@ -49,6 +49,25 @@ static struct pipe *pipe_open(void)
 	return pipe;
 }
 
+/* Who asks does so for each event of each transfer: what cannot be had is not tried each time. */
+static struct pipe *pipe_new(struct pipe_pool *p)
+{
+	struct pipe *pipe;
+
+	if (atomic_load_explicit(&p->open, memory_order_relaxed) >= p->max)
+		return NULL;
+	if (p->skip) {
+		p->skip--;
+		return NULL;
+	}
+	pipe = pipe_open();
+	if (pipe)
+		atomic_fetch_add_explicit(&p->open, 1, memory_order_relaxed);
+	else
+		p->skip = PIPES_SKIP;
+	return pipe;
+}
+
 struct pipe *pipe_get(struct pipe_pool *p)
 {
 	struct pipe *pipe = p->free;
@@ -56,13 +75,11 @@ struct pipe *pipe_get(struct pipe_pool *p)
 	if (pipe) {
 		p->free = pipe->next_free;
 	} else {
-		pipe = atomic_load_explicit(&p->open, memory_order_relaxed) < p->max ? pipe_open()
-										     : NULL;
+		pipe = pipe_new(p);
 		if (!pipe) {
 			atomic_fetch_add_explicit(&p->refused_total, 1, memory_order_relaxed);
 			return NULL;
 		}
-		atomic_fetch_add_explicit(&p->open, 1, memory_order_relaxed);
 	}
 	pipe->held = 0;
 	return pipe;

@@ -21,12 +21,14 @@ struct pipe {
 struct pipe_pool {
 	struct pipe *free;
 	unsigned max;
+	unsigned skip; /* so many asks more are refused without a try */
 	/* Written by the worker, read by anyone. */
 	_Atomic unsigned open;
 	_Atomic uint64_t refused_total; /* asked for when there was none to be had */
 };
 
 #define PIPES_MAX 256 /* a worker */
+#define PIPES_SKIP 16 /* asks for a new one, after one that could not be opened */
 /* What one may hold. Of 1 MB, 64 KiB at a time cost half as much again; 1 MiB at a time is no
  * better, and a user may have 64 MiB of pipes in all. */
 #define PIPE_BYTES (256 * 1024)
