@@ -123,15 +123,31 @@ static size_t find(struct span s, size_t from, size_t to, char byte)
 }
 
 /* Names as they are, what they stand for as stars; a word alone may be a key. */
-static void put_query(struct canvas *c, size_t from, size_t to)
+static void put_pairs(struct canvas *c, size_t from, size_t to, char between)
 {
 	while (from < to) {
-		size_t next = find(c->bytes, from, to, '&'), is = find(c->bytes, from, next, '=');
+		size_t next = find(c->bytes, from, to, between);
+		size_t is = find(c->bytes, from, next, '=');
 		bool named = is < next;
 
 		if (named)
 			put(c, from, is + 1, true);
 		put(c, named ? is + 1 : from, next, false);
+		if (next < to)
+			put(c, next, next + 1, true);
+		from = next + 1;
+	}
+}
+
+/* What parameters a segment has (";jsessionid=...") is as much of a secret as a query. */
+static void put_path(struct canvas *c, size_t from, size_t to)
+{
+	while (from < to) {
+		size_t next = find(c->bytes, from, to, '/');
+		size_t params = find(c->bytes, from, next, ';');
+
+		put(c, from, params < next ? params + 1 : next, true);
+		put_pairs(c, params + 1, next, ';');
 		if (next < to)
 			put(c, next, next + 1, true);
 		from = next + 1;
@@ -155,10 +171,10 @@ static void put_target(struct canvas *c, size_t from, size_t to)
 	size_t secret = userinfo_end(c->bytes, from, path_end);
 
 	put(c, from, secret, false);
-	put(c, secret, path_end, true);
+	put_path(c, secret, path_end);
 	if (path_end == query && query < to) {
 		put(c, query, query + 1, true);
-		put_query(c, query + 1, fragment > query ? fragment : to);
+		put_pairs(c, query + 1, fragment > query ? fragment : to, '&');
 	}
 	if (fragment < to)
 		put(c, fragment > query ? fragment : to, to, false);

@@ -87,6 +87,7 @@ static void no_secret_is_shown(void)
 		"GET /?token=hidden HTTP/1.1\r\nHost: a\r\n\r\n",
 		"GET /?a=hidden&b=hidden&hidden&c=d=hidden#hidden HTTP/1.1\r\nHost: a\r\n\r\n",
 		"GET /#hidden?x=hidden HTTP/1.1\r\n\r\n",
+		"GET /a;jsessionid=hidden;hidden/b;hidden;c=hidden?d=hidden HTTP/1.1\r\n\r\n",
 		"GET /?a=hidden hidden HTTP/1.1\r\n\r\n",
 		"GET http://hidden:hidden@a/b?c=hidden HTTP/1.1\r\n\r\n",
 		"GET http://hid/hidden@a/b HTTP/1.1\r\n\r\n",
@@ -175,6 +176,8 @@ static void a_request_that_is_understood_is_named_without_its_secrets(void)
 
 	excerpt_start_line(&l, SPAN("GET"), SPAN("/a/@b?c=hidden"));
 	CHECK_TEXT(text_of(&l), "GET /a/@b?c=***");
+	excerpt_start_line(&l, SPAN("GET"), SPAN("/a;b=hidden;hidden/c/;d?e=hidden"));
+	CHECK_TEXT(text_of(&l), "GET /a;b=***;***/c/;***?e=***");
 	CHECK_INT(l.caret, -1);
 }
 
