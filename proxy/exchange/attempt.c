@@ -254,7 +254,8 @@ void exchange_server_answered(struct exchange *x)
 		server_add_phantom(x->server, x->worker->now_ns);
 	} else {
 		server_report(x->server, SERVER_OK);
-		if (x->server_pool->balance == BALANCE_LEAST_TIME)
+		/* An error may be quick, and is no reason to come again. */
+		if (x->server_pool->balance == BALANCE_LEAST_TIME && status < 500)
 			server_answer_took(
 				x->server, x->worker->now_ns - x->connected_ns, x->worker->now_ns);
 	}
