@@ -268,9 +268,12 @@ int conn_flush(struct conn *c, struct stage *s)
 	return rc;
 }
 
+#define STALL_LOOK_NS (1 * NS_PER_S) /* at least, before the next look */
+
 bool conn_stalled(struct conn *c, uint64_t rate)
 {
 	uint64_t least = rate * (c->send_span_ns / NS_PER_MS) / 1000;
+	uint64_t floor_ns = c->send_ns < STALL_LOOK_NS ? c->send_ns : STALL_LOOK_NS;
 	struct progress p;
 
 	if (progress_read(c->fd, &p) < 0 || p.silent_ns >= c->send_ns ||
@@ -278,6 +281,8 @@ bool conn_stalled(struct conn *c, uint64_t rate)
 		return true;
 	c->acked_bytes = p.acked_bytes;
 	c->send_span_ns = c->send_ns - p.silent_ns;
+	if (c->send_span_ns < floor_ns) /* what it takes next is to be acknowledged by then */
+		c->send_span_ns = floor_ns;
 	conn_deadline(c, c->send_span_ns);
 	return false;
 }
