@@ -53,6 +53,8 @@ static void set_idle_deadline(struct client *c)
 {
 	uint64_t limit_ns = idle_time_ns(c), until_ns = c->conn.timer.deadline_ns;
 
+	if (!until_ns)
+		c->silent_since_ns = c->conn.worker->now_ns;
 	if (!until_ns || until_ns > c->conn.worker->now_ns + limit_ns)
 		conn_deadline(&c->conn, limit_ns);
 }
@@ -105,6 +107,7 @@ static void client_run(struct client *c)
 				client_close(c);
 				break;
 			}
+			c->silent_since_ns = c->conn.worker->now_ns;
 		}
 		if (exchange_read_head(c->exchange)) {
 			if (!c->asked)
@@ -348,6 +351,7 @@ void client_new(struct acceptor *a, int fd, const struct addr *peer, bool counte
 	c->discarded = 0;
 	c->running = c->linger = c->asked = false;
 	c->counted = counted;
+	c->silent_since_ns = a->worker->now_ns;
 	client_listed_init(&c->listed);
 	if (a->worker->list.watch)
 		client_list_come(&a->worker->list, c);
@@ -396,13 +400,9 @@ void client_uncount_all(struct acceptor *a)
 /* --- making room
  * ---------------------------------------------------------------------------------------- */
 
-/* Its deadline was set to this when it last said something, or had its last answer. */
-static bool is_silent(const struct client *c, uint64_t limit_ns)
+static bool is_silent(const struct client *c)
 {
-	uint64_t until_ns = c->conn.timer.deadline_ns, now_ns = c->conn.worker->now_ns;
-	uint64_t left_ns = until_ns > now_ns ? until_ns - now_ns : 0;
-
-	return until_ns && left_ns + CLIENT_SILENT_NS <= limit_ns;
+	return c->conn.worker->now_ns - c->silent_since_ns >= CLIENT_SILENT_NS;
 }
 
 unsigned client_shed_idle(struct acceptor *a)
@@ -415,7 +415,7 @@ unsigned client_shed_idle(struct acceptor *a)
 
 		if (c->conn.closing)
 			continue;
-		if (shed == CLIENT_SHED_MAX || !is_silent(c, l->timeouts.head_ns))
+		if (shed == CLIENT_SHED_MAX || !is_silent(c))
 			break; /* who comes after it is newer */
 		client_close(c);
 		shed++;
@@ -427,7 +427,7 @@ unsigned client_shed_idle(struct acceptor *a)
 		list_remove(&c->link); /* the next time it is others' turn */
 		list_append(&a->clients, &c->link);
 		if (c->exchange || c->state != CLIENT_OPEN || conn_blocked(&c->conn) ||
-			c->conn.closing || !is_silent(c, l->timeouts.idle_ns))
+			c->conn.closing || !is_silent(c))
 			continue;
 		client_close(c);
 		shed++;

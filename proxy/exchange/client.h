@@ -19,9 +19,10 @@ struct client {
 	char ip[INET6_ADDRSTRLEN]; /* of addr as text, once a request came */
 	uint8_t ip_len;
 	enum { CLIENT_OPEN, CLIENT_FLUSHING, CLIENT_LINGERING } state;
-	uint32_t discarded; /* while lingering */
-	bool running;	    /* client_run is on the stack */
-	bool linger;	    /* after flushing: linger, do not just close */
+	uint32_t discarded;	  /* while lingering */
+	bool running;		  /* client_run is on the stack */
+	bool linger;		  /* after flushing: linger, do not just close */
+	uint64_t silent_since_ns; /* while it is idle, or has sent no whole head yet */
 	struct client_listed listed;
 	bool asked;   /* no newcomer any more: the head of a request was read */
 	bool counted; /* in the listener's tally */
