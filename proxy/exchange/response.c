@@ -15,14 +15,14 @@
 static const struct http_limits response_limits = {
 	.line_bytes = 8192, .head_bytes = 40 * 1024, .field_bytes = 16 * 1024, .fields = 100};
 
-static void complete(struct exchange *x)
+/* All of its answer is here. */
+static void let_server_go(struct exchange *x)
 {
 	struct iobuf *in = x->upstream->conn.in;
 	bool clean = !in || in->start == in->end;
 
 	exchange_release_server(x, clean && x->response.keep_alive && x->request_done && !x->deaf &&
 					   x->response.framing != HTTP_UNTIL_CLOSE);
-	exchange_finish(x);
 }
 
 static int stage_content(struct exchange *x)
@@ -83,8 +83,10 @@ static void pump(struct exchange *x)
 		exchange_cut(x, END_CLIENT_GONE);
 		return;
 	}
-	if (x->response_done && !to->pipe) { /* else once the client has it all */
-		complete(x);
+	if (x->response_done && (!to->pipe || x->request_done)) {
+		let_server_go(x);
+		if (!to->pipe) /* else once the client has it all */
+			exchange_finish(x);
 		return;
 	}
 	if (from->in && from->in->start == from->in->end)
@@ -359,6 +361,10 @@ void exchange_client_drained(struct exchange *x)
 		conn_deadline(&x->client->conn, x->timeouts->body_ns);
 	if (x->waiting)
 		exchange_wait_deadline(x);
+	if (x->response_done && !x->upstream) {
+		exchange_finish(x);
+		return;
+	}
 	if (!x->response_head_done || !x->upstream)
 		return;
 	conn_resume(&x->upstream->conn);
