@@ -186,6 +186,18 @@ static enum answer read_answer(
 	return ANSWERED;
 }
 
+/* What a server says before a byte of the request has come to it may be taken for its answer: that
+ * it is none cannot be told. */
+static void read_unasked(struct outcome *o, struct fake_conn *c, struct span in)
+{
+	const struct message get = {.method = HTTP_GET}, head_only = {.method = HTTP_HEAD};
+	struct span again = in;
+
+	o->talkative = true;
+	read_answer(o, c, &get, &in);
+	read_answer(o, c, &head_only, &again);
+}
+
 /* The requests that a server received, and what it answered to each. */
 static void read_server(struct outcome *o, struct fake_conn *c)
 {
@@ -227,7 +239,8 @@ static void read_server(struct outcome *o, struct fake_conn *c)
 		if ((answer == SWITCHED && m->upgrade) || !m->whole)
 			break; /* a tunnel, or it was cut */
 	}
-	o->talkative |= answer == ANSWERED && in.len > 0;
+	if (answer == ANSWERED && in.len > 0)
+		read_unasked(o, c, in);
 }
 
 static const struct message *asked_of(
