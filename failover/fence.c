@@ -196,8 +196,17 @@ static bool regain(struct group *g)
 
 /* --- the table ---------------------------------------------------------------------------------
  */
-/* Replaces the table in one transaction: there is no moment without a fence. Takes text. */
-static int load(struct group *g, struct buf *text, struct err *err)
+/* The fence matters more: what does not fit, or the kernel will not have, is not to cost it. */
+static void give_up_chance(struct group *g, const struct err *err)
+{
+	g->fence.chance = false;
+	log_event(LOG_WARNING, "fence.chance", err->text, F_TEXT("group", g->settings.name),
+		F_TEXT("decision", "going on without the second chance: connections that the peer "
+				   "has will be cut"));
+}
+
+/* Replaces the table in one transaction: there is no moment without a fence. */
+static int replace(struct group *g, const struct buf *text, struct err *err)
 {
 	struct fence *f = &g->fence;
 	struct buf all;
@@ -212,7 +221,26 @@ static int load(struct group *g, struct buf *text, struct err *err)
 			buf_printf(&all,
 				"add element netdev %s claim { \"%s\" timeout %" PRIu64 "ms }\n",
 				f->table, g->settings.interface, lease_ms(g) / 2) == 0;
-	if (run(g, &all, whole, err) != 0) {
+	return run(g, &all, whole, err);
+}
+
+/* Takes text. */
+static int load(struct group *g, struct buf *text, struct err *err)
+{
+	struct fence *f = &g->fence;
+	bool chance = f->chance;
+	int rc = replace(g, text, err);
+
+	if (rc != 0 && chance) {
+		struct err why = *err;
+
+		f->chance = false;
+		rc = replace(g, text, err);
+		f->chance = rc != 0;
+		if (rc == 0)
+			give_up_chance(g, &why);
+	}
+	if (rc != 0) {
 		buf_fini(text);
 		return -1;
 	}
@@ -301,20 +329,31 @@ static bool learn_peer(struct group *g, uint64_t now_ns)
 	return true;
 }
 
-static void tell_peer(struct group *g)
+static int put_peer(struct group *g, struct err *err)
 {
 	const struct fence *f = &g->fence;
+	struct rules_spec spec = spec_of(g, false);
 	struct buf text;
-	struct err err;
 	bool whole;
 
-	if (!fence_has_rules(f))
-		return;
 	buf_init(&text, TEXT_MAX);
 	whole = rules_peer(&text, f->table, f->wire.peer_mac) &&
-		(!f->chance || put_chance(&text, g));
-	if (run(g, &text, whole, &err) != 0)
-		trouble(g, "fence.peer", &err);
+		(f->chance ? put_chance(&text, g) : rules_no_chance(&text, &spec));
+	return run(g, &text, whole, err);
+}
+
+static void tell_peer(struct group *g)
+{
+	struct err err;
+
+	if (!fence_has_rules(&g->fence) || put_peer(g, &err) == 0)
+		return;
+	if (g->fence.chance) {
+		give_up_chance(g, &err);
+		if (put_peer(g, &err) == 0)
+			return;
+	}
+	trouble(g, "fence.peer", &err);
 }
 
 /* --- addresses on lo ---------------------------------------------------------------------------
