@@ -171,7 +171,9 @@ static enum netlink_set_state pass(
 	state = look(g, "lease", &left_ms);
 	if (state == NETLINK_SET_UNKNOWN)
 		return rc == 0 ? NETLINK_SET_MEMBER : NETLINK_SET_EMPTY;
-	/* It left and renewed nothing: the rules that should have done it are gone. */
+	/* It left and renewed nothing: the rules that should have done it are gone. What was left
+	 * when it left is what counts, however long this process stood still since. */
+	left_ms += (monotonic_ns() - now_ns) / NS_PER_MS;
 	if (state == NETLINK_SET_MEMBER && rc == 0 && left_ms < lease_ms(g) / 2)
 		return NETLINK_SET_MISSING;
 	if (state == NETLINK_SET_MEMBER && rc == 0)
