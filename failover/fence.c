@@ -482,6 +482,8 @@ bool fence_set_up(struct group *g)
 		(void)snprintf(f->why, sizeof(f->why), "%s", why_not.text);
 		tell_mode(g);
 	}
+	if (f->mode == FENCE_NONE)
+		return !group_owns(g);
 	return !loaded || !group_owns(g) || !fence_has_rules(f) || regain(g);
 }
 
@@ -550,9 +552,11 @@ bool fence_pass(struct group *g, const struct fsm_action *send, uint64_t now_ns)
 	bool claim = send->packet == PACKET_CLAIM;
 
 	ASSERT(claim || send->packet == PACKET_ACTIVE);
-	if (!fence_has_rules(&g->fence)) {
+	if (g->fence.mode == FENCE_NONE)
+		return false;
+	if (g->fence.mode == FENCE_ADDRESS) {
 		g->fence.renewed_ns = now_ns;
-		return g->fence.mode == FENCE_ADDRESS || !claim;
+		return true;
 	}
 	switch (pass(g, send, claim ? "claim" : "lease", now_ns)) {
 	case NETLINK_SET_MEMBER:

@@ -8,7 +8,8 @@
  *          over is served.
  * netlink  The same rules where the kernel has no egress hook: the agent renews the lease itself.
  * address  No packet rules: the addresses' life of two seconds is all.
- * none     What the configuration asks for does not work here: this node claims nothing.
+ * none     What the configuration asks for does not work here: this node claims nothing, and lets go
+ *          of what it has.
  *
  * The truth is the kernel's: after each of our heartbeats it is asked how long the lease lives. A
  * table that somebody deleted is built again; the lease goes on when it would still have been ours.
@@ -46,7 +47,7 @@ void fence_init(struct fence *f, uint8_t vrid);
 /* Takes away what is ours: rules, and the addresses from lo. */
 void fence_fini(struct group *g);
 /* For the interface and the settings as they are now. Returns false when a lease that we had is
- * lost. */
+ * lost, or an owner has no fence any more. */
 bool fence_set_up(struct group *g);
 /* Addresses that are not the group's any more. */
 void fence_forget(struct group *g, const struct cidr *vip);
