@@ -485,10 +485,10 @@ static void on_tick(EV_P_ ev_timer *w, int revents)
 	agent_drain(g->agent);
 	if (g->vrrp)
 		group_vrrp_retry(g);
+	now_ns = monotonic_ns(); /* draining may have taken a while, and may have brought steps */
 	fence_check(g, now_ns);
 	notice_drained(g, now_ns);
-	/* The loop's clock may be a little ahead; and draining may have brought a step already. */
-	now_ns = monotonic_ns();
+	now_ns = monotonic_ns(); /* the loop's clock may be a little ahead */
 	view = group_view(g, now_ns);
 	if (now_ns < view.next_ns)
 		arm(g, view.next_ns);
