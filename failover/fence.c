@@ -9,6 +9,9 @@
 #include "shared/units.h"
 
 #define ASK_MAC_NS NS_PER_S
+/* Until a better mode is tried again; doubled each time, for most that lacks will not come. */
+#define RETRY_LEAST_NS NS_PER_S
+#define RETRY_MOST_NS (64 * NS_PER_S)
 /* Connections of ours that are known by name while the peer gets the rest: those that are left of
  * an earlier move. More than these would not fit into one transaction. */
 #define SEEDS_MAX 8192
@@ -480,6 +483,8 @@ bool fence_set_up(struct group *g)
 	}
 	if (f->mode != before || strncmp(f->why, why_not.text, sizeof(f->why) - 1) != 0) {
 		(void)snprintf(f->why, sizeof(f->why), "%s", why_not.text);
+		f->retry_wait_ns = RETRY_LEAST_NS;
+		f->retry_ns = monotonic_ns() + f->retry_wait_ns;
 		tell_mode(g);
 	}
 	if (f->mode == FENCE_NONE)
@@ -507,18 +512,34 @@ static bool repair(struct group *g)
 	return regained;
 }
 
-void fence_check(struct group *g, uint64_t now_ns)
+/* What failed may have been short of memory, for a moment. */
+static bool retry(struct group *g, uint64_t now_ns)
+{
+	struct fence *f = &g->fence;
+
+	f->retry_ns = now_ns + f->retry_wait_ns;
+	if (f->retry_wait_ns < RETRY_MOST_NS)
+		f->retry_wait_ns *= 2;
+	return fence_set_up(g);
+}
+
+bool fence_check(struct group *g, uint64_t now_ns)
 {
 	struct fence *f = &g->fence;
 	uint64_t left_ms;
 
-	if (!fence_has_rules(f) || g->link.ifindex == 0)
-		return;
+	if (g->link.ifindex == 0)
+		return true;
+	if (f->why[0] && now_ns >= f->retry_ns && !retry(g, now_ns))
+		return false;
+	if (!fence_has_rules(f))
+		return true;
 	if (now_ns - f->asked_mac_ns >= ASK_MAC_NS && learn_peer(g, now_ns))
 		tell_peer(g);
 	/* An owner looks when it sends. */
 	if (!group_owns(g) && look(g, "lease", &left_ms) == NETLINK_SET_MISSING)
 		(void)repair(g);
+	return true;
 }
 
 /* --- actions -----------------------------------------------------------------------------------

@@ -8,8 +8,8 @@
  *          over is served.
  * netlink  The same rules where the kernel has no egress hook: the agent renews the lease itself.
  * address  No packet rules: the addresses' life of two seconds is all.
- * none     What the configuration asks for does not work here: this node claims nothing, and lets go
- *          of what it has.
+ * none     What the configuration asks for does not work here: this node claims nothing, and lets
+ * go of what it has.
  *
  * The truth is the kernel's: after each of our heartbeats it is asked how long the lease lives. A
  * table that somebody deleted is built again; the lease goes on when it would still have been ours.
@@ -40,7 +40,8 @@ struct fence {
 	bool unload_owed;    /* the second chance goes with the end of that */
 	uint64_t renewed_ns; /* when the lease was certainly renewed last, or opened */
 	uint64_t asked_mac_ns;
-	uint64_t repairs; /* times that somebody had taken the rules away */
+	uint64_t retry_ns, retry_wait_ns; /* for a better mode: when, and how long until the next */
+	uint64_t repairs;		  /* times that somebody had taken the rules away */
 };
 
 void fence_init(struct fence *f, uint8_t vrid);
@@ -53,8 +54,9 @@ bool fence_set_up(struct group *g);
 void fence_forget(struct group *g, const struct cidr *vip);
 /* The addresses on lo: somebody may have taken one of them. */
 void fence_keep(struct group *g);
-/* With each heartbeat: is the table still there, who is the peer? */
-void fence_check(struct group *g, uint64_t now_ns);
+/* With each heartbeat: is the table still there, who is the peer, does a better mode work by now?
+ * Returns false as fence_set_up does. */
+bool fence_check(struct group *g, uint64_t now_ns);
 
 /* --- for the actions of the state machine --- */
 /* A claim may leave until then. */

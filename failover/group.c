@@ -486,7 +486,8 @@ static void on_tick(EV_P_ ev_timer *w, int revents)
 	if (g->vrrp)
 		group_vrrp_retry(g);
 	now_ns = monotonic_ns(); /* draining may have taken a while, and may have brought steps */
-	fence_check(g, now_ns);
+	if (!fence_check(g, now_ns))
+		event(g, FSM_EV_LEASE_REFUSED);
 	notice_drained(g, now_ns);
 	now_ns = monotonic_ns(); /* the loop's clock may be a little ahead */
 	view = group_view(g, now_ns);
