@@ -13,7 +13,7 @@
 /* The third announcement comes after a second. */
 #define DRAIN_LEAST_NS (1200 * NS_PER_MS)
 #define DRAIN_COUNT_NS (200 * NS_PER_MS)
-/* Beneath this it is the time between reading two clocks. */
+/* Beneath this it may be the time between reading two clocks. */
 #define SUSPENSION_LEAST_NS (5 * NS_PER_MS)
 
 /* --- results -----------------------------------------------------------------------------------
@@ -434,15 +434,32 @@ static void event(struct group *g, enum fsm_event_kind kind)
 	group_event(g, &(struct fsm_event){.kind = kind});
 }
 
+/* How long the machine was suspended in all: two clocks read at one moment. Being held up between
+ * them would look the same, so they are read again; false: at the next heartbeat. */
+static bool suspended(uint64_t *ret_ns)
+{
+	uint64_t before_ns, after_ns;
+	struct timespec t;
+
+	for (int tries = 0; tries < 3; tries++) {
+		before_ns = monotonic_ns();
+		(void)clock_gettime(CLOCK_BOOTTIME, &t); /* never behind the monotonic one */
+		after_ns = monotonic_ns();
+		if (after_ns - before_ns >= SUSPENSION_LEAST_NS / 2)
+			continue;
+		*ret_ns = (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec - before_ns;
+		return true;
+	}
+	return false;
+}
+
 /* A suspended machine's clock stands still: what was in force before may not be any more. */
 static void notice_suspension(struct group *g)
 {
-	struct timespec t;
-	uint64_t before_ns = g->suspended_ns, now_ns = monotonic_ns();
+	uint64_t before_ns = g->suspended_ns;
 
-	(void)clock_gettime(CLOCK_BOOTTIME, &t); /* never behind the monotonic one */
-	g->suspended_ns = (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec - now_ns;
-	if (before_ns == 0 || g->suspended_ns < before_ns + SUSPENSION_LEAST_NS)
+	if (!suspended(&g->suspended_ns) || before_ns == 0 ||
+		g->suspended_ns < before_ns + SUSPENSION_LEAST_NS)
 		return;
 	group_event(g,
 		&(struct fsm_event){.kind = FSM_EV_PAUSED, .age_ns = g->suspended_ns - before_ns});
