@@ -215,6 +215,7 @@ struct fsm_peer {
 	uint64_t epoch;
 	uint64_t good_since_ns; /* could take the address without a break since; 0: cannot */
 	bool owner;		/* it said so with its last packet */
+	uint64_t respect_ns;	/* nobody asks for as long after that; 0: it was none */
 	enum fsm_state state;
 	uint8_t flags;
 	uint16_t health;

@@ -25,11 +25,16 @@ static uint64_t ask_due_ns(const struct fsm *m, uint64_t now)
 
 	if (!willing(m))
 		return UINT64_MAX;
+	/* Its file may have a longer lease than ours while one of the two is reloaded. */
+	if (silence_ns < m->peer.respect_ns)
+		silence_ns = m->peer.respect_ns;
 	/* Whom only the other end hears may stay an owner for a lease longer. */
 	if (m->config.witness)
 		silence_ns *= 2;
+	if (m->config.peer && peer_is_before_us(m, now) && silence_ns < patience_ns(m))
+		silence_ns = patience_ns(m);
 	if (m->config.peer)
-		due += peer_is_before_us(m, now) ? patience_ns(m) : silence_ns;
+		due += silence_ns;
 	if (due < m->retry_ns)
 		due = m->retry_ns;
 	if (m->stored_epoch <= m->epoch && !m->storing_epoch && due < m->store_retry_ns)

@@ -31,6 +31,7 @@ static void remember(struct step *s, const struct packet *p)
 	peer->heard_ns = s->now;
 	peer->epoch = p->epoch;
 	peer->owner = says_owner(p->kind);
+	peer->respect_ns = peer->owner ? times_respect_ns(p->lease_left_ms) : 0;
 	peer->state = p->state;
 	peer->flags = p->flags;
 	peer->health = p->health;

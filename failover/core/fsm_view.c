@@ -180,6 +180,8 @@ void fsm_packet(const struct fsm *m, const struct fsm_action *send, uint64_t now
 		p->health = PACKET_HEALTH_MAX;
 	if (m->config.prefer == m->config.node)
 		p->preference = 1;
-	if (owns(m) && lease_end_ns > now_ns)
+	if (send->packet == PACKET_CLAIM) /* opens one */
+		lease_end_ns = now_ns + m->config.times.lease_ns;
+	if ((owns(m) || send->packet == PACKET_CLAIM) && lease_end_ns > now_ns)
 		p->lease_left_ms = (uint32_t)((lease_end_ns - now_ns) / NS_PER_MS);
 }

@@ -8,6 +8,7 @@
 
 /* Two jiffies of the kernel's timers at 250 Hz, and as much again for the way. */
 #define MARGIN_NS (15 * NS_PER_MS)
+#define SILENCE_MOST_NS (60 * NS_PER_S)
 
 static const char *const names[] = {
 #define X(name, heartbeat, lease, silence, probe, window) [TIMES_##name] = #name,
@@ -41,9 +42,16 @@ uint64_t times_promise_ns(const struct times *t)
 	return 2 * t->lease_ns + MARGIN_NS;
 }
 
+uint64_t times_respect_ns(uint32_t lease_left_ms)
+{
+	uint64_t ns = lease_left_ms * NS_PER_MS + MARGIN_NS;
+
+	return ns < SILENCE_MOST_NS ? ns : SILENCE_MOST_NS;
+}
+
 const char *times_check(const struct times *t)
 {
-	if (t->heartbeat_ns < NS_PER_MS || t->silence_ns > 60 * NS_PER_S)
+	if (t->heartbeat_ns < NS_PER_MS || t->silence_ns > SILENCE_MOST_NS)
 		return "heartbeat must be 1ms or more, and silence 60s or less";
 	if (t->heartbeat_ns > t->lease_ns / 4)
 		return "heartbeat must not exceed a quarter of lease";

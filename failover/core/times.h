@@ -30,6 +30,9 @@ struct times times_of(enum times_profile profile);
 const char *times_profile_name(enum times_profile profile);
 /* How long a promise of the witness lasts, and how long it remembers an owner that it heard. */
 uint64_t times_promise_ns(const struct times *t);
+/* For how long nobody may ask whom an owner told how much its lease has left: the two files may
+ * differ while one is reloaded. */
+uint64_t times_respect_ns(uint32_t lease_left_ms);
 /* NULL when the set is safe, else which rule it breaks, in words ("lease + 15ms must not exceed
  * silence"). */
 const char *times_check(const struct times *t);

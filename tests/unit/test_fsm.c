@@ -83,6 +83,48 @@ static void backup_takes_over_after_silence(void)
 	CHECK(place(FSM_DO_ADD_ADDRESSES) < place(FSM_DO_ANNOUNCE));
 }
 
+static void an_owner_with_a_longer_lease_than_ours_is_waited_for(void)
+{
+	struct packet p;
+
+	standby();
+	p = peer_packet(PACKET_ACTIVE, FSM_ACTIVE, 5);
+	p.lease_left_ms = 1000;
+	hear_packet(&p, 0);
+	pass(1014 * MS);
+	CHECK_INT(m.state, FSM_STANDBY);
+	pass(2 * MS);
+	CHECK_INT(m.state, FSM_PROBING);
+	/* Not longer than any lease can be, nor once it has let go. */
+	standby();
+	p.boot_id++;
+	p.lease_left_ms = UINT32_MAX;
+	hear_packet(&p, 0);
+	pass(59900 * MS);
+	CHECK_INT(m.state, FSM_STANDBY);
+	pass(200 * MS);
+	CHECK_INT(m.state, FSM_ACTIVE);
+	standby();
+	p.sent_ns = now;
+	p.boot_id++;
+	hear_packet(&p, 0);
+	hear(PACKET_STANDBY, FSM_FAULT, 5);
+	pass(301 * MS);
+	CHECK_INT(m.state, FSM_PROBING);
+}
+
+static void a_claim_says_how_long_its_lease_is(void)
+{
+	struct packet p;
+
+	standby();
+	pass(310 * MS);
+	pass(60 * MS);
+	CHECK(place_sent(PACKET_CLAIM) >= 0);
+	fsm_packet(&m, &done[place_sent(PACKET_CLAIM)], now, &p);
+	CHECK_INT(p.lease_left_ms, 250);
+}
+
 static void an_owner_on_any_path_keeps_the_backup_quiet(void)
 {
 	standby();
@@ -823,6 +865,8 @@ static const struct test_case cases[] = {
 	TEST(the_preferred_of_two_at_boot_does_not_wait),
 	TEST(the_second_of_two_at_boot_waits),
 	TEST(backup_takes_over_after_silence),
+	TEST(an_owner_with_a_longer_lease_than_ours_is_waited_for),
+	TEST(a_claim_says_how_long_its_lease_is),
 	TEST(an_owner_on_any_path_keeps_the_backup_quiet),
 	TEST(the_epoch_is_on_disk_before_the_claim),
 	TEST(no_disk_no_claim_and_an_alarm),
