@@ -242,6 +242,11 @@ void probing_run(struct step *s)
 	if (m->probing)
 		act(s, FSM_DO_PROBE_STOP);
 	m->probing = false;
+	/* It was configured since: all is asked again. */
+	if (m->config.witness && !m->promise_asked_ns) {
+		begin_round(s);
+		return;
+	}
 	if (m->config.fence_hook && !m->by_release && !m->fenced && m->config.peer &&
 		!fsm_peer_alive(m, s->now)) {
 		m->fence_ticket = act_ticket(s, FSM_DO_FENCE_PEER);

@@ -176,6 +176,24 @@ static void after_a_slow_fence_hook_the_network_is_asked_again(void)
 	CHECK_INT(times_done(FSM_DO_FENCE_PEER), 0); /* once is enough */
 }
 
+static void what_a_reload_asks_for_in_mid_claim_is_waited_for(void)
+{
+	standby_of(with_fence());
+	pass(360 * MS);
+	m.config.witness = true;
+	answer(FSM_EV_PEER_FENCED, FSM_DO_FENCE_PEER, true);
+	tick();
+	CHECK_INT(times_sent(PACKET_CLAIM), 0);
+	CHECK_INT(times_done(FSM_DO_PROBE_START), 2);
+	CHECK_INT(times_done(FSM_DO_ASK_WITNESS), 1);
+	pass(60 * MS);
+	CHECK_INT(times_sent(PACKET_CLAIM), 0);
+	answer(FSM_EV_WITNESS, FSM_DO_ASK_WITNESS, true);
+	tick();
+	CHECK_INT(m.state, FSM_ACTIVE);
+	CHECK_INT(times_done(FSM_DO_FENCE_PEER), 1);
+}
+
 static void a_failed_fence_hook_means_no_claim(void)
 {
 	standby_of(with_fence());
@@ -483,6 +501,7 @@ static const struct test_case cases[] = {
 	TEST(a_peer_that_is_heard_but_does_not_hear_us_vouches_for_nothing),
 	TEST(a_silent_peer_is_fenced_after_the_probe_and_before_the_claim),
 	TEST(after_a_slow_fence_hook_the_network_is_asked_again),
+	TEST(what_a_reload_asks_for_in_mid_claim_is_waited_for),
 	TEST(a_failed_fence_hook_means_no_claim),
 	TEST(an_owner_that_is_heard_during_the_fence_hook_keeps_it),
 	TEST(nobody_is_fenced_who_answers_or_lives),
