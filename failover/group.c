@@ -516,14 +516,21 @@ static void on_tick(EV_P_ ev_timer *w, int revents)
 
 /* --- what was heard on the client network ------------------------------------------------------
  */
+#define MAC_TEXT_MAX 18
+
+static void format_mac(const uint8_t mac[FRAME_MAC_LEN], char out[MAC_TEXT_MAX])
+{
+	(void)snprintf(out, MAC_TEXT_MAX, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2],
+		mac[3], mac[4], mac[5]);
+}
+
 static void on_claim(void *ctx, const struct frame_said *said)
 {
 	struct group *g = ctx;
-	char address[ADDR_TEXT_MAX], mac[18];
+	char address[ADDR_TEXT_MAX], mac[MAC_TEXT_MAX];
 
 	cidr_format(&said->address, address);
-	(void)snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", said->mac[0],
-		said->mac[1], said->mac[2], said->mac[3], said->mac[4], said->mac[5]);
+	format_mac(said->mac, mac);
 	if (g->asking) {
 		log_event(LOG_INFO, "probe.answered", "the address is in use",
 			F_TEXT("group", g->settings.name), F_TEXT("address", address),
@@ -543,10 +550,23 @@ static void on_claim(void *ctx, const struct frame_said *said)
 	event(g, FSM_EV_ADDRESS_CONFLICT);
 }
 
+/* Without the peer's MAC on this network nobody can be told from it. */
 static void on_probe(void *ctx, const struct frame_said *said)
 {
-	(void)said;
-	event(ctx, FSM_EV_PEER_PROBE);
+	struct group *g = ctx;
+	bool good = !g->fence.peer_mac_known || agent_is_peer(g->agent, g->link.ifindex, said->mac);
+	char address[ADDR_TEXT_MAX], mac[MAC_TEXT_MAX];
+
+	if (!good && !g->vrrp && !group_owns(g)) {
+		cidr_format(&said->address, address);
+		format_mac(said->mac, mac);
+		log_event(LOG_WARNING, "address.asked_for",
+			"somebody who is not the peer asks whether an address is free, as before "
+			"taking it: no claim meanwhile",
+			F_TEXT("group", g->settings.name), F_TEXT("address", address),
+			F_TEXT("mac", mac));
+	}
+	group_event(g, &(struct fsm_event){.kind = FSM_EV_PEER_PROBE, .good = good});
 }
 
 static void on_host_claim(void *ctx, const struct frame_said *said)

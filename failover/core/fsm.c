@@ -175,6 +175,24 @@ static void on_probe_answered(struct step *s, bool by_peer)
 	retreat(s, by_peer ? REASON_PROBE_ANSWERED : REASON_ADDRESS_CONFLICT);
 }
 
+/* Whoever it was: the peer's MAC may be another than the one that we know. A stranger who keeps
+ * asking keeps us from claiming, and somebody should know. */
+static void on_peer_probe(struct step *s, bool by_peer)
+{
+	struct fsm *m = s->m;
+
+	if (!by_peer && !owns(m)) {
+		act_alarm(s, FSM_ALARM_CONFLICT, true);
+		m->conflict_until_ns = s->now + CONFLICT_NS;
+	}
+	m->void_ns = s->now;
+	/* Let it finish; it will do the same for us. */
+	if (m->state == FSM_PROBING)
+		retreat(s, REASON_PEER_PROBING);
+	else if (m->retry_ns < s->now + m->config.times.window_ns)
+		m->retry_ns = s->now + m->config.times.window_ns;
+}
+
 static void condition_changed(struct step *s)
 {
 	struct fsm *m = s->m;
@@ -316,12 +334,7 @@ static void on_event(struct step *s, const struct fsm_event *ev)
 			retreat(s, REASON_PROBE_FAILED);
 		break;
 	case FSM_EV_PEER_PROBE:
-		m->void_ns = s->now;
-		/* Let it finish; it will do the same for us. */
-		if (m->state == FSM_PROBING)
-			retreat(s, REASON_PEER_PROBING);
-		else if (m->retry_ns < s->now + m->config.times.window_ns)
-			m->retry_ns = s->now + m->config.times.window_ns;
+		on_peer_probe(s, ev->good);
 		break;
 	case FSM_EV_WITNESS:
 		if (m->witness_ticket && ev->ticket == m->witness_ticket)

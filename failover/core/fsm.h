@@ -42,7 +42,7 @@
 	X(PEER_HOST)	  /* the peer's host answered ASK_PEER, or it cannot be asked */           \
 	X(CLAIM_HOOKED)	  /* result of CLAIM_HOOK; ticket, good */                                 \
 	X(PAUSED)	  /* our clock stood still for age_ns (suspended); before all else */      \
-	X(PEER_PROBE)	  /* the peer's own probe was heard on the client network. Has a result */ \
+	X(PEER_PROBE)	  /* somebody's probe was heard on the client network. good: the peer's */ \
 	X(EPOCH_STORED)	  /* result of STORE_EPOCH; epoch */                                       \
 	X(EPOCH_FAILED)	  /* result of STORE_EPOCH */                                              \
 	X(CLAIMED)	  /* result of SEND CLAIM: it left (with a kernel lease: it opened one) */ \
@@ -144,7 +144,7 @@ enum fsm_action_kind {
 #define FSM_ALARMS(X)                                                                   \
 	X(HELD, "held: the address is alive elsewhere though the owner is not heard")   \
 	X(CANNOT_SERVE, "this node has the address and cannot serve, nor can the peer") \
-	X(CONFLICT, "somebody else answers for the address")                            \
+	X(CONFLICT, "somebody else answers for the address, or asks for it")            \
 	X(EPOCH, "the epoch cannot be stored: no claim is possible")                    \
 	X(STUCK, "an address could not be removed")                                     \
 	X(WITNESS, "the witness refuses or is silent: no claim is possible")            \

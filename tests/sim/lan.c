@@ -74,7 +74,7 @@ static void probe_in(struct world *w, struct node *n, uint32_t probe)
 	kernel_revoke(w, n);
 	if (w->mutation != MUTATE_one_way_revocation ||
 		(n->index != 0 && n->fsm.state == FSM_PROBING))
-		node_event(w, n, (struct fsm_event){.kind = FSM_EV_PEER_PROBE});
+		node_event(w, n, (struct fsm_event){.kind = FSM_EV_PEER_PROBE, .good = true});
 }
 
 static void answer_in(struct world *w, struct node *n, uint32_t probe)

@@ -219,16 +219,33 @@ static void two_that_probe_at_once_both_retreat(void)
 {
 	standby();
 	pass(310 * MS);
-	give((struct fsm_event){.kind = FSM_EV_PEER_PROBE});
+	give((struct fsm_event){.kind = FSM_EV_PEER_PROBE, .good = true});
 	CHECK_INT(m.state, FSM_STANDBY);
 	CHECK_INT(m.reason, REASON_PEER_PROBING);
+	CHECK(!fsm_alarm_on(&m, FSM_ALARM_CONFLICT));
+}
+
+static void a_stranger_who_keeps_asking_is_a_conflict(void)
+{
+	standby();
+	pass(310 * MS);
+	give((struct fsm_event){.kind = FSM_EV_PEER_PROBE});
+	CHECK_INT(m.state, FSM_STANDBY);
+	CHECK(fsm_alarm_on(&m, FSM_ALARM_CONFLICT));
+	pass_hearing(9900 * MS, PACKET_ACTIVE, FSM_ACTIVE, 5);
+	CHECK(fsm_alarm_on(&m, FSM_ALARM_CONFLICT));
+	pass_hearing(200 * MS, PACKET_ACTIVE, FSM_ACTIVE, 5);
+	CHECK(!fsm_alarm_on(&m, FSM_ALARM_CONFLICT));
+	active(); /* our kernel answers it, and no harm is done */
+	give((struct fsm_event){.kind = FSM_EV_PEER_PROBE});
+	CHECK(!fsm_alarm_on(&m, FSM_ALARM_CONFLICT));
 }
 
 static void a_backup_lets_the_peers_probe_finish(void)
 {
 	standby();
 	pass(295 * MS);
-	give((struct fsm_event){.kind = FSM_EV_PEER_PROBE});
+	give((struct fsm_event){.kind = FSM_EV_PEER_PROBE, .good = true});
 	pass(149 * MS);
 	CHECK_INT(m.state, FSM_STANDBY);
 	pass(2 * MS);
@@ -874,6 +891,7 @@ static const struct test_case cases[] = {
 	TEST(a_probe_that_was_not_sent_proves_nothing),
 	TEST(the_wait_begins_when_the_probe_leaves),
 	TEST(two_that_probe_at_once_both_retreat),
+	TEST(a_stranger_who_keeps_asking_is_a_conflict),
 	TEST(a_backup_lets_the_peers_probe_finish),
 	TEST(a_claim_is_not_made_on_stale_evidence),
 	TEST(a_claim_that_left_too_late_does_not_count),

@@ -346,7 +346,7 @@ static void a_release_from_before_the_peers_probe_is_void(void)
 	standby();
 	late = peer_packet(PACKET_RELEASE, FSM_DRAINING, 5);
 	pass(20 * MS);
-	give((struct fsm_event){.kind = FSM_EV_PEER_PROBE});
+	give((struct fsm_event){.kind = FSM_EV_PEER_PROBE, .good = true});
 	pass(20 * MS);
 	hear_packet(&late, 60 * MS);
 	CHECK_INT(m.state, FSM_STANDBY);
