@@ -208,7 +208,7 @@ class Tandem(Contender):
     def reboot(self, node):
         """As after a power cut: nothing of before runs or is configured; nothing is started."""
         for role in ("agent", "proxy"):
-            node.kill(role)
+            self.signal(node, role, signal.SIGKILL)
         self.clean(node)
 
     def revive(self, node):

@@ -86,12 +86,14 @@ def node_is_down(contender, node):
 
 @dataclasses.dataclass
 class Fault:
-    """later: what is done `later_s` after it; prepare: what is done before the clients come; returns the owner."""
+    """kills_node: it boots anew afterwards, so that nothing of its clients is left there; later: what is done
+    `later_s` after it; prepare: what is done before the clients come, and returns the owner."""
     name: str
     title: str
     strike: typing.Callable
     moves: bool = True
     counts: tuple = FEW
+    kills_node: bool = False
     prepare: typing.Callable = None
     later: typing.Callable = None
     later_s: typing.Callable = lambda contender: 0.0
@@ -109,8 +111,8 @@ ALL = (
     Fault("agent-kill", "agent kill -9", to("agent", signal.SIGKILL)),
     Fault("agent-stop", "agent SIGSTOP for 2 s", to("agent", signal.SIGSTOP), later=to("agent", signal.SIGCONT),
           later_s=lambda c: FREEZE_S),
-    Fault("node-unplug", "node death, its wires unplugged", unplug),
-    Fault("node-silent", "node death, carrier stays up", silence),
+    Fault("node-unplug", "node death, its wires unplugged", unplug, kills_node=True),
+    Fault("node-silent", "node death, carrier stays up", silence, kills_node=True),
     Fault("move", "planned move, 100 streams", move, counts=HUNDRED),
     Fault("heartbeats", "heartbeats lost, LAN intact", cut_heartbeats, moves=False),
     Fault("partition", "full partition, then heal", isolate, moves=False, later=join,
@@ -129,8 +131,10 @@ def mend(contender):
         node.run("nft", "delete", "table", "inet", "cut", check=False)
 
 
-def repair(contender):
-    """And all programs run, one node is active and the other ready."""
+def repair(contender, dead=None):
+    """And all programs run, anew on a node that was dead; one node is active and the other ready."""
+    if dead:
+        contender.reboot(dead)
     mend(contender)
     for node in contender.nodes():
         contender.revive(node)
