@@ -10,7 +10,7 @@ check_PROGRAMS += $(FUZZ_REPLAY)
 TESTS += $(FUZZ_REPLAY)
 FUZZ_HTTP_LIBS = proxy/libproxy-core.a $(CORE_LIBS)
 # A worker in-process, on a network out of memory (fake_net.h).
-FAKE_NET_LDFLAGS = -Wl,--wrap=close,--wrap=socket,--wrap=connect,--wrap=accept4,--wrap=syscall \
+FAKE_NET_WRAPS = -Wl,--wrap=close,--wrap=socket,--wrap=connect,--wrap=accept4,--wrap=syscall \
 	-Wl,--wrap=shutdown,--wrap=getsockopt,--wrap=setsockopt,--wrap=realtime_ns,--wrap=pipe2,--wrap=fcntl
 RIG_SOURCES = tests/fuzz/exchange_oracle.c tests/fuzz/exchange_oracle.h tests/fuzz/exchange_rig.c tests/fuzz/exchange_rig.h tests/fuzz/fake_net.c tests/fuzz/fake_net.h
 
@@ -32,7 +32,7 @@ tests_fuzz_replay_packet_LDADD = $(FAILOVER_CORE_LIBS)
 tests_fuzz_replay_exchange_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz_exchange.c tests/fuzz/fuzz.h $(RIG_SOURCES)
 tests_fuzz_replay_exchange_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/fuzz/corpus/exchange"'
 tests_fuzz_replay_exchange_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
-tests_fuzz_replay_exchange_LDFLAGS = $(AM_LDFLAGS) $(FAKE_NET_LDFLAGS)
+tests_fuzz_replay_exchange_LDFLAGS = $(AM_LDFLAGS) $(FAKE_NET_WRAPS)
 tests_fuzz_replay_exchange_LDADD = $(PROXY_LIBS)
 tests_fuzz_replay_vrrp_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz_vrrp.c tests/fuzz/fuzz.h
 tests_fuzz_replay_vrrp_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/fuzz/corpus/vrrp"'
@@ -61,7 +61,7 @@ tests_fuzz_fuzz_packet_LDADD = $(FAILOVER_CORE_LIBS)
 tests_fuzz_fuzz_exchange_SOURCES = tests/fuzz/fuzz_exchange.c tests/fuzz/fuzz.h $(RIG_SOURCES)
 # Coverage counts in the shipped code only.
 tests_fuzz_fuzz_exchange_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) -fno-sanitize=fuzzer-no-link
-tests_fuzz_fuzz_exchange_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS) $(FAKE_NET_LDFLAGS)
+tests_fuzz_fuzz_exchange_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS) $(FAKE_NET_WRAPS)
 tests_fuzz_fuzz_exchange_LDADD = $(PROXY_LIBS)
 tests_fuzz_fuzz_vrrp_SOURCES = tests/fuzz/fuzz_vrrp.c tests/fuzz/fuzz.h
 tests_fuzz_fuzz_vrrp_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)

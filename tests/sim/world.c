@@ -245,6 +245,20 @@ static void delete_address(struct world *w, struct node *n)
 	node_event(w, n, (struct fsm_event){.kind = FSM_EV_ADDRESS_DELETED});
 }
 
+static void witness_fault(struct world *w, const struct fault *f, bool on)
+{
+	if (f->kind == FAULT_WITNESS_CUT) {
+		for (uint8_t i = 0; i < NODES; i++)
+			if (f->dirs >> i & 1)
+				w->witness.cut[i] += on ? 1 : -1U;
+		return;
+	}
+	/* It remembers nothing, and so promises nothing for as long as promises last. */
+	w->witness.holder = -1;
+	w->witness.holder_epoch = 0;
+	w->witness.heard_ns = w->now_ns;
+}
+
 static void apply(struct world *w, const struct fault *f, bool on)
 {
 	struct node *n = &w->nodes[f->node];
@@ -335,15 +349,8 @@ static void apply(struct world *w, const struct fault *f, bool on)
 			node_pause(w, n, f->end_ns - f->at_ns, f->kind == FAULT_SUSPENDED);
 		break;
 	case FAULT_WITNESS_CUT:
-		for (uint8_t i = 0; i < NODES; i++)
-			if (f->dirs >> i & 1)
-				w->witness.cut[i] += on ? 1 : -1U;
-		break;
 	case FAULT_WITNESS_RESTARTED:
-		/* It remembers nothing, and so promises nothing for as long as promises last. */
-		w->witness.holder = -1;
-		w->witness.holder_epoch = 0;
-		w->witness.heard_ns = w->now_ns;
+		witness_fault(w, f, on);
 		break;
 	case FAULT_HOOKS_FAIL:
 		n->hooks_fail = on;
