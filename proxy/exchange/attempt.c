@@ -54,6 +54,22 @@ static void take_server(struct exchange *x, struct server *s)
 	x->tried[x->tried_count++] = s;
 }
 
+/* The view of a pool that is the newest: those of a replaced snapshot are not made anew. */
+static const struct pool_view *newest_view(const struct exchange *x, const struct pool *p)
+{
+	const struct snapshot *now = x->worker->snapshot;
+
+	for (unsigned i = 0; x->snapshot != now && i < now->settings->pool_count; i++)
+		if (now->settings->pools[i].state == p->state)
+			return now->views[i];
+	return x->snapshot->views[p->index];
+}
+
+void exchange_give_back(struct exchange *x, const struct pool *p, struct server *s)
+{
+	pool_release(newest_view(x, p), s);
+}
+
 void exchange_release_server(struct exchange *x, bool reusable)
 {
 	struct server_conn *sc = x->upstream;
@@ -65,7 +81,7 @@ void exchange_release_server(struct exchange *x, bool reusable)
 		upstream_release(sc, x->server_idle_ns);
 	else if (sc)
 		upstream_discard(sc);
-	pool_release(x->snapshot->views[x->server_pool->index], s);
+	exchange_give_back(x, x->server_pool, s);
 }
 
 /* May it be tried again after this failure, which is counted then? *ret_server is the server for

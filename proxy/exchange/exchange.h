@@ -185,6 +185,8 @@ void exchange_retry(struct exchange *x, struct server *s, bool reusable);
  * borrows data until the flush. -1: the trailers do not fit. */
 void exchange_stage_content(struct stage *s, enum http_framing framing, struct span data);
 int exchange_stage_end(struct stage *s, enum http_framing framing, struct span trailers);
+/* A server of this pool, of which no connection is in hand. */
+void exchange_give_back(struct exchange *x, const struct pool *p, struct server *s);
 /* Lets go of the server and its connection; reusable: back among the idle ones. */
 void exchange_release_server(struct exchange *x, bool reusable);
 /* An answer of our own, then the end. Only before a response started. */

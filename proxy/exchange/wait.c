@@ -76,7 +76,7 @@ void exchange_leave_queue(struct exchange *x)
 		return;
 	worker_take_back(x->worker, &x->waiter.link);
 	if (x->waiter.server)
-		pool_release(x->snapshot->views[x->pool->index], x->waiter.server);
+		exchange_give_back(x, x->pool, x->waiter.server);
 }
 
 void exchange_queue_timeout(struct exchange *x)
