@@ -27,7 +27,8 @@ void exchange_wait(struct exchange *x, const struct pool_view *v, struct pick *w
 		.pool = x->pool,
 		.tried = x->tried,
 		.tried_count = x->tried_count,
-		.returns = x->retries > 0};
+		.returns = x->retries > 0,
+		.queued_ns = x->queued_ns};
 	list_init(&x->waiter.link);
 	if (!queue_enter(queue_of(x), &x->waiter, v, what)) {
 		atomic_fetch_add_explicit(
@@ -53,7 +54,7 @@ static void stop_waiting(struct exchange *x)
 {
 	ASSERT(x->waiting);
 	x->waiting = false;
-	x->queued_ns += x->worker->now_ns - x->waiter.since_ns;
+	x->queued_ns = x->worker->now_ns - x->waiter.since_ns;
 	if (!conn_blocked(&x->client->conn))
 		conn_deadline(&x->client->conn, 0);
 }

@@ -75,6 +75,18 @@ static void serve(struct pool_queue *q, const struct pool_view *v, const struct 
 	}
 }
 
+/* Behind those who have waited for longer. */
+static void keep_place(struct pool_queue *q, struct waiter *w)
+{
+	struct list *at = &q->waiting;
+
+	while (w->queued_ns && at->prev != &q->waiting &&
+		list_item(at->prev, struct waiter, link)->since_ns > w->since_ns &&
+		!list_item(at->prev, struct waiter, link)->returns)
+		at = at->prev;
+	list_append(at, &w->link); /* before `at` */
+}
+
 bool queue_enter(
 	struct pool_queue *q, struct waiter *w, const struct pool_view *v, struct pick *what)
 {
@@ -88,14 +100,14 @@ bool queue_enter(
 	w->prefers = pool_prefer(v, what);
 	ASSERT(w->prefers);
 	atomic_fetch_add_explicit(&w->prefers->queued, 1, memory_order_relaxed);
-	w->since_ns = what->now_ns;
+	w->since_ns = what->now_ns - w->queued_ns;
 	w->has_key = what->has_key;
 	w->key = what->key;
 	w->queued = true;
 	if (w->returns)
 		list_push(&q->waiting, &w->link);
 	else
-		list_append(&q->waiting, &w->link);
+		keep_place(q, w);
 	atomic_fetch_add_explicit(&q->length, 1, memory_order_seq_cst);
 	/* Before the servers are looked at: see pool_release(). */
 	atomic_thread_fence(memory_order_seq_cst);

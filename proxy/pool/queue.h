@@ -32,8 +32,9 @@ struct waiter {
 	unsigned tried_count;
 	bool has_key; /* as in struct pick */
 	uint64_t key;
-	bool returns; /* had a server before anyone in line had one: goes to the front */
-	uint64_t since_ns;
+	bool returns;	    /* had a server before anyone in line had one: goes to the front */
+	uint64_t queued_ns; /* for so long it was in a line before: it keeps its place by that */
+	uint64_t since_ns;  /* as if all of its waiting were in one */
 	struct server *prefers; /* where it would be if there were room: counted as queued there */
 	/* Granted: counted as in flight for it. NULL: no server of the pool can be used any more;
 	 * ask anew. */

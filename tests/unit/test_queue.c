@@ -82,12 +82,16 @@ static struct server *take(void)
 	return pool_take(view, &what);
 }
 
+static uint64_t now_ns = 1, queued_ns;
+
 static bool enter_after(struct customer *c, struct server *const *tried, unsigned tried_count)
 {
 	struct pick what = any();
 
+	what.now_ns = now_ns;
 	*c = (struct customer){.waiter = {.on_granted = on_granted,
 				       .pool = pool,
+				       .queued_ns = queued_ns,
 				       .tried = tried,
 				       .tried_count = tried_count,
 				       .returns = tried_count > 0}};
@@ -136,6 +140,33 @@ static void a_free_slot_goes_to_the_longest_waiting_and_stays_counted(void)
 		CHECK_INT(c[i].granted, 1);
 		CHECK(c[i].waiter.server == s);
 		CHECK_INT(atomic_load(&s->in_flight), 1);
+	}
+	pool_release(view, s);
+	done();
+}
+
+static void who_is_told_to_ask_anew_keeps_the_place_and_the_time(void)
+{
+	struct customer c[4];
+	struct server *s;
+
+	begin(POOL("connections_per_server: 1", ONE));
+	s = take();
+	for (unsigned i = 0; i < 3; i++) {
+		now_ns = 100 + 100 * i;
+		CHECK(enter(&c[i]));
+	}
+	now_ns = 500;
+	queued_ns = 350; /* it came between the first and the second */
+	CHECK(enter(&c[3]));
+	CHECK_INT(c[3].waiter.since_ns, 150);
+	now_ns = 1;
+	queued_ns = 0;
+	for (unsigned i = 0; i < 4; i++) {
+		static const unsigned order[] = {0, 3, 1, 2};
+
+		pool_release(view, s);
+		CHECK(c[order[i]].waiter.server == s);
 	}
 	pool_release(view, s);
 	done();
@@ -368,6 +399,7 @@ static void no_slot_is_lost_or_given_twice_between_threads(void)
 static const struct test_case cases[] = {
 	TEST(a_server_gets_no_more_than_its_limit),
 	TEST(a_free_slot_goes_to_the_longest_waiting_and_stays_counted),
+	TEST(who_is_told_to_ask_anew_keeps_the_place_and_the_time),
 	TEST(a_slot_that_became_free_before_the_line_was_joined_is_not_missed),
 	TEST(the_line_has_an_end),
 	TEST(who_leaves_is_passed_over_and_gives_back_what_it_was_granted),
