@@ -150,6 +150,20 @@ class Full(Floods):
         self.assertGreater(self.listener(p)["connections_shed_total"], 7)
         self.assertEqual(p.logged().count("listener.shedding"), 1)
 
+    def test_who_was_just_served_is_not_taken_for_silent_after_a_reload(self):
+        server = self.serve()
+        text = config(server, listener=", limits: {connections: 4}, timeouts: {idle: %s}")
+        p = self.proxy(text % "20s")
+        self.eventually(lambda: p.status()["connections"] == 0)
+        served = [self.asked_once(p) for _ in range(4)]
+        p.write(text % "60s")
+        self.assertTrue(p.rpc("reload")["result"]["ok"])
+        c = self.connect(p)
+        time.sleep(0.3)
+        self.assertFalse(any(self.is_closed(c) for c in served))
+        self.assertTrue(self.works(c))  # once they have been silent for a second
+        self.assertTrue(all(self.is_closed(c) for c in served))
+
     def is_closed(self, c):
         c.setblocking(False)
         try:

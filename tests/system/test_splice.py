@@ -149,6 +149,32 @@ class Splicing(Case):
         self.assertEqual(len(s.received), 1)
         self.assertEqual([line["bytes_out"] for line in self.log_lines(p, 3)], [4000000, 70000, 1000000])
 
+    def test_a_server_is_free_while_a_slow_reader_takes_the_end_from_a_pipe(self):
+        s = self.body_server()
+        p = self.proxy(config(s, pool="limits: {connections_per_server: 1}"))
+        seen = False
+        for size in range(3000000, 3800000, 200000):
+            with socket.socket() as c:
+                c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+                c.connect(("127.0.0.1", p.port))
+                r, before, left = Reader(c), p.status()["pools"]["web"]["requests_total"], size
+                c.sendall(get("/%d" % size))
+                r.until(b"\r\n\r\n")
+                while True:
+                    pool = p.status()["pools"]["web"]
+                    if pool["requests_total"] > before or pool["servers"]["s0"]["in_flight"] == 0:
+                        break
+                    r.exactly(65536)
+                    left -= 65536
+                if pool["requests_total"] == before:  # the answer goes on, but not for the server
+                    seen = True
+                    with p.connect() as other:
+                        other.sendall(get("/1"))
+                        self.assertEqual(Reader(other).response().status, 200)
+                self.assertEqual(r.exactly(left), content(size)[size - left:])
+        self.assertTrue(seen)
+        self.assertEqual(len(s.received), 1)
+
     def test_a_server_that_reads_slowly_gets_it_all(self):
         body = content(8000000)
 
