@@ -377,6 +377,42 @@ static void guard_arp(struct group *g, int ifindex)
 			F_TEXT("group", g->settings.name), F_INT("ifindex", ifindex));
 }
 
+/* IPv6 asks for no guard: a solicitation is answered by the interface that has the address. */
+static bool as_ipv4(const struct cidr *vip, struct addr *ret_address)
+{
+	if (vip->family != AF_INET)
+		return false;
+	*ret_address = (struct addr){.in = {.sin_family = AF_INET}};
+	memcpy(&ret_address->in.sin_addr, vip->bytes, sizeof(ret_address->in.sin_addr));
+	return true;
+}
+
+/* Other interfaces of ours on the client network. */
+static void guard_network(struct group *g, const struct cidr *vip)
+{
+	int ifindexes[NETLINK_WATCHED_MAX];
+	struct addr address;
+	unsigned count = 0;
+	struct err err;
+
+	if (as_ipv4(vip, &address) && netlink_network_interfaces(g->agent->netlink, &address,
+					      ifindexes, &count, &err) != 0)
+		trouble(g, "fence.arp", &err);
+	for (unsigned i = 0; i < count; i++)
+		guard_arp(g, ifindexes[i]);
+}
+
+void fence_guard(struct group *g, int ifindex, const struct cidr *network)
+{
+	struct addr address;
+
+	if (!fence_has_rules(&g->fence) || ifindex == NETLINK_LOOPBACK)
+		return;
+	for (unsigned i = 0; i < g->settings.vip_count; i++)
+		if (as_ipv4(&g->settings.vips[i], &address) && cidr_contains(network, &address))
+			guard_arp(g, ifindex);
+}
+
 void fence_keep(struct group *g)
 {
 	const struct settings *s = g->agent->settings;
@@ -392,9 +428,11 @@ void fence_keep(struct group *g)
 			    g->agent->netlink, &s->paths[i].own, &ifindex, &err) == 0)
 			guard_arp(g, ifindex);
 	}
-	for (unsigned i = 0; i < g->settings.vip_count; i++)
+	for (unsigned i = 0; i < g->settings.vip_count; i++) {
+		guard_network(g, &g->settings.vips[i]);
 		if (netlink_address_keep(g->agent->netlink, &g->settings.vips[i], &err) != 0)
 			trouble(g, "fence.keep", &err);
+	}
 }
 
 void fence_forget(struct group *g, const struct cidr *vip)

@@ -54,6 +54,9 @@ bool fence_set_up(struct group *g);
 void fence_forget(struct group *g, const struct cidr *vip);
 /* The addresses on lo: somebody may have taken one of them. */
 void fence_keep(struct group *g);
+/* An interface has got an address: with one in the network of a virtual IP it must not answer for
+ * what is on lo. */
+void fence_guard(struct group *g, int ifindex, const struct cidr *network);
 /* With each heartbeat: is the table still there, who is the peer, does a better mode work by now?
  * Returns false as fence_set_up does. */
 bool fence_check(struct group *g, uint64_t now_ns);

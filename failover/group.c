@@ -732,6 +732,8 @@ void group_address(
 		set_up_fence(g);
 		listen_to_host(g);
 	}
+	if (there && ifindex != g->link.ifindex)
+		fence_guard(g, ifindex, address);
 	if (!vip || ifindex == 0 || ifindex != g->link.ifindex)
 		return;
 	if (there && dad_failed && g->holding)

@@ -282,6 +282,42 @@ int netlink_address_interface(
 	return 0;
 }
 
+struct neighbourhood {
+	const struct addr *of;
+	int ifindexes[NETLINK_WATCHED_MAX];
+	unsigned count;
+};
+
+static int on_neighbourhood(struct nl_msg *msg, void *arg)
+{
+	struct neighbourhood *h = arg;
+	struct cidr network;
+	uint32_t flags;
+	int ifindex;
+
+	if (parse_address(nlmsg_hdr(msg), &ifindex, &network, &flags) != 0 ||
+		ifindex == NETLINK_LOOPBACK || !cidr_contains(&network, h->of))
+		return NL_OK;
+	for (unsigned i = 0; i < h->count; i++)
+		if (h->ifindexes[i] == ifindex)
+			return NL_OK;
+	if (h->count < countof(h->ifindexes))
+		h->ifindexes[h->count++] = ifindex;
+	return NL_OK;
+}
+
+int netlink_network_interfaces(struct netlink *n, const struct addr *address,
+	int ret_ifindexes[NETLINK_WATCHED_MAX], unsigned *ret_count, struct err *err)
+{
+	struct neighbourhood h = {.of = address};
+
+	if (dump(n, RTM_GETADDR, on_neighbourhood, &h, err) != 0)
+		return -1;
+	memcpy(ret_ifindexes, h.ifindexes, sizeof(h.ifindexes));
+	*ret_count = h.count;
+	return 0;
+}
+
 int netlink_address_remove(struct netlink *n, int ifindex, const struct cidr *address,
 	bool *ret_removed, struct err *err)
 {

@@ -64,6 +64,10 @@ int netlink_address_there(struct netlink *n, int ifindex, const struct cidr *add
 /* Which interface has the address; 0: none. lo does not count. */
 int netlink_address_interface(
 	struct netlink *n, const struct addr *address, int *ret_ifindex, struct err *err);
+/* The interfaces with an address whose network has this one in it, at most NETLINK_WATCHED_MAX of
+ * them; lo does not count. */
+int netlink_network_interfaces(struct netlink *n, const struct addr *address,
+	int ret_ifindexes[NETLINK_WATCHED_MAX], unsigned *ret_count, struct err *err);
 /* What an interface does with ARP (the sysctls arp_ignore and arp_announce). */
 struct netlink_arp {
 	uint32_t ignore, announce;

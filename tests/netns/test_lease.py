@@ -226,6 +226,18 @@ class Lease(LabTest):
             node.run("ip", "addr", "del", address, "dev", "lo")
             wait_for("%s is back" % address, lambda n=node, a=address: a.split("/")[0] in n.addresses("lo"), 1)
 
+    def test_another_interface_in_the_network_answers_for_nothing_on_lo(self):
+        ignored = lambda: [self.b.run("sysctl", "-n", "net.ipv4.conf.%s.arp_ignore" % name).stdout.strip()
+                           for name in ("near0", "far0")]
+        for name, address in (("near0", "10.77.0.77/24"), ("far0", "10.99.0.77/24")):
+            self.b.run("ip", "link", "add", name, "type", "veth", "peer", "name", name + "p")
+            self.addCleanup(self.b.run, "ip", "link", "del", name)
+            self.b.run("ip", "addr", "add", address, "dev", name)
+        wait_for("it is guarded when it comes", lambda: ignored() == ["1", "0"], 1)
+        self.b.run("sysctl", "-w", "net.ipv4.conf.near0.arp_ignore=0")
+        self.b.ask("agent", "reload")
+        self.assertEqual(ignored(), ["1", "0"])
+
     def test_status_tells_the_fence_and_the_lease_of_the_kernel(self):
         group = self.a.group()
         self.assertEqual((group["fence"], group["fence_why"]), ("kernel", None))
