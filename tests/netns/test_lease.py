@@ -4,6 +4,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 import time
 
@@ -225,6 +226,17 @@ class Lease(LabTest):
         for node, address in ((self.a, VIP4 + "/32"), (self.b, VIP6 + "/128")):
             node.run("ip", "addr", "del", address, "dev", "lo")
             wait_for("%s is back" % address, lambda n=node, a=address: a.split("/")[0] in n.addresses("lo"), 1)
+
+    def test_a_stranger_who_asks_for_the_address_is_told_of(self):
+        mac = mac_of(self.client)
+        frame = "ff" * 6 + mac.replace(":", "") + "08060001080006040001" + mac.replace(":", "") + "00" * 10 + \
+            socket.inet_aton(VIP4).hex()
+        self.client.run(sys.executable, "-c", "import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); "
+                        "s.bind(('eth0', 0)); s.send(bytes.fromhex('%s'))" % frame)
+        wait_for("the standby says so", lambda: any("asks for it" in alarm for alarm in self.b.group()["alarms"]), 1)
+        self.assertIn("mac=" + mac, next(line for line in self.b.log_text("agent").splitlines()
+                                         if "event=address.asked_for" in line))
+        self.assertEqual(self.a.group()["alarms"], [])
 
     def test_another_interface_in_the_network_answers_for_nothing_on_lo(self):
         ignored = lambda: [self.b.run("sysctl", "-n", "net.ipv4.conf.%s.arp_ignore" % name).stdout.strip()
