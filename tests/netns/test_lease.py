@@ -60,6 +60,19 @@ with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as s:
 """ % (VIP4, VIP6)
 
 
+# More connections to the address, all within one node, than fit into a table together with the second chance.
+MANY = """
+import resource, socket, time
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+kept = [socket.create_server(("%s", 9999), backlog=100)]
+for _ in range(8300):
+    kept += [socket.create_connection(("%s", 9999)), kept[0].accept()[0]]
+print("ready", flush=True)
+time.sleep(60)
+""" % (VIP4, VIP4)
+
+
 def mac_of(node):
     return json.loads(node.run("ip", "-j", "link", "show", "dev", "eth0").stdout)[0]["address"]
 
@@ -194,6 +207,21 @@ class Lease(LabTest):
             strays = heard[what].get("lb-b", [0])
             self.assertLess((max(strays) - min(strays)) / 1000, 50 + LATE_MS * SLOW, what)
         self.assertEqual((self.a.state(), self.a.group()["epoch"]), ("ACTIVE", epoch))
+
+    def test_a_second_chance_that_does_not_fit_any_more_costs_no_fence(self):
+        self.a.kill("agent", wait=False)
+        self.b.wait_state("ACTIVE")
+        table = lambda: self.b.run("nft", "list", "table", "netdev", TABLE).stdout
+        self.assertIn("fwd", table())
+        self.b.start("many", sys.executable, "-c", MANY)
+        self.addCleanup(self.b.kill, "many")
+        wait_for("so many connections", lambda: "ready" in self.b.log_text("many"), 20)
+        flushed = self.b.log_text("agent").count("event=fence.vanished")
+        self.b.run("nft", "flush", "ruleset")
+        wait_for("it notices", lambda: self.b.log_text("agent").count("event=fence.vanished") > flushed, 2)
+        self.assertIn("going on without the second chance", self.b.log_text("agent"))
+        self.assertEqual((self.b.state(), self.b.group()["fence"]), ("ACTIVE", "kernel"))
+        self.assertNotIn("fwd", table())
 
     def test_a_lease_that_somebody_takes_away_is_missed_at_once(self):
         self.a.run("nft", "flush", "set", "netdev", TABLE, "lease")
