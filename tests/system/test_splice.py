@@ -304,6 +304,7 @@ class Splicing(Case):
         p = self.proxy(config(s, listener=", timeouts: {send: 500ms}"))
         with p.connect() as c:
             c.sendall(get("/20000000"))
+            c.recv(1)  # it is one of the connections now
             self.eventually(lambda: p.status()["connections"] == 0, within=6)
         self.assertEqual(self.log_lines(p, 1)[0]["end"], "client timeout")
 
