@@ -17,7 +17,8 @@ NETNS_TESTS = \
 	tests/netns/test_lease.py \
 	tests/netns/test_move.py \
 	tests/netns/test_tickle.py \
-	tests/netns/test_failover.py
+	tests/netns/test_failover.py \
+	tests/netns/test_busy.py
 TESTS += $(NETNS_TESTS)
 EXTRA_DIST += $(NETNS_TESTS) tests/netns/lab.py tests/netns/observe.py tests/netns/origin.py \
 	tests/netns/replay.py tests/netns/streams.py tests/netns/run \
@@ -34,5 +35,6 @@ $(foreach n,$(shell seq 2 $(words $(NETNS_LOGS))),$(eval $(word $(n),$(NETNS_LOG
 # What takes long: twenty rounds a fault, and the times that the product promises on a quiet machine.
 check-long: all $(check_PROGRAMS)
 	TANDEM_ROUNDS=20 TANDEM_STRICT=1 $(top_srcdir)/tests/netns/run $(top_srcdir)/tests/netns/test_failover.py
+	TANDEM_BUSY_S=60 $(top_srcdir)/tests/netns/run $(top_srcdir)/tests/netns/test_busy.py || test $$? = 77
 	TANDEM_STRICT=1 $(top_srcdir)/tests/netns/run $(top_srcdir)/tests/netns/test_tickle.py
 .PHONY: check-long
