@@ -145,7 +145,8 @@ static int shard_grow(const struct clients *c, struct shard *s)
 			*slot_of(&next, &s->slots[i].key, hash_of(c, &s->slots[i].key)) =
 				s->slots[i];
 	free(s->slots);
-	*s = next;
+	s->slots = next.slots;
+	s->size = next.size;
 	return 0;
 }
 

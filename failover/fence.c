@@ -393,7 +393,7 @@ static void guard_network(struct group *g, const struct cidr *vip)
 	int ifindexes[NETLINK_WATCHED_MAX];
 	struct addr address;
 	unsigned count = 0;
-	struct err err;
+	struct err err = {""};
 
 	if (as_ipv4(vip, &address) && netlink_network_interfaces(g->agent->netlink, &address,
 					      ifindexes, &count, &err) != 0)
@@ -465,7 +465,7 @@ static bool may(const struct group *g, enum fence_mode mode)
 static enum fence_mode choose(struct group *g, bool *ret_loaded, struct err *why_not)
 {
 	struct fence *f = &g->fence;
-	struct err err;
+	struct err err = {""};
 
 	why_not->text[0] = '\0';
 	/* Advertisements of VRRP renew nothing. */

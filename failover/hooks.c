@@ -212,6 +212,7 @@ static int spawn(struct call *c)
 	if (!env)
 		return ENOMEM;
 	point(c->command.text, c->command.count, argv);
+	ASSERT(argv[0]);
 	sigemptyset(&none);
 	sigfillset(&all);
 	posix_spawnattr_init(&attr);

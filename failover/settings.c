@@ -215,6 +215,7 @@ static int read_secret(const char *file, struct span *ret_secret, struct err *er
 static void read_secrets(struct reading *r)
 {
 	static const char *const keys[PATHS_KEYS_MAX] = {"secret_file", "old_secret_file"};
+	struct span secret = {0};
 	struct err err;
 
 	for (unsigned i = 0; i < countof(keys); i++) {
@@ -223,10 +224,10 @@ static void read_secrets(struct reading *r)
 
 		if (!n || !to_name(r, n, n->text, file, sizeof(file)))
 			continue;
-		if (read_secret(file, &r->s->secrets[r->s->secret_count], &err) != 0)
+		if (read_secret(file, &secret, &err) != 0)
 			conf_error(r->report, n->pos, NULL, "%s", err.text);
 		else
-			r->s->secret_count++;
+			r->s->secrets[r->s->secret_count++] = secret;
 	}
 }
 

@@ -58,7 +58,7 @@ static bool is_newer(const struct state *a, const struct state *than)
 enum states_rc states_put(
 	struct states *s, const json_t *json, unsigned *ret_index, struct err *err)
 {
-	struct state next;
+	struct state next = {0};
 	unsigned i = 0;
 
 	if (read_fields(&next, json, err) != 0)

@@ -35,9 +35,15 @@ struct client_feed {
  */
 static int by_local(const void *a, const void *b)
 {
-	const struct client_pair *x = a, *y = b;
+	const struct addr *x = &((const struct client_pair *)a)->local;
+	const struct addr *y = &((const struct client_pair *)b)->local;
+	int rc = (int)x->sa.sa_family - (int)y->sa.sa_family;
 
-	return memcmp(&x->local, &y->local, sizeof(x->local));
+	if (rc == 0 && x->sa.sa_family == AF_INET)
+		rc = memcmp(&x->in.sin_addr, &y->in.sin_addr, sizeof(x->in.sin_addr));
+	else if (rc == 0)
+		rc = memcmp(&x->in6.sin6_addr, &y->in6.sin6_addr, sizeof(x->in6.sin6_addr));
+	return rc ? rc : (int)addr_port(x) - (int)addr_port(y);
 }
 
 /* {"VIP:PORT": "CLIENT:PORT CLIENT:PORT ..."}; NULL: out of memory. Sorts the pairs. */

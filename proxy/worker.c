@@ -215,16 +215,15 @@ struct post *worker_apply_new(struct settings *s, struct pool_view *const *views
 	p->sockets = malloc((socket_count + 1) * sizeof(*p->sockets));
 	p->acceptors = calloc(socket_count + 1, sizeof(struct acceptor *));
 	if (p->snapshot) {
-		p->snapshot->refs = 1;
 		p->snapshot->settings = settings_ref(s);
 		for (unsigned i = 0; i < s->pool_count; i++)
 			p->snapshot->views[i] = pool_view_ref(views[i]);
+		p->snapshot->refs = 1;
 	}
 	if (!p->snapshot || !p->sockets || !p->acceptors) {
 		worker_apply_free(p);
 		return NULL;
 	}
-	p->socket_count = socket_count;
 	for (unsigned i = 0; i < socket_count; i++) {
 		p->sockets[i] = sockets[i];
 		p->acceptors[i] = malloc(sizeof(struct acceptor));
@@ -232,6 +231,7 @@ struct post *worker_apply_new(struct settings *s, struct pool_view *const *views
 			worker_apply_free(p);
 			return NULL;
 		}
+		p->socket_count++;
 	}
 	return p;
 }
@@ -240,8 +240,8 @@ void worker_apply_free(struct post *p)
 {
 	if (!p)
 		return;
-	for (unsigned i = 0; i < p->socket_count; i++)
-		free(p->acceptors[i]);
+	while (p->socket_count > 0)
+		free(p->acceptors[--p->socket_count]);
 	free(p->acceptors);
 	free(p->sockets);
 	snapshot_unref(p->snapshot);

@@ -46,6 +46,7 @@ static int on_members(struct nl_msg *msg, void *arg)
 	if (nlmsg_parse(h, sizeof(struct nfgenmsg), attrs, NFTA_SET_ELEM_LIST_MAX, NULL) < 0 ||
 		!attrs[NFTA_SET_ELEM_LIST_ELEMENTS])
 		return NL_OK;
+	/* cppcheck-suppress unknownMacro */
 	nla_for_each_nested(member, attrs[NFTA_SET_ELEM_LIST_ELEMENTS], rest)
 		take_member(arg, member);
 	return NL_OK;

@@ -177,7 +177,7 @@ static int join_solicited(int fd, int ifindex, const struct cidr *vip)
  */
 static uint16_t protocol_of(const struct probe *p)
 {
-	bool v4 = p->before_filter, v6 = p->before_filter;
+	bool v4 = p->before_filter, v6 = v4;
 
 	for (unsigned i = 0; i < p->vip_count; i++) {
 		v4 = v4 || p->vips[i].family == AF_INET;

@@ -47,7 +47,7 @@ static bool is_vip(const struct vrrp_port *p, sa_family_t family, const uint8_t 
 /* The address that a socket to this peer would be sent from. */
 static int source_for(const struct addr *peer, uint8_t ret_from[16])
 {
-	struct addr to = *peer, own;
+	struct addr to = *peer, own = {0};
 	socklen_t len = sizeof(own);
 	int fd = socket(to.sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0), rc = -1;
 
