@@ -49,8 +49,8 @@ def faults(lab):
               "The agent beside it sees that within a millisecond and hands the address to the other node.",
               kill("proxy"), lambda node: node.start_proxy(), 500),
         Fault("the agent is killed (kill -9)",
-              "Nobody is left to give the address back; the kernel drops it when its two seconds are over.\n"
-              "   Until then the old node's proxy goes on serving.",
+              "Nobody renews the lease any more: the kernel takes the address away 250 ms after the last heartbeat.\n"
+              "   The other node takes it, and what was connected to the living proxy stays connected.",
               kill("agent"), lambda node: node.start_agent(), 1500),
         Fault("the whole node is gone (all its links down)",
               "The other node hears no heartbeat on any path, asks the network whether the address still\n"
