@@ -327,6 +327,8 @@ static inline bool fsm_alarm_on(const struct fsm *m, enum fsm_alarm alarm)
 {
 	return m->alarms >> alarm & 1;
 }
+/* Why a proxy in this state serves nobody; REASON_NONE: it is well. */
+enum fsm_reason fsm_proxy_reason(enum fsm_proxy proxy);
 const char *fsm_event_name(enum fsm_event_kind kind);
 const char *fsm_action_name(enum fsm_action_kind kind);
 const char *fsm_alarm_name(enum fsm_alarm alarm);

@@ -65,11 +65,9 @@ bool able(const struct fsm *m)
 	return m->link && m->gateway && m->proxy == FSM_PROXY_OK;
 }
 
-enum fsm_reason unable_reason(const struct fsm *m)
+enum fsm_reason fsm_proxy_reason(enum fsm_proxy proxy)
 {
-	if (!m->link)
-		return REASON_LINK_DOWN;
-	switch (m->proxy) {
+	switch (proxy) {
 	case FSM_PROXY_DEAD:
 		return REASON_PROXY_DEAD;
 	case FSM_PROXY_HUNG:
@@ -79,6 +77,15 @@ enum fsm_reason unable_reason(const struct fsm *m)
 	case FSM_PROXY_OK:
 		break;
 	}
+	return REASON_NONE;
+}
+
+enum fsm_reason unable_reason(const struct fsm *m)
+{
+	if (!m->link)
+		return REASON_LINK_DOWN;
+	if (m->proxy != FSM_PROXY_OK)
+		return fsm_proxy_reason(m->proxy);
 	return m->gateway ? REASON_NONE : REASON_GATEWAY_LOST;
 }
 

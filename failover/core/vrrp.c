@@ -49,19 +49,7 @@ static enum fsm_reason unable_reason(const struct vrrp *m)
 {
 	if (!m->link)
 		return REASON_LINK_DOWN;
-	if (!m->gateway)
-		return REASON_GATEWAY_LOST;
-	switch (m->proxy) {
-	case FSM_PROXY_DEAD:
-		return REASON_PROXY_DEAD;
-	case FSM_PROXY_HUNG:
-		return REASON_PROXY_HUNG;
-	case FSM_PROXY_ABSENT:
-		return REASON_PROXY_ABSENT;
-	case FSM_PROXY_OK:
-		break;
-	}
-	return REASON_NONE;
+	return m->gateway ? fsm_proxy_reason(m->proxy) : REASON_GATEWAY_LOST;
 }
 
 /* Preempt_Mode, as of now. */

@@ -259,6 +259,14 @@ static void witness_fault(struct world *w, const struct fault *f, bool on)
 	w->witness.heard_ns = w->now_ns;
 }
 
+static void condition_fault(
+	struct world *w, struct node *n, enum fsm_event_kind kind, bool *condition, bool good)
+{
+	*condition = good;
+	n->kernel.flows = false;
+	node_event(w, n, (struct fsm_event){.kind = kind, .good = good});
+}
+
 static void apply(struct world *w, const struct fault *f, bool on)
 {
 	struct node *n = &w->nodes[f->node];
@@ -297,14 +305,10 @@ static void apply(struct world *w, const struct fault *f, bool on)
 		set_proxy(w, n, on ? FSM_PROXY_HUNG : FSM_PROXY_OK);
 		break;
 	case FAULT_LINK_DOWN:
-		n->link = !on;
-		n->kernel.flows = false;
-		node_event(w, n, (struct fsm_event){.kind = FSM_EV_LINK, .good = n->link});
+		condition_fault(w, n, FSM_EV_LINK, &n->link, !on);
 		break;
 	case FAULT_GATEWAY_LOST:
-		n->gateway = !on;
-		n->kernel.flows = false;
-		node_event(w, n, (struct fsm_event){.kind = FSM_EV_GATEWAY, .good = n->gateway});
+		condition_fault(w, n, FSM_EV_GATEWAY, &n->gateway, !on);
 		break;
 	case FAULT_SWITCHOVER:
 		if (on)
