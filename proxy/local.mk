@@ -63,8 +63,11 @@ proxy_libproxy_a_SOURCES = \
 	proxy/settings/settings.c proxy/settings/settings.h \
 	proxy/status.c proxy/status.h \
 	proxy/worker.c proxy/worker.h
-proxy_libproxy_a_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+PROXY_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(TLS_CFLAGS) $(NGHTTP2_CFLAGS) $(CARES_CFLAGS) $(PCRE_CFLAGS) $(MAXMIND_CFLAGS)
+proxy_libproxy_core_a_CFLAGS = $(AM_CFLAGS) $(NGHTTP2_CFLAGS) $(PCRE_CFLAGS)
+proxy_libproxy_a_CFLAGS = $(PROXY_CFLAGS)
 proxy_tandem_proxy_SOURCES = proxy/main.c
-proxy_tandem_proxy_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+proxy_tandem_proxy_CFLAGS = $(PROXY_CFLAGS)
 proxy_tandem_proxy_LDADD = $(PROXY_LIBS)
-PROXY_LIBS = proxy/libproxy.a proxy/libproxy-core.a $(SHELL_LIBS)
+PROXY_LIBS = proxy/libproxy.a proxy/libproxy-core.a $(NGHTTP2_LIBS) $(CARES_LIBS) $(PCRE_LIBS) $(MAXMIND_LIBS) \
+	$(TLS_LIBS) $(SHELL_LIBS)

@@ -4,12 +4,13 @@
 
 # A C compiler, the build tools and the libraries.
 PACKAGES_BUILD=(gcc make autoconf automake pkg-config libc6-dev libev-dev libssl-dev libjansson-dev
-	libyaml-dev libcurl4-openssl-dev libnftables-dev libnl-3-dev libnl-route-3-dev libcap-dev libsystemd-dev)
+	libyaml-dev libcurl4-openssl-dev libnftables-dev libnl-3-dev libnl-route-3-dev libcap-dev libsystemd-dev
+	libnghttp2-dev libc-ares-dev libpcre2-dev libmaxminddb-dev)
 # What the namespaces of the demo and of the tests are made of.
 PACKAGES_LAB=(python3 iproute2 util-linux procps nginx curl)
-PACKAGES_TEST=(libcunit1-dev strace nftables keepalived tshark spin)
+PACKAGES_TEST=(libcunit1-dev strace nftables keepalived tshark spin openssl nghttp2-client nghttp2-server python3-h2)
 # What the benchmarks compare with and measure by; they leave out what is missing.
-PACKAGES_BENCH=(nginx haproxy keepalived wrk valgrind strace)
+PACKAGES_BENCH=(nginx haproxy keepalived wrk nghttp2-client valgrind strace)
 # What only keeps the code in shape.
 PACKAGES_SHAPE=(clang libclang-rt-14-dev clang-format clang-tidy cppcheck shellcheck xz-utils git)
 
