@@ -1,17 +1,14 @@
 #include "failover/settings.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "shared/assert.h"
+#include "shared/secret.h"
 
-#define SECRET_MIN_BYTES 16
-#define SECRET_MAX_BYTES 4096
 /* Nobody waits for the end of a planned move. */
 #define MOVE_DRAIN_NS (5 * 60 * NS_PER_S)
 
@@ -179,39 +176,6 @@ static void read_witness(struct reading *r)
 
 /* --- secrets -----------------------------------------------------------------------------------
  */
-/* -1 with err; *ret_secret owned. */
-static int read_secret(const char *file, struct span *ret_secret, struct err *err)
-{
-	char text[SECRET_MAX_BYTES + 1];
-	struct stat st;
-	ssize_t len = -1;
-	int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	char *copy;
-
-	if (fd < 0)
-		return err_set_errno(err, "cannot open %s", file);
-	if (fstat(fd, &st) != 0 || (len = read(fd, text, sizeof(text))) < 0)
-		err_set_errno(err, "cannot read %s", file);
-	close(fd);
-	if (len < 0)
-		return -1;
-	if (st.st_mode & S_IRWXO)
-		return err_set(err, "%s is open to everyone: chmod o= %s", file, file);
-	while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == '\r'))
-		len--;
-	if (len < SECRET_MIN_BYTES || len > SECRET_MAX_BYTES)
-		return err_set(err,
-			"%s holds %zd bytes: a secret has %d to %d (openssl rand -hex 32 > %s)",
-			file, len, SECRET_MIN_BYTES, SECRET_MAX_BYTES, file);
-	copy = malloc((size_t)len);
-	if (!copy)
-		return err_set_errno(err, "%s", file);
-	memcpy(copy, text, (size_t)len);
-	*ret_secret = span_make(copy, (size_t)len);
-	explicit_bzero(text, sizeof(text));
-	return 0;
-}
-
 static void read_secrets(struct reading *r)
 {
 	static const char *const keys[PATHS_KEYS_MAX] = {"secret_file", "old_secret_file"};
@@ -224,7 +188,7 @@ static void read_secrets(struct reading *r)
 
 		if (!n || !to_name(r, n, n->text, file, sizeof(file)))
 			continue;
-		if (read_secret(file, &secret, &err) != 0)
+		if (secret_read(file, &secret, &err) != 0)
 			conf_error(r->report, n->pos, NULL, "%s", err.text);
 		else
 			r->s->secrets[r->s->secret_count++] = secret;
@@ -551,9 +515,7 @@ void settings_free(struct settings *s)
 {
 	if (!s)
 		return;
-	for (unsigned i = 0; i < s->secret_count; i++) {
-		explicit_bzero((void *)(uintptr_t)s->secrets[i].ptr, s->secrets[i].len);
-		free((void *)(uintptr_t)s->secrets[i].ptr);
-	}
+	for (unsigned i = 0; i < s->secret_count; i++)
+		secret_free(s->secrets[i]);
 	free(s);
 }

@@ -3,6 +3,7 @@ noinst_LIBRARIES += proxy/libproxy-core.a proxy/libproxy.a
 sbin_PROGRAMS += proxy/tandem-proxy
 proxy_libproxy_core_a_SOURCES = \
 	proxy/exchange/retry.c proxy/exchange/retry.h \
+	proxy/http/cookie.c proxy/http/cookie.h \
 	proxy/http/field_id.h \
 	proxy/http/fields.c \
 	proxy/http/h1_body.c \
@@ -26,6 +27,7 @@ proxy_libproxy_core_a_SOURCES = \
 	proxy/pool/balance/round_robin.c \
 	proxy/pool/budget.c proxy/pool/budget.h \
 	proxy/pool/health.c proxy/pool/health.h \
+	proxy/pool/sticky.c proxy/pool/sticky.h \
 	proxy/settings/routes.c proxy/settings/routes.h \
 	proxy/settings/routes_build.c proxy/settings/routes_index.h
 proxy_libproxy_a_SOURCES = \
@@ -40,6 +42,7 @@ proxy_libproxy_a_SOURCES = \
 	proxy/exchange/identity.c \
 	proxy/exchange/request.c \
 	proxy/exchange/response.c \
+	proxy/exchange/sticky.c \
 	proxy/exchange/tunnel.c proxy/exchange/tunnel.h \
 	proxy/exchange/upstream.c proxy/exchange/upstream.h \
 	proxy/exchange/wait.c \
@@ -60,6 +63,7 @@ proxy_libproxy_a_SOURCES = \
 	proxy/pool/server.c proxy/pool/server.h \
 	proxy/proxy.c proxy/proxy.h \
 	proxy/settings/diff.c \
+	proxy/settings/sticky.c \
 	proxy/settings/settings.c proxy/settings/settings.h \
 	proxy/status.c proxy/status.h \
 	proxy/worker.c proxy/worker.h

@@ -284,7 +284,8 @@ int proxy_reload(struct proxy *p, json_t **ret_changes, struct err *err)
 
 	if (!s)
 		return -1;
-	if (change_prepare(&change, p, s, err) < 0) {
+	if (settings_sticky_key(s, p->options->state_dir, err) < 0 ||
+		change_prepare(&change, p, s, err) < 0) {
 		settings_unref(s);
 		return refuse_reload(p, json_pack("[s]", err->text), err);
 	}
@@ -614,12 +615,16 @@ int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err
 	p->worker_count = s->workers;
 	p->alive_ns = monotonic_ns();
 	p->checks = checks_new(p->loop, p->table, &check_options);
-	if (!p->checks || start_workers(p, err) < 0 || change_prepare(&change, p, s, err) < 0) {
+	/* What it makes from here on is the user's that it runs as; low ports it may bind as that,
+	 * too. */
+	if (!p->checks || start_workers(p, err) < 0 ||
+		daemon_drop_privileges(o->user, capabilities, countof(capabilities), err) < 0 ||
+		settings_sticky_key(s, o->state_dir, err) < 0 ||
+		change_prepare(&change, p, s, err) < 0) {
 		settings_unref(s);
 		return p->checks ? -1 : err_set(err, "out of memory");
 	}
-	if (daemon_drop_privileges(o->user, capabilities, countof(capabilities), err) < 0 ||
-		open_rpc(p, err) < 0) {
+	if (open_rpc(p, err) < 0) {
 		change_drop(&change, p, s);
 		settings_unref(s);
 		return -1;

@@ -630,6 +630,19 @@ static const struct conf_key passive_keys[] = {
 			"the last that can be used."},
 	{0}};
 
+static const struct conf_key sticky_keys[] = {
+	{.name = "cookie",
+		.type = CONF_TYPE_NAME,
+		.required = true,
+		.help = "Name of the cookie; not one that an application uses itself."},
+	{.name = "max_age",
+		.type = CONF_TYPE_DURATION,
+		.min = S,
+		.max = 365 * 24 * HOUR,
+		.help = "How long a browser keeps it, from when it was given; until it is closed "
+			"when not written."},
+	{0}};
+
 static const struct conf_key pool_keys[] = {
 	{.name = "balance",
 		.type = CONF_TYPE_BALANCE,
@@ -683,7 +696,13 @@ static const struct conf_key pool_keys[] = {
 	LATER("tls", "TLS to servers", NULL), LATER("send_proxy", "PROXY protocol", NULL),
 	LATER_FOR(
 		"discover", "discovery", "write the servers' addresses under 'servers'", "servers"),
-	LATER("sticky", "sticky sessions", NULL), {0}};
+	{.name = "sticky",
+		.type = CONF_TYPE_MAP,
+		.keys = sticky_keys,
+		.help = "A user stays at one server, which a cookie names, for as long as it can "
+			"be "
+			"used."},
+	{0}};
 
 /* --- the rest -------------------------------------------------------------------------------- */
 

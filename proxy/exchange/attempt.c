@@ -17,6 +17,7 @@ static inline void ask_for(const struct exchange *x, struct pick *ask)
 	ask->rng = &x->worker->rng;
 	ask->has_key =
 		x->pool->balance == BALANCE_HASH && exchange_hash_key(x, &x->pool->hash, &ask->key);
+	ask->sticky = x->pool->sticky.cookie.len ? exchange_sticky(x) : 0;
 }
 
 /* The servers to choose from: the pool's, or with none of these those of the one that stands in. */
@@ -34,7 +35,10 @@ static const struct pool_view *view_of(struct exchange *x)
 /* NULL: all that could be used are full, or others are in line for them already. */
 static struct server *take(const struct exchange *x, const struct pool_view *v, struct pick *what)
 {
-	if (x->pool->limits.per_server && queue_length(&x->pool->state->queue) > 0)
+	struct pool_queue *q = &x->pool->state->queue;
+
+	/* Who is bound to a server stands behind those who wait for it; the others go past them. */
+	if (x->pool->limits.per_server && (what->sticky ? queue_length(q) : queue_unbound(q)) > 0)
 		return NULL;
 	return pool_take(v, what);
 }

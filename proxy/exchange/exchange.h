@@ -1,9 +1,9 @@
 /*
  * One request's life: head read, routed, given a server and a connection to it, content both ways
  * with back-pressure, and the end of it. exchange.c begins and ends it, identity.c finds out whose
- * it is, attempt.c chooses a server and, where retry.c allows it, another, wait.c waits for one;
- * request.c carries the request to the server, response.c the answer to the client, answer.c the
- * answers of our own; client.c and upstream.c own the two connections.
+ * it is, attempt.c chooses a server and, where retry.c allows it, another, wait.c waits for one,
+ * sticky.c keeps a user at one; request.c carries the request to the server, response.c the answer
+ * to the client, answer.c the answers of our own; client.c and upstream.c own the two connections.
  *
  * An exchange belongs to a worker's thread. Functions named exchange_client_* and exchange_server_*
  * are what the two connections call; after any of them the exchange may be over and must not be
@@ -149,6 +149,11 @@ void exchange_find_client(struct exchange *x);
 /* What the pool's balance goes by, as a number that is the same on both nodes. False: the request
  * has none of it. */
 bool exchange_hash_key(const struct exchange *x, const struct hash_conf *by, uint64_t *ret_key);
+/* What the cookie of the request's pool says of its server; 0: nothing. */
+uint64_t exchange_sticky(const struct exchange *x);
+/* Ready lines that give the client the cookie of the server that has answered; empty: it has that
+ * already, or its pool has none. */
+struct span exchange_set_cookie(const struct exchange *x, char *room, size_t size);
 /* A Host without its port. */
 struct span exchange_without_port(struct span authority);
 /* Our own pseudonym in a Via that came in: the request has been here before. */

@@ -4,6 +4,7 @@
  */
 #include "proxy/exchange/exchange.h"
 
+#include "proxy/http/cookie.h"
 #include "shared/map.h"
 
 enum { KEY_MAX = 1024 }; /* what is longer is told apart by its beginning */
@@ -28,31 +29,17 @@ static struct span value_of_field(const struct http_head *h, struct span name)
 	return (struct span){0};
 }
 
-/* The value of `name` in "a=1; b=2". */
-static struct span value_in(struct span list, char separator, struct span name)
+/* The value of `name` in "a=1&b=2". */
+static struct span value_in_query(struct span list, struct span name)
 {
 	for (size_t at = 0; at < list.len;) {
-		size_t end = span_find(list, separator, at);
-		struct span one = span_trim(span_make(list.ptr + at, end - at));
+		size_t end = span_find(list, '&', at);
+		struct span one = span_make(list.ptr + at, end - at);
 		size_t equals = span_find(one, '=', 0);
 
 		if (equals < one.len && span_eq(span_make(one.ptr, equals), name))
 			return span_from(one, equals + 1);
 		at = end + 1;
-	}
-	return (struct span){0};
-}
-
-static struct span value_of_cookie(const struct http_head *h, struct span name)
-{
-	for (unsigned i = 0; i < h->field_count; i++) {
-		struct span value;
-
-		if (!span_ieq(h->fields[i].name, SPAN("cookie")))
-			continue;
-		value = value_in(h->fields[i].value, ';', name);
-		if (value.len)
-			return value;
 	}
 	return (struct span){0};
 }
@@ -77,9 +64,9 @@ static struct span key_of(
 	case HASH_HEADER:
 		return value_of_field(&x->request, by->name);
 	case HASH_COOKIE:
-		return value_of_cookie(&x->request, by->name);
+		return http_cookie_find(&x->request, by->name);
 	case HASH_QUERY:
-		return value_in(x->query, '&', by->name);
+		return value_in_query(x->query, by->name);
 	case HASH_PATH:
 		return x->path;
 	case HASH_HOST:

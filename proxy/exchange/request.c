@@ -35,6 +35,7 @@ static int stage_head(struct exchange *x)
 		.request_id = span_make(x->request_id, sizeof(x->request_id)),
 		.via = x->listener->via,
 		.upgrade = tunnel_wanted(x),
+		.own_cookie = x->server_pool->sticky.cookie,
 		.framing = x->request.framing,
 		.length = x->request.length,
 	};

@@ -96,6 +96,8 @@ static void pump(struct exchange *x)
 		conn_deadline(from, conn_blocked(to) ? 0 : x->timeouts->between_bytes_ns);
 }
 
+enum { SET_COOKIE_MAX = 512 };
+
 /* --- the head
  * ------------------------------------------------------------------------------------------ */
 
@@ -112,7 +114,8 @@ static int stage_head(struct exchange *x)
 {
 	struct stage *s = &x->worker->stage;
 	size_t room, n;
-	char *out = stage_scratch(s, &room);
+	char *out = stage_scratch(s, &room), own[SET_COOKIE_MAX];
+	bool tells_server = x->response.status >= 200 || x->response.status == 101;
 	const struct http1_response_out o = {
 		.framing = x->out_framing,
 		.length = x->response.length,
@@ -122,6 +125,7 @@ static int stage_head(struct exchange *x)
 		.upgrade = x->response.status == 101,
 		.via = x->listener->via,
 		.date = worker_date(x->worker),
+		.own = tells_server ? exchange_set_cookie(x, own, sizeof(own)) : (struct span){0},
 	};
 
 	n = http1_write_response(out, room, &x->response, &o);

@@ -3,6 +3,7 @@
  * fields that pass are copied in runs of whole lines, as they came; those of this hop are left out;
  * ours follow.
  */
+#include "proxy/http/cookie.h"
 #include "proxy/http/h1_internal.h"
 
 /*
@@ -185,6 +186,34 @@ static struct pen put_forwarded_list(
 	return rest;
 }
 
+/* The cookies but the one that is ours, in a line for each that came and has any left. */
+static struct pen put_other_cookies(struct pen rest, const struct http_head *h, struct span own)
+{
+	struct pen *pen = &rest;
+
+	for (unsigned i = h->first[HTTP_F_COOKIE] - 1u; i < h->field_count; i++) {
+		const struct http_field *f = &h->fields[i];
+		struct span list = f->value, pair, value;
+		bool begun = false;
+
+		if (f->id != HTTP_F_COOKIE || f->nominated)
+			continue;
+		while (http_cookie_next(&list, &pair)) {
+			if (http_cookie_is(pair, own, &value))
+				continue;
+			if (begun)
+				PUT(pen, "; ");
+			else
+				PUT(pen, "Cookie: ");
+			put_span(pen, pair);
+			begun = true;
+		}
+		if (begun)
+			PUT(pen, "\r\n");
+	}
+	return rest;
+}
+
 static void put_request_connection(struct pen *pen, const struct http_head *h, bool upgrade)
 {
 	if (upgrade && h->upgrade.len) {
@@ -214,8 +243,12 @@ size_t http1_write_request(
 	const struct http_field *id = field_first(h, HTTP_F_X_REQUEST_ID);
 	bool has_id = o->trusted && id && id->value.len; /* an empty one names nothing */
 
+	bool takes_cookie = o->own_cookie.len && h->first[HTTP_F_COOKIE];
+
 	if (!has_id)
 		skip |= FIELD_BIT(X_REQUEST_ID);
+	if (UNLIKELY(takes_cookie))
+		skip |= FIELD_BIT(COOKIE);
 	if (has_room(&pen, h->method_text.len + 1 + o->target.len)) {
 		add(&pen, h->method_text.ptr, h->method_text.len);
 		ADD(&pen, " ");
@@ -223,6 +256,8 @@ size_t http1_write_request(
 	}
 	PUT_LINE(&pen, " HTTP/1.1\r\nHost: ", o->host);
 	put_fields(&pen, h, skip);
+	if (UNLIKELY(takes_cookie))
+		pen = put_other_cookies(pen, h, o->own_cookie);
 	if (UNLIKELY(o->trusted && h->first[HTTP_F_X_FORWARDED_FOR]))
 		pen = put_forwarded_list(pen, h, o);
 	else if (o->client_ip.len)
@@ -283,6 +318,8 @@ size_t http1_write_response(
 	put_fields(&pen, h, skip);
 	if (!h->first[HTTP_F_DATE] && h->status >= 200)
 		put_span(&pen, o->date);
+	if (UNLIKELY(o->own.len))
+		put_span(&pen, o->own);
 	put_via(&pen, h, o->via);
 	put_response_connection(&pen, h, o);
 	switch (o->framing) {

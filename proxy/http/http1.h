@@ -205,6 +205,7 @@ struct http1_request_out {
 	struct span request_id; /* sent unless a trusted one came */
 	struct span via;	/* pseudonym; empty: no Via */
 	bool upgrade;		/* forward Upgrade (with Connection: upgrade) */
+	struct span own_cookie; /* a cookie of ours, which the server is not shown; empty: none */
 	enum http_framing framing;
 	uint64_t length;
 };
@@ -224,6 +225,7 @@ struct http1_response_out {
 	bool upgrade;	      /* 101: Upgrade and Connection pass */
 	struct span via;      /* empty: none */
 	struct span date;     /* ready "Date: ...\r\n", used when the response has none */
+	struct span own;      /* ready lines of ours, each with CRLF; mostly empty */
 };
 size_t http1_write_response(
 	char *out, size_t size, const struct http_head *h, const struct http1_response_out *o);

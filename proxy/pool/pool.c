@@ -4,6 +4,7 @@
 
 #include "proxy/pool/balance/balance.h"
 #include "proxy/pool/queue.h"
+#include "proxy/pool/sticky.h"
 #include "shared/assert.h"
 #include "shared/units.h"
 
@@ -130,6 +131,22 @@ static int part_zones(struct pool_view *v)
 	return 0;
 }
 
+/* Whom the cookie of this pool's users may name: those of the view, and of the one beyond. */
+static int bind_users(struct pool_view *v)
+{
+	const struct pool *p = v->pool;
+
+	v->sticky = sticky_table_new(v->count + (v->beyond ? v->beyond->count : 0));
+	if (!v->sticky)
+		return -1;
+	for (const struct pool_view *in = v; in; in = in->beyond)
+		for (unsigned i = 0; i < in->count; i++)
+			sticky_table_add(v->sticky,
+				sticky_value(p->sticky.key, in->usable[i].server),
+				in->usable[i].server);
+	return 0;
+}
+
 /* The servers are in it: their weights, and what the algorithm wants. */
 static int finish(struct pool_view *v, uint64_t now_ns)
 {
@@ -156,7 +173,8 @@ struct pool_view *pool_view_new(const struct pool *p)
 		pool_view_unref(v);
 		return NULL;
 	}
-	if (finish(v, now_ns) < 0 || (v->beyond && finish(v->beyond, now_ns) < 0)) {
+	if (finish(v, now_ns) < 0 || (v->beyond && finish(v->beyond, now_ns) < 0) ||
+		(p->sticky.cookie.len && bind_users(v) < 0)) {
 		pool_view_unref(v);
 		return NULL;
 	}
@@ -185,6 +203,7 @@ void pool_view_unref(struct pool_view *v)
 	free(v->usable);
 	free(v->cycle);
 	free(v->table);
+	free(v->sticky);
 	free(v);
 }
 
@@ -223,12 +242,22 @@ static struct server *pick(const struct pool_view *v, const struct pick *what)
 	return s ? s : pick_in(second, what);
 }
 
+struct server *pool_bound(const struct pool_view *v, const struct pick *what)
+{
+	struct server *s =
+		what->sticky && v->sticky ? sticky_table_find(v->sticky, what->sticky) : NULL;
+
+	return s && !was_tried(what, s) ? s : NULL;
+}
+
 struct server *pool_take(const struct pool_view *v, struct pick *what)
 {
 	uint32_t limit = v->pool->limits.per_server;
-	struct server *s;
+	struct server *s = pool_bound(v, what);
 
 	what->limit = limit;
+	if (s)
+		return !passed_over(what, s) && server_reserve(s, limit) ? s : NULL;
 	do /* another worker may have been faster; it has the slot then, and there is one less */
 		s = pick(v, what);
 	while (s && !server_reserve(s, limit));
@@ -237,8 +266,10 @@ struct server *pool_take(const struct pool_view *v, struct pick *what)
 
 struct server *pool_prefer(const struct pool_view *v, struct pick *what)
 {
+	struct server *bound = pool_bound(v, what);
+
 	what->limit = 0;
-	return pick(v, what);
+	return bound ? bound : pick(v, what);
 }
 
 /* A backup, while others can be used again: who waits does so for them. */

@@ -25,6 +25,8 @@ struct pool_view {
 	uint32_t cycle_len;    /* round robin: positions in the cycle */
 	uint16_t *cycle;       /* indices into usable, smooth and weighted */
 	void *table;	       /* the algorithm's own */
+	/* From cookies to those of the servers that can be used; NULL: the pool has no cookie. */
+	struct sticky_table *sticky;
 };
 
 struct pool_view *pool_view_new(const struct pool *p); /* NULL when out of memory */
@@ -38,12 +40,15 @@ struct pick {			     /* what is asked for: a server for one request */
 	struct rng *rng;
 	bool has_key; /* of `hash` */
 	uint64_t key;
+	uint64_t sticky; /* what the user's cookie says; 0: nothing */
 	uint32_t limit; /* of requests in flight at a server; 0: none (filled in by these functions)
 			 */
 };
 
-/* Takes a server, in whose in_flight the request is counted from now on. NULL: all were tried, or
- * have as many as they may have. Any worker; no lock. */
+/* The server that the user's cookie names, if he can be served there; else NULL. */
+struct server *pool_bound(const struct pool_view *v, const struct pick *what);
+/* Takes a server, in whose in_flight the request is counted from now on; where it is bound to one,
+ * that one. NULL: all were tried, or have as many as they may have. Any worker; no lock. */
 struct server *pool_take(const struct pool_view *v, struct pick *what);
 /* Which it would be if none were full; nothing is counted. NULL: all were tried. */
 struct server *pool_prefer(const struct pool_view *v, struct pick *what);

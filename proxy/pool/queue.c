@@ -15,11 +15,21 @@ void queue_fini(struct pool_queue *q)
 	pthread_mutex_destroy(&q->lock);
 }
 
+static void bind_to(struct pool_queue *q, struct waiter *w, const struct server *s)
+{
+	if (!w->bound && s)
+		atomic_fetch_add_explicit(&q->bound, 1, memory_order_relaxed);
+	else if (w->bound && !s)
+		atomic_fetch_sub_explicit(&q->bound, 1, memory_order_relaxed);
+	w->bound = s;
+}
+
 static void take_out(struct pool_queue *q, struct waiter *w)
 {
 	ASSERT(w->queued && atomic_load(&q->length) > 0);
 	list_remove(&w->link);
 	w->queued = false;
+	bind_to(q, w, NULL);
 	atomic_fetch_sub_explicit(&q->length, 1, memory_order_relaxed);
 	atomic_fetch_sub_explicit(&w->prefers->queued, 1, memory_order_relaxed);
 }
@@ -48,6 +58,21 @@ static bool knows(const struct waiter *w, const struct server *s)
 	return false;
 }
 
+/* By this view: a server that cannot be used any more binds nobody. */
+static void bind_anew(struct pool_queue *q, const struct pool_view *v)
+{
+	if (atomic_load_explicit(&q->bound, memory_order_relaxed) == 0 && !v->sticky)
+		return;
+	list_each (it, &q->waiting) {
+		struct waiter *w = list_item(it, struct waiter, link);
+		const struct pick its = {
+			.tried = w->tried, .tried_count = w->tried_count, .sticky = w->sticky};
+		const struct server *s = pool_bound(v, &its);
+
+		bind_to(q, w, s && (w->pool == v->pool || knows(w, s)) ? s : NULL);
+	}
+}
+
 static void serve(struct pool_queue *q, const struct pool_view *v, const struct pick *what)
 {
 	list_each_safe (it, &q->waiting) {
@@ -63,8 +88,9 @@ static void serve(struct pool_queue *q, const struct pool_view *v, const struct 
 		its.tried_count = w->tried_count;
 		its.has_key = w->has_key;
 		its.key = w->key;
+		its.sticky = w->sticky;
 		s = pool_take(v, &its);
-		if (!s && !w->tried_count)
+		if (!s && !w->tried_count && !pool_bound(v, &its))
 			return; /* nobody has room */
 		if (s && w->pool != v->pool && !knows(w, s)) {
 			atomic_fetch_sub_explicit(&s->in_flight, 1, memory_order_relaxed);
@@ -103,12 +129,14 @@ bool queue_enter(
 	w->since_ns = what->now_ns - w->queued_ns;
 	w->has_key = what->has_key;
 	w->key = what->key;
+	w->sticky = what->sticky;
 	w->queued = true;
 	if (w->returns)
 		list_push(&q->waiting, &w->link);
 	else
 		keep_place(q, w);
 	atomic_fetch_add_explicit(&q->length, 1, memory_order_seq_cst);
+	bind_to(q, w, pool_bound(v, what));
 	/* Before the servers are looked at: see pool_release(). */
 	atomic_thread_fence(memory_order_seq_cst);
 	serve(q, v, what);
@@ -131,6 +159,7 @@ bool queue_leave(struct pool_queue *q, struct waiter *w)
 void queue_serve(struct pool_queue *q, const struct pool_view *v, const struct pick *what)
 {
 	pthread_mutex_lock(&q->lock);
+	bind_anew(q, v);
 	serve(q, v, what);
 	pthread_mutex_unlock(&q->lock);
 }
@@ -143,7 +172,7 @@ bool queue_offer(struct pool_queue *q, struct server *s)
 	list_each (it, &q->waiting) {
 		struct waiter *w = list_item(it, struct waiter, link);
 
-		if (has_tried(w, s) || !knows(w, s))
+		if (has_tried(w, s) || !knows(w, s) || (w->bound && w->bound != s))
 			continue;
 		granted = server_reserve(s, w->pool->limits.per_server);
 		if (granted)

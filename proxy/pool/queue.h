@@ -13,6 +13,9 @@
  * `length` before it looks at the servers once more, and a slot is given back before `length` is
  * looked at.
  *
+ * A waiter whose user has a cookie of a server that can be used waits for that one; others go past
+ * it to the rest of the servers.
+ *
  * A waiter belongs to a worker's thread. What happens to it on another is said through on_granted.
  */
 #pragma once
@@ -32,6 +35,9 @@ struct waiter {
 	unsigned tried_count;
 	bool has_key; /* as in struct pick */
 	uint64_t key;
+	uint64_t sticky;
+	/* The one server that the user's cookie lets it go to; NULL: any. Under the lock. */
+	const struct server *bound;
 	bool returns;	    /* had a server before anyone in line had one: goes to the front */
 	uint64_t queued_ns; /* for so long it was in a line before: it keeps its place by that */
 	uint64_t since_ns;  /* as if all of its waiting were in one */
@@ -55,6 +61,11 @@ bool queue_enter(
 /* Leaves it. True: was not in it any more, on_granted has been called, and w->server is to be given
  * back. */
 bool queue_leave(struct pool_queue *q, struct waiter *w);
+/* Of them those who may go to any server. */
+static inline uint32_t queue_unbound(struct pool_queue *q)
+{
+	return queue_length(q) - atomic_load_explicit(&q->bound, memory_order_relaxed);
+}
 /* The view is new: grants what it has room for. With no server in it all are told to ask anew. */
 void queue_serve(struct pool_queue *q, const struct pool_view *v, const struct pick *what);
 /* This server may have room: the first in line that can use it gets it. False: there is nobody, or

@@ -60,6 +60,7 @@ struct kept_state {
 
 struct pool_queue { /* see queue.h */
 	_Alignas(64) _Atomic uint32_t length;
+	_Atomic uint32_t bound; /* of them: who wait for one certain server */
 	pthread_mutex_t lock;
 	struct list waiting; /* struct waiter, the longest first; under the lock */
 };

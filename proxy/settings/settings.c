@@ -174,6 +174,18 @@ static void build_passive(const struct conf_node *node, struct pool *p)
 		p->slow_start_ns = conf_u64(node, "slow_start");
 }
 
+static void build_sticky(const struct builder *b, const struct conf_node *node, struct pool *p)
+{
+	const struct conf_node *sticky = conf_find(node, "sticky");
+
+	if (!sticky)
+		return;
+	p->sticky.cookie = conf_text(sticky, "cookie");
+	p->sticky.key = b->settings->sticky_key;
+	if (conf_find(sticky, "max_age"))
+		p->sticky.max_age_s = conf_u64(sticky, "max_age") / NS_PER_S;
+}
+
 static void build_members(struct builder *b, const struct conf_node *servers, struct pool *p)
 {
 	conf_each (node, servers) {
@@ -249,6 +261,7 @@ static void build_pool(struct builder *b, const struct conf_node *node, struct p
 	build_check(node, &p->check);
 	build_retry(node, &p->retry);
 	build_passive(node, p);
+	build_sticky(b, node, p);
 	build_members(b, conf_find(node, "servers"), p);
 }
 

@@ -116,6 +116,13 @@ struct passive_conf {
 	double max_ejected_pct; /* of the pool */
 };
 
+/* A cookie that keeps a user at a server. */
+struct sticky_conf {
+	struct span cookie;  /* its name; empty: none */
+	uint64_t max_age_s;  /* 0: as long as the browser runs */
+	const uint64_t *key; /* two words, of settings.sticky_key */
+};
+
 struct pool {
 	struct span name;
 	const struct conf_node *node; /* what it was built from */
@@ -130,6 +137,7 @@ struct pool {
 	struct retry_conf retry;
 	struct pool_limits limits;
 	struct passive_conf passive;
+	struct sticky_conf sticky;
 	uint64_t slow_start_ns; /* a server that joins gets its share bit by bit; 0: at once */
 	bool when_all_down_503; /* else, and without a stand-in, traffic is tried all the same */
 	const struct pool *stand_in; /* gets the traffic when no server can be used; NULL: none */
@@ -203,6 +211,7 @@ struct settings {
 	struct pool *pools;
 	unsigned pool_count;
 	struct member *members; /* of all pools: what their members point into */
+	uint64_t sticky_key[2]; /* of the cookies' values */
 	const char *access_log; /* NULL: off; "stderr"; or a file */
 	enum access_format access_format;
 };
@@ -217,6 +226,9 @@ struct settings *settings_build(struct conf *conf, struct conf_report *report,
 /* Which of the pair's nodes we are (NULL: none), and so in which zone. Before anybody else has the
  * snapshot. */
 void settings_locate(struct settings *s, const char *node);
+/* The key of the sticky cookies, where a pool has one: out of the pair's secret, and on a single
+ * box kept in state_dir. The same rule as for settings_locate(). -1 with err. (sticky.c) */
+int settings_sticky_key(struct settings *s, const char *state_dir, struct err *err);
 struct settings *settings_ref(struct settings *s);
 /* Any thread; frees at the last (server and state references are given back under the table's
  * lock). */

@@ -9,6 +9,7 @@ SYSTEM_TESTS = \
 	tests/system/test_reload.py \
 	tests/system/test_retries.py \
 	tests/system/test_splice.py \
+	tests/system/test_sticky.py \
 	tests/system/test_storm.py \
 	tests/system/test_times.py \
 	tests/system/test_upgrade.py

@@ -1,7 +1,8 @@
 # Unit tests of proxy/settings and proxy/pool: those of the core link nothing but the core.
 PROXY_POOL_CORE_TESTS = tests/unit/test_routes tests/unit/test_health tests/unit/test_balance \
 	tests/unit/test_spread
-PROXY_POOL_TESTS = tests/unit/test_pool tests/unit/test_queue tests/unit/test_proxy_settings tests/unit/test_checks
+PROXY_POOL_TESTS = tests/unit/test_pool tests/unit/test_queue tests/unit/test_proxy_settings tests/unit/test_checks \
+	tests/unit/test_sticky
 check_PROGRAMS += $(PROXY_POOL_CORE_TESTS) $(PROXY_POOL_TESTS)
 TESTS += $(PROXY_POOL_CORE_TESTS) $(PROXY_POOL_TESTS)
 
@@ -21,3 +22,5 @@ tests_unit_test_proxy_settings_SOURCES = tests/unit/test_proxy_settings.c
 tests_unit_test_proxy_settings_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)
 tests_unit_test_checks_SOURCES = tests/unit/test_checks.c
 tests_unit_test_checks_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)
+tests_unit_test_sticky_SOURCES = tests/unit/test_sticky.c
+tests_unit_test_sticky_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)

@@ -3,6 +3,7 @@
  */
 #include "proxy/http/http1.h"
 
+#include "shared/assert.h"
 #include "tests/unit/check.h"
 
 static const struct http_limits LIMITS = {8192, 32768, 16384, 100};
@@ -241,6 +242,36 @@ static void pieces_of_every_length_are_written_whole(void)
 	}
 }
 
+static void our_own_cookie_stays_with_us_and_all_others_pass(void)
+{
+	static const struct {
+		const char *came, *left;
+	} tries[] = {
+		{"Cookie: lb=1\r\n", ""},
+		{"Cookie: a=1; lb=2; b=3\r\n", "Cookie: a=1; b=3\r\n"},
+		{"Cookie: lb=2;; lb=3;a=lb=4 ;\r\n", "Cookie: a=lb=4\r\n"},
+		{"Cookie: lb=1\r\nCookie: LB=2\r\n", "Cookie: LB=2\r\n"},
+		{"Cookie: lbx=1; lb; xlb=2\r\n", "Cookie: lbx=1; lb; xlb=2\r\n"},
+		{"Accept: a\r\n", "Accept: a\r\n"},
+	};
+
+	for (unsigned i = 0; i < countof(tries); i++) {
+		char text[200], expected[400];
+		struct http1_request_out o;
+
+		snprintf(text, sizeof(text), "GET / HTTP/1.1\r\nHost: h\r\n%s\r\n", tries[i].came);
+		parsed(text);
+		o = request_out();
+		o.own_cookie = SPAN("lb");
+		snprintf(expected, sizeof(expected),
+			"GET / HTTP/1.1\r\nHost: h\r\n%sX-Forwarded-For: 192.0.2.7\r\n"
+			"X-Forwarded-Host: h\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Port: 80\r\n"
+			"X-Request-Id: ID\r\nVia: 1.1 lb\r\n\r\n",
+			tries[i].left);
+		request_becomes(&o, expected);
+	}
+}
+
 static struct http1_response_out response_out(void)
 {
 	return (struct http1_response_out){
@@ -271,6 +302,17 @@ static void a_response_is_rewritten_for_the_client(void)
 	response_becomes(&o, "HTTP/1.1 200 Fine by me\r\nServer: s\r\nSet-Cookie: a\r\nSet-Cookie: "
 			     "b\r\nDate: now\r\n"
 			     "Connection: close\r\nContent-Length: 5\r\n\r\n");
+}
+
+static void lines_of_our_own_follow_the_servers(void)
+{
+	struct http1_response_out o;
+
+	answered("HTTP/1.1 204 No Content\r\nSet-Cookie: a=1\r\nDate: d\r\n\r\n");
+	o = response_out();
+	o.own = SPAN("Set-Cookie: lb=2\r\n");
+	response_becomes(&o, "HTTP/1.1 204 No Content\r\nSet-Cookie: a=1\r\nDate: d\r\n"
+			     "Set-Cookie: lb=2\r\nVia: 1.1 lb\r\n\r\n");
 }
 
 static void the_clients_version_and_framing_are_respected(void)
@@ -370,7 +412,9 @@ static const struct test_case cases[] = {
 	TEST(upgrade_and_te_are_said_anew_for_the_next_hop),
 	TEST(heads_from_elsewhere_are_written_too),
 	TEST(pieces_of_every_length_are_written_whole),
+	TEST(our_own_cookie_stays_with_us_and_all_others_pass),
 	TEST(a_response_is_rewritten_for_the_client),
+	TEST(lines_of_our_own_follow_the_servers),
 	TEST(the_clients_version_and_framing_are_respected),
 	TEST(a_length_without_content_is_kept_only_where_it_means_something),
 	TEST(switching_protocols_passes_when_asked_for),

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
+#include "proxy/pool/sticky.h"
 #include "shared/assert.h"
 #include "shared/units.h"
 #include "tests/unit/check.h"
@@ -142,6 +143,78 @@ static void a_free_slot_goes_to_the_longest_waiting_and_stays_counted(void)
 		CHECK_INT(atomic_load(&s->in_flight), 1);
 	}
 	pool_release(view, s);
+	done();
+}
+
+#define STICKY_TWO                                                                  \
+	"pools: {web: {limits: {connections_per_server: 1}, sticky: {cookie: lb}, " \
+	"servers: {" TWO "}}}\n"
+
+/* A user of this server joins the line. */
+static bool enter_bound(struct customer *c, const struct server *s)
+{
+	struct pick what = any();
+
+	*c = (struct customer){.waiter = {.on_granted = on_granted, .pool = pool}};
+	list_init(&c->waiter.link);
+	what.sticky = sticky_value(pool->sticky.key, s);
+	return queue_enter(queue, &c->waiter, view, &what);
+}
+
+static void a_user_waits_for_his_own_server_and_others_go_past_him(void)
+{
+	struct server *s0, *s1, *s;
+	struct customer user, other;
+
+	begin(STICKY_TWO);
+	s0 = pool->members[0].server;
+	s1 = pool->members[1].server;
+	CHECK(take() && take());
+	CHECK(enter_bound(&user, s0));
+	CHECK_INT(queue_unbound(queue), 0);
+	CHECK(enter(&other));
+	CHECK_INT(queue_unbound(queue), 1);
+	pool_release(view, s1);
+	CHECK_INT(user.granted, 0);
+	CHECK(other.granted == 1 && other.waiter.server == s1);
+	pool_release(view, s1); /* nobody waits for it: it is free */
+	CHECK_INT(atomic_load(&s1->in_flight), 0);
+	s = take();
+	CHECK(s == s1);
+	pool_release(view, s0);
+	CHECK(user.granted == 1 && user.waiter.server == s0);
+	CHECK_INT(queue_unbound(queue), 0);
+	pool_release(view, s0);
+	pool_release(view, s1);
+	done();
+}
+
+static void a_user_whose_server_goes_down_takes_any_other(void)
+{
+	struct customer user, late;
+	const struct pick what = any();
+
+	begin(STICKY_TWO);
+	CHECK(take() && take());
+	CHECK(enter_bound(&user, pool->members[0].server));
+	CHECK(enter_bound(&late, pool->members[0].server));
+	atomic_store(&pool->members[0].server->usable, false);
+	new_view();
+	queue_serve(queue, view, &what);
+	CHECK_INT(user.granted, 0); /* the other one is full */
+	CHECK_INT(queue_unbound(queue), 2);
+	pool_release(view, pool->members[1].server);
+	CHECK(user.granted == 1 && user.waiter.server == pool->members[1].server);
+	atomic_store(&pool->members[0].server->usable, true);
+	new_view();
+	queue_serve(queue, view, &what);
+	CHECK_INT(late.granted, 0); /* he is waiting for his server again, which is full */
+	CHECK_INT(queue_unbound(queue), 0);
+	pool_release(view, pool->members[1].server);
+	CHECK_INT(late.granted, 0);
+	pool_release(view, pool->members[0].server);
+	CHECK(late.granted == 1 && late.waiter.server == pool->members[0].server);
+	pool_release(view, pool->members[0].server);
 	done();
 }
 
@@ -399,6 +472,8 @@ static void no_slot_is_lost_or_given_twice_between_threads(void)
 static const struct test_case cases[] = {
 	TEST(a_server_gets_no_more_than_its_limit),
 	TEST(a_free_slot_goes_to_the_longest_waiting_and_stays_counted),
+	TEST(a_user_waits_for_his_own_server_and_others_go_past_him),
+	TEST(a_user_whose_server_goes_down_takes_any_other),
 	TEST(who_is_told_to_ask_anew_keeps_the_place_and_the_time),
 	TEST(a_slot_that_became_free_before_the_line_was_joined_is_not_missed),
 	TEST(the_line_has_an_end),

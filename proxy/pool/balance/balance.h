@@ -17,6 +17,14 @@ struct balancer {
 BALANCES(X)
 #undef X
 
+static inline bool was_tried(const struct pick *what, const struct server *s)
+{
+	for (unsigned i = 0; i < what->tried_count; i++)
+		if (what->tried[i] == s)
+			return true;
+	return false;
+}
+
 /* Not this one: it was tried, or has as many requests as it may have, or has just
  * failed. */
 static inline bool passed_over(const struct pick *what, const struct server *s)
@@ -25,8 +33,5 @@ static inline bool passed_over(const struct pick *what, const struct server *s)
 		(atomic_load_explicit(&s->in_flight, memory_order_relaxed) >= what->limit ||
 			atomic_load_explicit(&s->suspect, memory_order_relaxed)))
 		return true;
-	for (unsigned i = 0; i < what->tried_count; i++)
-		if (what->tried[i] == s)
-			return true;
-	return false;
+	return was_tried(what, s);
 }
