@@ -54,6 +54,8 @@ proxy_libproxy_a_SOURCES = \
 	proxy/net/rawio.h \
 	proxy/net/splice.c proxy/net/splice.h \
 	proxy/net/tally.c proxy/net/tally.h \
+	proxy/net/tls.c proxy/net/tls.h \
+	proxy/net/transport.h \
 	proxy/observe/access_log.c proxy/observe/access_log.h \
 	proxy/observe/faults.c proxy/observe/faults.h \
 	proxy/pool/checks.c proxy/pool/checks.h \

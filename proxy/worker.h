@@ -12,6 +12,7 @@
 #include "proxy/client_list.h"
 #include "proxy/net/conn.h"
 #include "proxy/net/acceptor.h"
+#include "proxy/net/tls.h"
 #include "proxy/observe/access_log.h"
 #include "proxy/observe/faults.h"
 #include "proxy/pool/pool.h"
@@ -62,6 +63,7 @@ struct worker {
 	struct iobuf_pool iobufs;
 	struct pipe_pool pipes;
 	struct wheel wheel;
+	struct tls_tally tls;
 	struct rng rng;
 	struct snapshot *snapshot;
 	struct list acceptors, leaving;

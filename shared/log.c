@@ -30,7 +30,7 @@ static const char *const subsystems[] = {"access_log", "address", "agent", "aler
 	"check", "config", "conn", "daemon", "epoch", "exchange", "fence", "fsm", "gateway",
 	"group", "health", "hook", "http", "lease", "link", "listener", "neighbor", "netlink",
 	"path", "peer", "pool", "probe", "proxy", "reload", "role", "route", "rpc", "server",
-	"settings", "vrrp", "witness", "worker"};
+	"settings", "tls", "vrrp", "witness", "worker"};
 _Static_assert(countof(subsystems) <= 64, "one bit each in debug_mask");
 
 static const char *const level_names[] = {

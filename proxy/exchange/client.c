@@ -205,7 +205,7 @@ static void on_readable(struct conn *conn)
 
 static void start_lingering(struct client *c)
 {
-	if (!c->linger || shutdown(c->conn.fd, SHUT_WR) < 0) {
+	if (!c->linger || conn_shutdown(&c->conn) < 0) {
 		client_close(c);
 		return;
 	}

@@ -342,7 +342,7 @@ bool exchange_splice_request(struct exchange *x)
 		conn_pause(from);
 		return true;
 	}
-	if (!conn_pipe_get(to)) {
+	if (!conn_pipe_get(from, to)) {
 		read_more_at_once(x);
 		return false;
 	}

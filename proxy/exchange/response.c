@@ -330,7 +330,7 @@ void exchange_server_readable(struct exchange *x)
 		conn_pause(from);
 		return;
 	}
-	if (wants_splice(x) && conn_pipe_get(&x->client->conn)) {
+	if (wants_splice(x) && conn_pipe_get(from, &x->client->conn)) {
 		splice_response(x);
 		return;
 	}

@@ -10,8 +10,6 @@
  */
 #include "proxy/exchange/tunnel.h"
 
-#include <sys/socket.h>
-
 #include "proxy/worker.h"
 
 struct tunnel {
@@ -123,7 +121,7 @@ static void pass_end_on(struct exchange *x, struct conn *from, struct conn *to)
 	conn_pause(from);
 	if (x->tunnel->broken)
 		cut_by(x, x->tunnel->broken);
-	else if (shutdown(to->fd, SHUT_WR) < 0)
+	else if (conn_shutdown(to) < 0)
 		broke(x, to);
 	else if (++x->tunnel->ends_passed == 2)
 		exchange_finish(x);
@@ -193,7 +191,7 @@ static void on_readable(struct conn *c)
 		return;
 	}
 	ASSERT(!c->in);
-	rc = x->bulk && conn_pipe_get(to) ? splice_on(x, c, to) : read_some(x, c);
+	rc = x->bulk && conn_pipe_get(c, to) ? splice_on(x, c, to) : read_some(x, c);
 	if (rc == IO_AGAIN)
 		return;
 	if (rc == IO_ERROR) {

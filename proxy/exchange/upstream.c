@@ -37,8 +37,7 @@ static void on_readable(struct conn *conn)
 static void on_writable(struct conn *conn)
 {
 	struct server_conn *sc = server_conn_of(conn);
-	int error = 0;
-	socklen_t len = sizeof(error);
+	int error;
 
 	if (!sc->exchange)
 		return;
@@ -47,8 +46,7 @@ static void on_writable(struct conn *conn)
 		return;
 	}
 	conn->connecting = false;
-	if (getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
-		error = errno;
+	error = conn_connect_error(conn);
 	if (error) {
 		exchange_server_connect_failed(sc->exchange, error);
 		return;

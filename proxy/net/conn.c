@@ -8,12 +8,35 @@
 #include "proxy/net/rawio.h"
 #include "proxy/worker.h"
 
+/* The write that waited for this is tried again. False: no read is wanted now. */
+static bool uncross_read(struct conn *c)
+{
+	c->write_wants_read = false;
+	conn_feed(c, EV_WRITE);
+	if (!c->reading)
+		ev_io_stop(c->worker->loop, &c->rd);
+	return c->reading;
+}
+
+/* The same the other way round. */
+static bool uncross_write(struct conn *c)
+{
+	c->read_wants_write = false;
+	if (c->reading)
+		conn_feed(c, EV_READ);
+	if (!conn_blocked(c))
+		ev_io_stop(c->worker->loop, &c->wr);
+	return conn_blocked(c);
+}
+
 static void on_read_event(struct ev_loop *loop, ev_io *io, int events)
 {
 	struct conn *c = io->data;
 
 	(void)loop;
 	(void)events;
+	if (c->write_wants_read && !uncross_read(c))
+		return;
 	c->handler->on_readable(c);
 }
 
@@ -61,7 +84,9 @@ static int out_write(struct conn *c)
 		return pipe_write(c);
 	while (c->out->len) {
 		struct span s = buf_span(c->out);
-		ssize_t n = raw_send(c->fd, s.ptr, s.len);
+		struct iovec all = {(void *)(uintptr_t)s.ptr, s.len};
+		ssize_t n = c->transport ? c->transport->send(c, &all, 1)
+					 : raw_send(c->fd, s.ptr, s.len);
 
 		if (n < 0)
 			return errno == EAGAIN || errno == EINTR ? 0 : -1;
@@ -94,6 +119,8 @@ static void on_write_event(struct ev_loop *loop, ev_io *io, int events)
 	struct conn *c = io->data;
 
 	(void)events;
+	if (c->read_wants_write && !uncross_write(c))
+		return;
 	if (!c->connecting && conn_blocked(c)) {
 		if (out_write(c) < 0) {
 			c->handler->on_write_error(c);
@@ -111,12 +138,15 @@ void conn_init(struct conn *c, struct worker *w, const struct conn_handler *h, i
 {
 	c->handler = h;
 	c->worker = w;
+	c->transport = NULL;
+	c->layer = NULL;
 	c->fd = fd;
 	c->in = NULL;
 	c->out = NULL;
 	c->send_left_ns = c->send_span_ns = UINT64_MAX;
 	c->acked_bytes = 0;
 	c->pipe = NULL;
+	c->reading = c->read_wants_write = c->write_wants_read = false;
 	c->connecting = c->closing = c->eof = false;
 	list_init(&c->reap_link);
 	wheel_timer_init(&c->timer);
@@ -127,7 +157,11 @@ void conn_init(struct conn *c, struct worker *w, const struct conn_handler *h, i
 
 void conn_start(struct conn *c)
 {
-	ev_io_start(c->worker->loop, &c->rd);
+	c->reading = true;
+	if (c->fd >= 0)
+		ev_io_start(c->worker->loop, &c->rd);
+	if (c->transport && c->transport->has_input(c))
+		conn_feed(c, EV_READ);
 }
 
 void conn_start_connecting(struct conn *c)
@@ -136,13 +170,41 @@ void conn_start_connecting(struct conn *c)
 	ev_io_start(c->worker->loop, &c->wr);
 }
 
+int conn_connect_error(struct conn *c)
+{
+	int error = 0;
+	socklen_t len = sizeof(error);
+
+	if (c->transport)
+		return c->transport->connect_error(c);
+	if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+		return errno;
+	return error;
+}
+
+void conn_feed(struct conn *c, int event)
+{
+	ev_feed_event(c->worker->loop, event == EV_READ ? &c->rd : &c->wr, event);
+}
+
+void conn_cross(struct conn *c, int event)
+{
+	if (event == EV_READ)
+		c->read_wants_write = true;
+	else
+		c->write_wants_read = true;
+	if (c->fd >= 0)
+		ev_io_start(c->worker->loop, event == EV_READ ? &c->wr : &c->rd);
+}
+
 enum io_rc conn_read(struct conn *c, uint32_t size, bool *ret_full)
 {
+	bool had_none = !c->in;
 	ssize_t n;
 	uint32_t room;
 
 	*ret_full = false;
-	if (!c->in) {
+	if (had_none) {
 		c->in = iobuf_get(&c->worker->iobufs, size);
 		if (!c->in) {
 			errno = ENOMEM;
@@ -152,10 +214,16 @@ enum io_rc conn_read(struct conn *c, uint32_t size, bool *ret_full)
 	room = iobuf_room(c->in);
 	ASSERT(room > 0);
 	do
-		n = raw_recv(c->fd, c->in->data + c->in->end, room);
+		n = c->transport ? c->transport->recv(c, c->in->data + c->in->end, room)
+				 : raw_recv(c->fd, c->in->data + c->in->end, room);
 	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN) {
+		if (had_none) /* half a record came */
+			conn_drop_in(c);
+		return IO_AGAIN;
+	}
 	if (n < 0)
-		return errno == EAGAIN ? IO_AGAIN : IO_ERROR;
+		return IO_ERROR;
 	if (n == 0) {
 		c->eof = true;
 		return IO_EOF;
@@ -207,16 +275,17 @@ void stage_reset(struct stage *s)
 
 static void wait_until_writable(struct conn *c)
 {
-	if (ev_is_active(&c->wr))
-		return;
-	ev_io_start(c->worker->loop, &c->wr);
+	if (c->fd >= 0)
+		ev_io_start(c->worker->loop, &c->wr);
 	start_send_clock(c);
 }
 
 /* Keeps what the kernel did not take: everything staged but its first `done` bytes. */
 static int keep_rest(struct conn *c, struct stage *s, size_t done)
 {
-	if (!c->out) {
+	bool waits = c->out;
+
+	if (!waits) {
 		c->out = malloc(sizeof(*c->out));
 		if (!c->out)
 			return -1;
@@ -232,8 +301,20 @@ static int keep_rest(struct conn *c, struct stage *s, size_t done)
 			return -1;
 		}
 	}
-	wait_until_writable(c);
+	if (!waits)
+		wait_until_writable(c);
 	return 0;
+}
+
+static ssize_t send_stage(struct conn *c, struct stage *s)
+{
+	struct msghdr m = {.msg_iov = s->iov, .msg_iovlen = s->count};
+
+	if (c->transport)
+		return c->transport->send(c, s->iov, s->count);
+	if (s->count == 1)
+		return raw_send(c->fd, s->iov[0].iov_base, s->iov[0].iov_len);
+	return raw_sendmsg(c->fd, &m);
 }
 
 int conn_flush(struct conn *c, struct stage *s)
@@ -247,13 +328,7 @@ int conn_flush(struct conn *c, struct stage *s)
 	}
 	ASSERT(!c->pipe);
 	if (!c->out) {
-		if (s->count == 1) {
-			n = raw_send(c->fd, s->iov[0].iov_base, s->iov[0].iov_len);
-		} else {
-			struct msghdr m = {.msg_iov = s->iov, .msg_iovlen = s->count};
-
-			n = raw_sendmsg(c->fd, &m);
-		}
+		n = send_stage(c, s);
 		if (n < 0) {
 			if (errno != EAGAIN && errno != EINTR) {
 				stage_reset(s);
@@ -270,13 +345,20 @@ int conn_flush(struct conn *c, struct stage *s)
 
 #define STALL_LOOK_NS (1 * NS_PER_S) /* at least, before the next look */
 
+static int read_progress(const struct conn *c, struct progress *ret_progress)
+{
+	if (c->transport && c->transport->progress)
+		return c->transport->progress(c, ret_progress);
+	return progress_read(c->fd, ret_progress);
+}
+
 bool conn_stalled(struct conn *c, uint64_t rate)
 {
 	uint64_t least = rate * (c->send_span_ns / NS_PER_MS) / 1000;
 	uint64_t floor_ns = c->send_ns < STALL_LOOK_NS ? c->send_ns : STALL_LOOK_NS;
 	struct progress p;
 
-	if (progress_read(c->fd, &p) < 0 || p.silent_ns >= c->send_ns ||
+	if (read_progress(c, &p) < 0 || p.silent_ns >= c->send_ns ||
 		p.acked_bytes - c->acked_bytes < (least ? least : 1))
 		return true;
 	c->acked_bytes = p.acked_bytes;
@@ -287,9 +369,11 @@ bool conn_stalled(struct conn *c, uint64_t rate)
 	return false;
 }
 
-bool conn_pipe_get(struct conn *to)
+bool conn_pipe_get(const struct conn *from, struct conn *to)
 {
 	ASSERT(!conn_blocked(to));
+	if (from->transport || to->transport)
+		return false;
 	to->pipe = pipe_get(&to->worker->pipes);
 	return to->pipe;
 }
@@ -337,36 +421,52 @@ void conn_set_deadline(struct conn *c, uint64_t after_ns)
 
 void conn_pause(struct conn *c)
 {
+	c->reading = false;
 	ev_io_stop(c->worker->loop, &c->rd);
 }
 
 void conn_resume_slow(struct conn *c)
 {
 	if (!c->eof && !c->closing)
-		ev_io_start(c->worker->loop, &c->rd);
+		conn_start(c);
 }
 
-void conn_close(struct conn *c)
+int conn_shutdown(struct conn *c)
 {
+	return c->transport ? c->transport->shutdown(c) : shutdown(c->fd, SHUT_WR);
+}
+
+static void close_now(struct conn *c, bool abort)
+{
+	static const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+
 	if (c->closing)
 		return;
 	c->closing = true;
+	c->reading = false;
 	ev_io_stop(c->worker->loop, &c->rd);
 	ev_io_stop(c->worker->loop, &c->wr);
 	wheel_remove(&c->worker->wheel, &c->timer);
 	out_drop(c);
 	pipe_drop(c);
 	conn_drop_in(c);
-	close(c->fd);
+	if (c->transport)
+		c->transport->close(c, abort);
+	if (c->fd >= 0) {
+		if (abort)
+			setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+		close(c->fd);
+	}
 	c->fd = -1;
 	list_append(&c->worker->reap, &c->reap_link);
 }
 
+void conn_close(struct conn *c)
+{
+	close_now(c, false);
+}
+
 void conn_abort(struct conn *c)
 {
-	static const struct linger reset = {.l_onoff = 1, .l_linger = 0};
-
-	if (!c->closing)
-		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-	conn_close(c);
+	close_now(c, true);
 }

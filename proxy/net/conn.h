@@ -1,7 +1,7 @@
 /*
- * A connection as bytes: a socket (later TLS over it), its watchers, one deadline, the buffer being
- * read into and what could not be written yet, copied or still in a pipe. Client and server sides
- * embed one and give it a handler.
+ * A connection as bytes: a socket, or what a transport makes of one (transport.h: TLS, a stream of
+ * HTTP/2), its watchers, one deadline, the buffer being read into and what could not be written
+ * yet, copied or still in a pipe. Client and server sides embed one and give it a handler.
  *
  * The read watcher stays on from start to end; a handler that is called but wants nothing more says
  * conn_pause(), and conn_resume() later. Writing is done at once; only what the kernel does not
@@ -17,6 +17,7 @@
 
 #include "proxy/net/iobuf.h"
 #include "proxy/net/splice.h"
+#include "proxy/net/transport.h"
 #include "proxy/net/wheel.h"
 #include "shared/buf.h"
 
@@ -35,6 +36,8 @@ struct conn_handler {
 struct conn {
 	const struct conn_handler *handler;
 	struct worker *worker;
+	const struct transport *transport; /* NULL: the bare socket */
+	void *layer;			   /* the transport's state */
 	ev_io rd, wr;
 	struct wheel_timer timer;
 	struct iobuf *in;  /* NULL when nothing is in hand */
@@ -45,8 +48,10 @@ struct conn {
 	uint64_t send_left_ns; /* of that, when nothing was pending in between */
 	uint64_t send_span_ns; /* for so long bytes were pending when it is over */
 	uint64_t acked_bytes;  /* by the other side when it was last asked about */
-	int fd;
-	bool connecting; /* wr watches for the connect */
+	int fd;		       /* -1: a transport without a socket of its own, or closed */
+	bool reading;	       /* not paused */
+	bool read_wants_write, write_wants_read; /* the transport's (conn_cross) */
+	bool connecting;			 /* wr watches for the connect */
 	bool closing;
 	bool eof;
 };
@@ -69,6 +74,14 @@ struct stage {
 void conn_init(struct conn *c, struct worker *w, const struct conn_handler *h, int fd);
 void conn_start(struct conn *c); /* starts reading */
 void conn_start_connecting(struct conn *c);
+/* on_writable with `connecting`: what became of it, 0 or an errno. Once. */
+int conn_connect_error(struct conn *c);
+/* For a transport: calls what EV_READ or EV_WRITE on the socket would call, soon. EV_READ is not to
+ * be fed while it is paused. */
+void conn_feed(struct conn *c, int event);
+/* For a transport: what just fell short, a read (EV_READ) or a write (EV_WRITE), has to be tried
+ * again once the socket is ready for the other. */
+void conn_cross(struct conn *c, int event);
 
 enum io_rc { IO_OK, IO_AGAIN, IO_EOF, IO_ERROR };
 /* Reads once into c->in (gets one of `size` if there is none; there must be room). *ret_full says
@@ -104,12 +117,12 @@ int conn_flush(struct conn *c, struct stage *s);
  * were pending, less than `rate` bytes a second? False: it goes on, and so does the deadline. */
 bool conn_stalled(struct conn *c, uint64_t rate);
 /*
- * Splicing: conn_pipe_get() gives `to`, which has nothing pending, a pipe (false: none, copy);
- * conn_pipe_fill() reads once, at most `limit` bytes, from another connection with nothing in hand;
- * only IO_OK leaves the pipe in place, and then conn_pipe_flush() writes what was read. -1: broken;
- * what is left is to be dropped.
+ * Splicing, between bare sockets: conn_pipe_get() gives `to`, which has nothing pending, a pipe for
+ * what comes from `from` (false: none, copy); conn_pipe_fill() reads once, at most `limit` bytes,
+ * from there, with nothing in hand; only IO_OK leaves the pipe in place, and then conn_pipe_flush()
+ * writes what was read. -1: broken; what is left is to be dropped.
  */
-bool conn_pipe_get(struct conn *to);
+bool conn_pipe_get(const struct conn *from, struct conn *to);
 enum io_rc conn_pipe_fill(struct conn *from, struct conn *to, uint64_t limit, uint32_t *ret_bytes);
 int conn_pipe_flush(struct conn *to);
 void conn_drop_pending(struct conn *c);
@@ -126,12 +139,14 @@ static inline void conn_deadline(struct conn *c, uint64_t after_ns)
 void conn_pause(struct conn *c);
 static inline void conn_resume(struct conn *c);
 void conn_resume_slow(struct conn *c);
+/* Nothing more will be sent; nothing may be pending. -1: it is broken (errno). */
+int conn_shutdown(struct conn *c);
 void conn_close(struct conn *c);
 /* The same with a reset instead of a FIN: the other side must not take what it got for complete. */
 void conn_abort(struct conn *c);
 
 static inline void conn_resume(struct conn *c)
 {
-	if (!ev_is_active(&c->rd))
+	if (!c->reading)
 		conn_resume_slow(c);
 }

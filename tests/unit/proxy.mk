@@ -1,6 +1,6 @@
 # Tests of the proxy's net/, observe/ and the decisions of exchange/.
 PROXY_UNIT_TESTS = tests/unit/test_wheel tests/unit/test_retry tests/unit/test_excerpt \
-	tests/unit/test_tally tests/unit/test_pipes
+	tests/unit/test_tally tests/unit/test_pipes tests/unit/test_tls
 check_PROGRAMS += $(PROXY_UNIT_TESTS)
 TESTS += $(PROXY_UNIT_TESTS)
 tests_unit_test_wheel_SOURCES = tests/unit/test_wheel.c
@@ -13,6 +13,9 @@ tests_unit_test_tally_SOURCES = tests/unit/test_tally.c
 tests_unit_test_tally_LDADD = proxy/libproxy.a $(CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_pipes_SOURCES = tests/unit/test_pipes.c
 tests_unit_test_pipes_LDADD = proxy/libproxy.a $(CORE_LIBS) $(UNIT_LIBS)
+tests_unit_test_tls_SOURCES = tests/unit/test_tls.c
+tests_unit_test_tls_CFLAGS = $(AM_CFLAGS) $(PROXY_CFLAGS)
+tests_unit_test_tls_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)
 
 # Every allocation fails once, on the fuzzer's rig.
 check_PROGRAMS += tests/unit/test_exchange_memory

@@ -1,0 +1,71 @@
+/*
+ * TLS as a transport of a connection (transport.h), either role, over OpenSSL. What is agreed on
+ * (certificates, versions, names, tickets) is settled in the SSL that is handed in; here it is
+ * driven: the handshake, records, the end.
+ *
+ * The handshake runs before the connection's handler hears of anything, with a handler of its own
+ * in its place. One worker has at most TLS_HANDSHAKES_MAX on their way from clients, and in one
+ * turn of its loop takes at most TLS_STEPS_MAX steps in them, since each may cost a signature: who
+ * is connected already is not kept waiting by a flood of newcomers. Those that fail are counted; a
+ * line in the log now and then says why.
+ *
+ * An idle connection holds no buffers but OpenSSL's own state. Pieces that are sent together share
+ * records: small ones first, on a new connection or after an idle second, so that the other side
+ * can begin with the first packet that comes; then each is twice the last, to the 16 KB that cost
+ * least.
+ *
+ * A client may end without a close_notify, since requests say themselves where they end. Of a
+ * server that is an error (ECONNRESET): an answer that lasts until the close would otherwise be
+ * anybody's to cut (RFC 9112 9.8).
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "proxy/net/conn.h"
+
+struct ssl_st; /* SSL */
+struct ssl_ctx_st;
+
+#define TLS_HANDSHAKES_MAX 1024 /* a worker; clients beyond wait in the kernel's queue */
+#define TLS_STEPS_MAX 8
+#define TLS_RECORD_MIN 1369 /* with what TLS and TCP over IPv6 add: one packet of 1500 bytes */
+#define TLS_RECORD_MAX 16384
+#define TLS_RECORD_IDLE_NS (1 * NS_PER_S) /* then they are small again */
+#define TLS_TELL_NS (10 * NS_PER_S)
+
+/* Of a worker. Written by its thread, the atomics read by anyone. */
+struct tls_tally {
+	unsigned handshakes; /* of clients, on their way */
+	unsigned steps;	     /* in this turn of the loop */
+	uint64_t steps_ns;   /* when that began */
+	uint64_t told_ns;    /* of one that failed */
+	/* Of clients, that came to an end: 1.2 and before, 1.3; in full, resumed. */
+	_Atomic uint64_t done_total[2][2];
+	_Atomic uint64_t failed_total;
+};
+
+/* What every SSL_CTX of ours needs for this. */
+void tls_prepare(struct ssl_ctx_st *ctx);
+
+/*
+ * Both take ssl (NULL: -1; also when out of memory), whose context has been prepared, and put TLS
+ * over the connection's socket. The connection is to be started as without it.
+ *
+ * accept: on_ready is called once the handshake is over, before anything else; the deadline that is
+ * set is the handshake's, and cleared. One that fails closes the connection, of which the handler
+ * hears only free(). on_ready may close it too.
+ *
+ * connect: on_writable comes, still `connecting`, when the handshake is over, or it or the connect
+ * has failed; conn_connect_error() says which (EPROTO: TLS, see tls_fault). on_deadline comes with
+ * `connecting` set, as without TLS.
+ */
+int tls_accept(struct conn *c, struct ssl_st *ssl, void (*on_ready)(struct conn *c));
+int tls_connect(struct conn *c, struct ssl_st *ssl);
+
+/* The connection's; NULL: it has none. Borrowed. */
+struct ssl_st *tls_of(const struct conn *c);
+/* Why a handshake with a server failed, as text of OpenSSL's or of the verification. "" : it did
+ * not. */
+const char *tls_fault(const struct conn *c);
