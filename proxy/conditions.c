@@ -1,6 +1,6 @@
 #include "proxy/conditions.h"
 
-#include "proxy/pool/server.h"
+#include "proxy/pool/members.h"
 
 static void add(json_t *list, const char *kind, const char *subject, const char *words)
 {
@@ -9,34 +9,39 @@ static void add(json_t *list, const char *kind, const char *subject, const char 
 						    subject, "words", words));
 }
 
-static bool is_down(const struct server *s)
+/* One that somebody took out is no trouble. */
+static bool is_down(const struct member *m)
 {
-	return s->health.state == HEALTH_DOWN || s->health.state == HEALTH_EJECTED ||
-	       s->health.state == HEALTH_RISING;
+	const struct health *h = &m->server->health;
+
+	return member_admits(m) &&
+	       (h->state == HEALTH_DOWN || h->state == HEALTH_EJECTED || h->state == HEALTH_RISING);
 }
 
 static void look_at_pool(json_t *list, const struct pool *p)
 {
+	const struct member_set *set = p->state->set;
 	char name[128], words[64];
 	unsigned down = 0;
 
-	for (unsigned i = 0; i < p->member_count; i++)
-		down += is_down(p->members[i].server);
+	for (unsigned i = 0; i < set->count; i++)
+		down += is_down(&set->members[i]);
 	if (down == 0)
 		return;
 	(void)snprintf(name, sizeof(name), "%.*s", SPAN_ARG(p->name));
-	(void)snprintf(words, sizeof(words), "%u of %u servers are down", down, p->member_count);
-	add(list, down == p->member_count ? "pool_down" : "pool_degraded", name, words);
+	(void)snprintf(words, sizeof(words), "%u of %u servers are down", down, set->count);
+	add(list, down == set->count ? "pool_down" : "pool_degraded", name, words);
 }
 
 static void look_at_servers(json_t *list, const struct pool *p)
 {
+	const struct member_set *set = p->state->set;
 	char subject[160];
 
-	for (unsigned i = 0; i < p->member_count; i++) {
-		const struct server *s = p->members[i].server;
+	for (unsigned i = 0; i < set->count; i++) {
+		const struct server *s = set->members[i].server;
 
-		if (!is_down(s))
+		if (!is_down(&set->members[i]))
 			continue;
 		(void)snprintf(subject, sizeof(subject), "%.*s/%s", SPAN_ARG(p->name), s->name);
 		add(list, "server_down", subject, s->health.reason);

@@ -59,6 +59,8 @@ proxy_libproxy_a_SOURCES = \
 	proxy/observe/access_log.c proxy/observe/access_log.h \
 	proxy/observe/faults.c proxy/observe/faults.h \
 	proxy/pool/checks.c proxy/pool/checks.h \
+	proxy/pool/members.c proxy/pool/members.h \
+	proxy/pool/membership.c proxy/pool/membership.h \
 	proxy/pool/pool.c proxy/pool/pool.h \
 	proxy/pool/probe.c proxy/pool/probe.h \
 	proxy/pool/queue.c proxy/pool/queue.h \

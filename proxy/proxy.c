@@ -22,12 +22,12 @@ static void views_free(struct pool_view **views, unsigned count)
 	free(views);
 }
 
-static struct pool_view **views_new(const struct settings *s)
+static struct pool_view **views_new(const struct settings *s, struct member_set *const *sets)
 {
 	struct pool_view **views = calloc(s->pool_count + 1, sizeof(*views));
 
 	for (unsigned i = 0; views && i < s->pool_count; i++) {
-		views[i] = pool_view_new(&s->pools[i]);
+		views[i] = pool_view_new(&s->pools[i], sets[i]);
 		if (!views[i]) {
 			views_free(views, i);
 			return NULL;
@@ -96,7 +96,8 @@ static int sockets_open(struct sockets *k, const struct settings *s, const struc
 
 /* What a new snapshot needs beside itself. */
 struct change {
-	struct pool_view **views; /* by pool */
+	struct member_set **sets; /* by pool, as the views */
+	struct pool_view **views;
 	struct sockets sockets;
 	struct post **posts; /* by worker */
 };
@@ -108,6 +109,7 @@ static void change_drop(struct change *c, const struct proxy *p, const struct se
 	free(c->posts);
 	sockets_close(&c->sockets, c->sockets.count * p->worker_count);
 	views_free(c->views, s->pool_count);
+	membership_sets_free(c->sets, s->pool_count);
 	*c = (struct change){0};
 }
 
@@ -120,8 +122,13 @@ static int change_prepare(
 		return -1;
 	if (sockets_open(&c->sockets, s, p->settings, p->worker_count, err) < 0)
 		return -1;
+	c->sets = membership_sets_new(p->membership, s, err);
+	if (!c->sets) {
+		change_drop(c, p, s);
+		return -1;
+	}
 	err_set(err, "out of memory");
-	c->views = views_new(s);
+	c->views = views_new(s, c->sets);
 	c->posts = calloc(p->worker_count, sizeof(struct post *));
 	for (unsigned i = 0; c->views && c->posts && i < p->worker_count; i++) {
 		c->posts[i] = worker_apply_new(s, c->views,
@@ -149,6 +156,7 @@ static void apply(struct proxy *p, struct settings *s, struct change *c)
 		worker_post_apply(p->workers[i], c->posts[i]);
 	free(c->posts);
 	free(c->sockets.all);
+	membership_apply(p->membership, s, c->sets);
 	checks_apply(p->checks, s);
 	daemon_log_level(p->options, conf_text(s->conf->root, "log.level"));
 	if (old)
@@ -158,12 +166,12 @@ static void apply(struct proxy *p, struct settings *s, struct change *c)
 static int on_pool_changed(void *ctx, const struct pool *pool)
 {
 	struct proxy *p = ctx;
-	struct pool_view *v = pool_view_new(pool);
+	struct pool_view *v = pool_view_new(pool, pool->state->set);
 	int rc = v ? 0 : -1;
 
 	ASSERT(pool == &p->settings->pools[pool->index]);
 	for (unsigned i = 0; v && i < p->worker_count; i++)
-		if (worker_post_view(p->workers[i], p->settings->generation, pool->index, v) < 0)
+		if (worker_post_view(p->workers[i], p->settings, v) < 0)
 			rc = -1;
 	if (v) {
 		pool_view_unref(p->views[pool->index]);
@@ -174,6 +182,14 @@ static int on_pool_changed(void *ctx, const struct pool *pool)
 			"out of memory: workers keep the old view of this pool for now",
 			F_SPAN("pool", pool->name));
 	return rc;
+}
+
+static void on_members_changed(void *ctx, const struct pool *pool)
+{
+	struct proxy *p = ctx;
+
+	checks_follow(p->checks, pool);
+	p->conditions_changed = true;
 }
 
 static void on_event(void *ctx, const char *event, json_t *fields)
@@ -600,13 +616,16 @@ int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err
 	static const int capabilities[] = {CAP_NET_BIND_SERVICE};
 	const struct checks_options check_options = {
 		.ctx = p, .on_pool_changed = on_pool_changed, .on_event = on_event};
+	const struct membership_options membership_options = {
+		.ctx = p, .on_changed = on_members_changed, .on_event = on_event};
 	struct settings *s;
 	struct change change;
 
 	*p = (struct proxy){
 		.options = o, .loop = ev_default_loop(EVFLAG_AUTO | EVFLAG_NOENV), .generation = 1};
 	p->table = server_table_new();
-	if (!p->loop || !p->table)
+	p->membership = p->table ? membership_new(p->table, &membership_options) : NULL;
+	if (!p->loop || !p->membership)
 		return err_set(err, "out of memory");
 	p->files = daemon_raise_files();
 	s = load_or_print(p, err);
@@ -656,6 +675,7 @@ void proxy_fini(struct proxy *p)
 {
 	failover_link_free(p->link);
 	checks_free(p->checks);
+	membership_free(p->membership);
 	rpc_server_free(p->rpc);
 	for (unsigned i = 0; p->workers && i < p->worker_count; i++)
 		worker_free(p->workers[i]);

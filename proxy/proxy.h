@@ -9,6 +9,7 @@
 #include "proxy/client_feed.h"
 #include "proxy/failover_link.h"
 #include "proxy/pool/checks.h"
+#include "proxy/pool/membership.h"
 #include "proxy/worker.h"
 #include "shared/daemon.h"
 #include "shared/rpc.h"
@@ -25,6 +26,7 @@ struct proxy {
 	struct server_table *table;
 	struct settings *settings; /* the running snapshot */
 	struct pool_view **views;  /* of that snapshot, by pool index */
+	struct membership *membership;
 	struct checks *checks;
 	struct rpc_server *rpc;
 	struct failover_link *link; /* NULL: a single box */

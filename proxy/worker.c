@@ -43,9 +43,8 @@ struct post {
 	struct worker_socket *sockets;
 	struct acceptor **acceptors; /* room for as many */
 	unsigned socket_count;
-	/* of view */
+	/* of view; snapshot is memory for one of the settings with that generation */
 	uint64_t generation;
-	unsigned pool_index;
 	struct pool_view *view;
 	/* of watch */
 	struct client_watch *watch;
@@ -148,13 +147,13 @@ static const struct listener *listener_of(const struct settings *s, const struct
 	return NULL;
 }
 
-static void apply_servers(struct worker *w, const struct settings *s)
+static void apply_servers(struct worker *w, const struct snapshot *snap)
 {
 	for (unsigned i = 0; i < w->upstream_count; i++)
 		w->upstreams[i].server = NULL;
-	for (unsigned i = 0; i < s->pool_count; i++)
-		for (unsigned j = 0; j < s->pools[i].member_count; j++) {
-			struct server *server = s->pools[i].members[j].server;
+	for (unsigned i = 0; i < snap->settings->pool_count; i++)
+		for (unsigned j = 0; j < snap->views[i]->set->count; j++) {
+			struct server *server = snap->views[i]->set->members[j].server;
 
 			while (w->upstream_count <= server->slot)
 				list_init(&w->upstreams[w->upstream_count++].idle);
@@ -197,11 +196,16 @@ static void run_apply(struct worker *w, struct post *p)
 	}
 	free(p->acceptors);
 	free(p->sockets);
-	apply_servers(w, s);
+	apply_servers(w, w->snapshot);
 	access_log_apply(w, &w->access, s);
 	for (unsigned i = 0; i < s->pool_count; i++)
 		serve_queue(w, w->snapshot->views[i]);
 	snapshot_unref(old);
+}
+
+static struct snapshot *snapshot_room(const struct settings *s)
+{
+	return malloc(sizeof(struct snapshot) + s->pool_count * sizeof(struct pool_view *));
 }
 
 struct post *worker_apply_new(struct settings *s, struct pool_view *const *views,
@@ -211,7 +215,7 @@ struct post *worker_apply_new(struct settings *s, struct pool_view *const *views
 
 	if (!p)
 		return NULL;
-	p->snapshot = malloc(sizeof(*p->snapshot) + s->pool_count * sizeof(p->snapshot->views[0]));
+	p->snapshot = snapshot_room(s);
 	p->sockets = malloc((socket_count + 1) * sizeof(*p->sockets));
 	p->acceptors = calloc(socket_count + 1, sizeof(struct acceptor *));
 	if (p->snapshot) {
@@ -253,29 +257,57 @@ void worker_post_apply(struct worker *w, struct post *p)
 	post(w, p);
 }
 
-static void run_view(struct worker *w, struct post *p)
+/* The running snapshot with this view in it, made in `next`. */
+static void replace_snapshot(struct worker *w, struct snapshot *next, struct pool_view *v)
 {
-	struct pool_view **at;
+	struct snapshot *old = w->snapshot;
 
-	if (!w->snapshot || w->snapshot->settings->generation != p->generation) {
-		pool_view_unref(p->view); /* a newer snapshot brought newer views */
-		return;
+	*next = (struct snapshot){.refs = 1, .settings = settings_ref(old->settings)};
+	for (unsigned i = 0; i < old->settings->pool_count; i++)
+		next->views[i] = i == v->pool->index ? v : pool_view_ref(old->views[i]);
+	w->snapshot = next;
+	list_each (it, &w->acceptors) {
+		struct acceptor *a = list_item(it, struct acceptor, link);
+
+		acceptor_move(a, next, a->listener);
 	}
-	at = &w->snapshot->views[p->pool_index];
-	pool_view_unref(*at);
-	*at = p->view;
-	serve_queue(w, p->view);
+	apply_servers(w, next);
+	queue_recall(&v->pool->state->queue, v);
+	snapshot_unref(old);
 }
 
-int worker_post_view(
-	struct worker *w, uint64_t generation, unsigned pool_index, struct pool_view *v)
+static void run_view(struct worker *w, struct post *p)
+{
+	struct pool_view **at, *v = p->view;
+
+	if (!w->snapshot || w->snapshot->settings->generation != p->generation) {
+		pool_view_unref(v); /* a newer snapshot brought newer views */
+		free(p->snapshot);
+		return;
+	}
+	at = &w->snapshot->views[v->pool->index];
+	if ((*at)->set != v->set) {
+		replace_snapshot(w, p->snapshot, v);
+	} else {
+		pool_view_unref(*at);
+		*at = v;
+		free(p->snapshot);
+	}
+	serve_queue(w, v);
+}
+
+int worker_post_view(struct worker *w, const struct settings *s, struct pool_view *v)
 {
 	struct post *p = post_new(run_view);
 
 	if (!p)
 		return -1;
-	p->generation = generation;
-	p->pool_index = pool_index;
+	p->snapshot = snapshot_room(s); /* for when it is needed: nothing may fail there */
+	if (!p->snapshot) {
+		free(p);
+		return -1;
+	}
+	p->generation = s->generation;
 	p->view = pool_view_ref(v);
 	return post(w, p);
 }

@@ -18,8 +18,10 @@
 #include "proxy/pool/pool.h"
 #include "shared/rng.h"
 
-/* A snapshot as one worker holds it: the settings and the current view of each pool. Counted
- * without atomics, since one thread owns it. */
+/* A snapshot as one worker holds it: the settings and the current view of each pool. A view may be
+ * replaced by a newer one of the same servers; when servers come or go there is a new snapshot of
+ * the same settings, so that who still runs with the old one keeps its servers. Counted without
+ * atomics, since one thread owns it. */
 struct snapshot {
 	unsigned refs;
 	struct settings *settings; /* holds a reference */
@@ -108,9 +110,8 @@ struct post *worker_apply_new(struct settings *s, struct pool_view *const *views
 void worker_apply_free(struct post *p); /* if it is not posted; the sockets stay open */
 /* Takes p, and the sockets, which go to the binds of s that have none yet. */
 void worker_post_apply(struct worker *w, struct post *p);
-/* A new view of a pool, if the worker still runs that generation. Takes a reference. */
-int worker_post_view(
-	struct worker *w, uint64_t generation, unsigned pool_index, struct pool_view *v);
+/* A new view of a pool, if the worker still runs these settings. Takes a reference. */
+int worker_post_view(struct worker *w, const struct settings *s, struct pool_view *v);
 /* Stop listening, finish what runs within limit_ns, then end the thread. */
 void worker_post_stop(struct worker *w, uint64_t limit_ns);
 /* What the agent wants to know of clients; NULL: nothing any more. Takes a reference. */

@@ -656,12 +656,11 @@ static const struct conf_key pool_keys[] = {
 		.type = CONF_TYPE_NAMED,
 		.required = true,
 		.noun = "server",
-		.min = 1,
 		.max = 10000,
 		.value = ROW(.type = CONF_TYPE_MAP, .keys = server_keys, .short_for = "address",
 			.help = "A server, or only its address."),
 		.help = "Servers by name; \"10.0.2.31:8080\" is short for {address: "
-			"\"10.0.2.31:8080\"}."},
+			"\"10.0.2.31:8080\"}. {} when all are added while it runs."},
 	{.name = "health",
 		.type = CONF_TYPE_MAP,
 		.keys = health_keys,

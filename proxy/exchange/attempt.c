@@ -20,11 +20,25 @@ static inline void ask_for(const struct exchange *x, struct pick *ask)
 	ask->sticky = x->pool->sticky.cookie.len ? exchange_sticky(x) : 0;
 }
 
+/* Servers may have come or gone since it began: it chooses among those of now. What it has tried is
+ * compared with them and no more. */
+static void keep_up(struct exchange *x)
+{
+	struct snapshot *now = x->worker->snapshot;
+
+	if (x->snapshot == now || x->snapshot->settings != now->settings || x->server)
+		return;
+	snapshot_unref(x->snapshot);
+	x->snapshot = snapshot_ref(now);
+}
+
 /* The servers to choose from: the pool's, or with none of these those of the one that stands in. */
 static const struct pool_view *view_of(struct exchange *x)
 {
-	const struct pool_view *v = x->snapshot->views[x->pool->index];
+	const struct pool_view *v;
 
+	keep_up(x);
+	v = x->snapshot->views[x->pool->index];
 	while (v->count == 0 && x->pool->stand_in) { /* not in a circle: conf_rules.c */
 		x->pool = x->pool->stand_in;
 		v = x->snapshot->views[x->pool->index];

@@ -25,7 +25,9 @@ struct check { /* a server as it is watched; of a pool without check only its ej
 	ev_timer next;	     /* the next probe */
 	ev_timer due;	     /* the end of an ejection */
 	struct list waiting; /* in owner->waiting while there is no room for a probe */
-	bool wanted;	     /* by the snapshot that is being applied */
+	bool checked;	     /* the pool has a check, and nobody has taken the server out */
+	bool admitted;	     /* nobody has taken it out, or is about to */
+	bool wanted;	     /* by the servers that are being followed */
 };
 
 struct checks {
@@ -43,9 +45,11 @@ struct checks {
 	ev_timer ramp; /* while a server's share grows */
 };
 
-static struct health_conf health_conf_of(const struct pool *p)
+static struct health_conf health_conf_of(const struct check *ch)
 {
-	return (struct health_conf){.active = p->check.kind != CHECK_NONE,
+	const struct pool *p = ch->pool;
+
+	return (struct health_conf){.active = ch->checked,
 		.rise = p->check.rise,
 		.fall = p->check.fall,
 		.every_ns = p->check.every_ns,
@@ -135,34 +139,36 @@ static void tell(struct check *ch, enum health_state from)
 static bool may_eject(const struct pool *p, const struct server *s, enum health_event_kind why)
 {
 	unsigned ejected = 0, others = p->stand_in && why != HEALTH_TRAFFIC_BROKE;
+	const struct member_set *set = p->state->set;
 
-	for (unsigned i = 0; i < p->member_count; i++) {
-		const struct server *m = p->members[i].server;
+	for (unsigned i = 0; i < set->count; i++) {
+		const struct member *m = &set->members[i];
 
-		ejected += m->health.state == HEALTH_EJECTED;
-		others += m != s && health_usable(&m->health);
+		ejected += m->server->health.state == HEALTH_EJECTED;
+		others += m->server != s && member_admits(m) && health_usable(&m->server->health);
 	}
 	return others > 0 &&
 	       (why != HEALTH_TRAFFIC_BROKE ||
-		       (ejected + 1) * 100 <= p->passive.max_ejected_pct * p->member_count);
+		       (ejected + 1) * 100 <= p->passive.max_ejected_pct * set->count);
 }
 
 /* --- slow start --------------------------------------------------------------------------------
  */
 
 /* Has all of its share, and can take what another does not yet. */
-static bool serves_fully(const struct server *s)
+static bool serves_fully(const struct member *m)
 {
-	return health_usable(&s->health) && !s->started_ns;
+	return member_admits(m) && health_usable(&m->server->health) && !m->server->started_ns;
 }
 
 static void start_slowly(struct check *ch)
 {
 	const struct pool *p = ch->pool;
+	const struct member_set *set = p->state->set;
 	bool helped = false;
 
-	for (unsigned i = 0; i < p->member_count && !helped; i++)
-		helped = p->members[i].server != ch->server && serves_fully(p->members[i].server);
+	for (unsigned i = 0; i < set->count && !helped; i++)
+		helped = set->members[i].server != ch->server && serves_fully(&set->members[i]);
 	if (!p->slow_start_ns || !helped)
 		return;
 	ch->server->started_ns = monotonic_ns();
@@ -225,7 +231,7 @@ static void settle(struct check *ch, enum health_change change, enum health_stat
 
 static void feed(struct check *ch, enum health_event_kind kind, const char *reason)
 {
-	struct health_conf conf = health_conf_of(ch->pool);
+	struct health_conf conf = health_conf_of(ch);
 	struct health_event ev = {.kind = kind,
 		.reason = reason,
 		.now_ns = monotonic_ns(),
@@ -255,7 +261,7 @@ static void on_due(struct ev_loop *loop, ev_timer *w, int events)
  */
 static uint64_t next_delay_ns(struct check *ch)
 {
-	struct health_conf conf = health_conf_of(ch->pool);
+	struct health_conf conf = health_conf_of(ch);
 	uint64_t now_ns = monotonic_ns();
 	uint64_t delay_ns =
 		health_check_delay_ns(&ch->server->health, &conf, now_ns, &ch->owner->rng);
@@ -272,7 +278,7 @@ static void plan_next(struct check *ch)
 
 static void start_probe(struct check *ch)
 {
-	ASSERT(!probe_running(&ch->probe) && ch->pool->check.kind != CHECK_NONE);
+	ASSERT(!probe_running(&ch->probe) && ch->checked);
 	ch->owner->running++;
 	probe_start(&ch->probe, &ch->pool->check, &ch->server->address);
 }
@@ -414,8 +420,14 @@ static void check_free(struct check *ch)
 	free(ch);
 }
 
-static struct check *check_new(struct checks *c, const struct pool *p, struct server *s)
+static bool is_checked(const struct pool *p, const struct member *m)
 {
+	return p->check.kind != CHECK_NONE && m->admin != ADMIN_MAINTENANCE && !m->disabled;
+}
+
+static struct check *check_new(struct checks *c, const struct pool *p, const struct member *m)
+{
+	struct server *s = m->server;
 	struct check *ch = calloc(1, sizeof(*ch));
 
 	if (!ch)
@@ -424,6 +436,8 @@ static struct check *check_new(struct checks *c, const struct pool *p, struct se
 	ch->owner = c;
 	ch->server = server_ref(s);
 	ch->pool = p;
+	ch->checked = is_checked(p, m);
+	ch->admitted = member_admits(m);
 	probe_init(&ch->probe, c->loop, on_probed);
 	ev_init(&ch->next, on_next);
 	ev_init(&ch->due, on_due);
@@ -446,22 +460,43 @@ static bool same_check(const struct check_conf *a, const struct check_conf *b)
 }
 
 /* The server stays: its health with it, and, where the check is the same, its rhythm and the probe
- * under way. */
-static bool keep(struct check *ch, const struct pool *p)
+ * under way. One that was out of service is used again once its checks say so. */
+static bool keep(struct check *ch, const struct pool *p, const struct member *m)
 {
-	struct health_conf conf = health_conf_of(p);
-	enum health_state from = ch->server->health.state;
+	bool was_checked = ch->checked, had_check = ch->pool->check.kind != CHECK_NONE;
 	bool same = same_check(&ch->pool->check, &p->check);
+	struct health *h = &ch->server->health;
+	enum health_state from = h->state;
+	enum health_change change;
+	struct health_conf conf;
 
 	ch->pool = p;
+	ch->checked = is_checked(p, m);
+	same = same && ch->checked == was_checked;
 	ch->probe.conf = &p->check;
 	atomic_store(&ch->server->failures_max, p->passive.failures);
 	ch->wanted = true;
-	settle(ch, health_reconfigure(&ch->server->health, &conf, monotonic_ns(), realtime_ns()),
-		from);
+	conf = health_conf_of(ch);
+	if (ch->checked && !was_checked && had_check)
+		change = health_distrust(
+			h, "out of service until now", monotonic_ns(), realtime_ns());
+	else
+		change = health_reconfigure(h, &conf, monotonic_ns(), realtime_ns());
+	settle(ch, change, from);
+	if (member_admits(m) && !ch->admitted && health_usable(h))
+		start_slowly(ch);
+	ch->admitted = member_admits(m);
 	if (!same)
 		halt(ch);
 	return same;
+}
+
+/* Of this pool, or of all. */
+static void want_none(struct checks *c, const struct pool *p)
+{
+	for (unsigned i = 0; i < SERVERS_MAX; i++)
+		if (c->by_slot[i] && (!p || c->by_slot[i]->pool == p))
+			c->by_slot[i]->wanted = false;
 }
 
 static void sweep(struct checks *c)
@@ -475,31 +510,32 @@ static void sweep(struct checks *c)
 struct newcomers {
 	uint64_t at_ns, step_ns;
 	unsigned count;
-	bool slowly; /* the pool has others that serve */
 };
 
 static void begin(struct check *ch, struct newcomers *n)
 {
-	if (ch->pool->check.kind == CHECK_NONE)
+	if (!ch->checked)
 		return;
 	start_timer(ch->owner->loop, &ch->next, n->at_ns);
 	n->at_ns += n->step_ns;
 }
 
-static void welcome(struct checks *c, const struct pool *p, struct server *s, struct newcomers *n)
+static void welcome(struct checks *c, const struct pool *p, const struct member *m, bool slowly,
+	struct newcomers *n)
 {
-	struct check *ch = check_of(c, s);
+	struct check *ch = check_of(c, m->server);
 
 	if (!ch) {
-		ch = check_new(c, p, s);
+		ch = check_new(c, p, m);
 		if (!ch) {
 			log_event(LOG_ERROR, "check.out_of_memory", "this server is not checked",
-				F_TEXT("pool", s->pool_name), F_TEXT("server", s->name));
+				F_TEXT("pool", m->server->pool_name),
+				F_TEXT("server", m->server->name));
 			return;
 		}
-		keep(ch, p);
+		keep(ch, p, m);
 		begin(ch, n);
-		if (n->slowly)
+		if (slowly)
 			start_slowly(ch);
 	} else if (!ev_is_active(&ch->next) && !probe_running(&ch->probe) &&
 		   list_empty(&ch->waiting)) {
@@ -510,10 +546,36 @@ static void welcome(struct checks *c, const struct pool *p, struct server *s, st
 /* Before its newcomers are welcomed: is there any that was here before, and can be used? */
 static bool has_served(const struct checks *c, const struct pool *p)
 {
-	for (unsigned i = 0; i < p->member_count; i++)
-		if (check_of(c, p->members[i].server) && serves_fully(p->members[i].server))
+	const struct member_set *set = p->state->set;
+
+	for (unsigned i = 0; i < set->count; i++)
+		if (check_of(c, set->members[i].server) && serves_fully(&set->members[i]))
 			return true;
 	return false;
+}
+
+static void keep_all(struct checks *c, const struct pool *p, struct newcomers *n)
+{
+	const struct member_set *set = p->state->set;
+
+	for (unsigned i = 0; i < set->count; i++) {
+		struct check *ch = check_of(c, set->members[i].server);
+
+		if ((!ch || !keep(ch, p, &set->members[i])) && p->check.kind != CHECK_NONE) {
+			uint64_t even_ns = p->check.every_ns / ++n->count;
+
+			n->step_ns = even_ns < n->step_ns ? even_ns : n->step_ns;
+		}
+	}
+}
+
+static void welcome_all(struct checks *c, const struct pool *p, bool cold, struct newcomers *n)
+{
+	const struct member_set *set = p->state->set;
+	bool slowly = !cold && has_served(c, p);
+
+	for (unsigned i = 0; i < set->count; i++)
+		welcome(c, p, &set->members[i], slowly, n);
 }
 
 void checks_apply(struct checks *c, struct settings *s)
@@ -522,30 +584,26 @@ void checks_apply(struct checks *c, struct settings *s)
 	struct newcomers n = {.step_ns = STAGGER_MAX_MS * NS_PER_MS};
 
 	c->settings = settings_ref(s); /* pools that stay are still owed what they were */
-	for (unsigned i = 0; i < SERVERS_MAX; i++)
-		if (c->by_slot[i])
-			c->by_slot[i]->wanted = false;
-	for (unsigned i = 0; i < s->pool_count; i++) {
-		const struct pool *p = &s->pools[i];
-
-		for (unsigned m = 0; m < p->member_count; m++) {
-			struct check *ch = check_of(c, p->members[m].server);
-
-			if ((!ch || !keep(ch, p)) && p->check.kind != CHECK_NONE) {
-				uint64_t even_ns = p->check.every_ns / ++n.count;
-
-				n.step_ns = even_ns < n.step_ns ? even_ns : n.step_ns;
-			}
-		}
-	}
+	want_none(c, NULL);
+	for (unsigned i = 0; i < s->pool_count; i++)
+		keep_all(c, &s->pools[i], &n);
 	sweep(c);
-	for (unsigned i = 0; i < s->pool_count; i++) {
-		n.slowly = old && has_served(c, &s->pools[i]);
-		for (unsigned m = 0; m < s->pools[i].member_count; m++)
-			welcome(c, &s->pools[i], s->pools[i].members[m].server, &n);
-	}
+	for (unsigned i = 0; i < s->pool_count; i++)
+		welcome_all(c, &s->pools[i], !old, &n);
 	start_waiting(c);
 	settings_unref(old);
+}
+
+void checks_follow(struct checks *c, const struct pool *p)
+{
+	struct newcomers n = {.step_ns = STAGGER_MAX_MS * NS_PER_MS};
+
+	mark_changed(c, p);
+	want_none(c, p);
+	keep_all(c, p, &n);
+	sweep(c);
+	welcome_all(c, p, false, &n);
+	start_waiting(c);
 }
 
 struct checks *checks_new(

@@ -23,9 +23,12 @@ struct checks_options {
 struct checks *checks_new(
 	struct ev_loop *loop, struct server_table *table, const struct checks_options *o);
 /* Starts, stops and re-times checks so that they are those of this snapshot (keeps a reference to
- * it). Health of servers that stay is kept; new servers start as unknown, which is usable, and are
- * checked at once. */
+ * it) and of what servers its pools have now (state->set). Health of servers that stay is kept; new
+ * servers start as unknown, which is usable, and are checked at once. */
 void checks_apply(struct checks *c, struct settings *s);
+/* The servers of this pool of the snapshot are others now (p->state->set): the same for them. Its
+ * view is made anew at the end of the loop iteration. */
+void checks_follow(struct checks *c, const struct pool *p);
 void checks_free(struct checks *c);
 /* Workers reported servers (server_table_on_wake): lets the health machines decide at once. Call it
  * on the loop, from the ev_async that the wake function sends. */

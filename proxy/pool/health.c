@@ -242,6 +242,17 @@ enum health_change health_reconfigure(
 	return compare(&before, h);
 }
 
+enum health_change health_distrust(
+	struct health *h, const char *why, uint64_t now_ns, uint64_t realtime_ns)
+{
+	struct health before = *h;
+	struct health_event now = {.now_ns = now_ns, .realtime_ns = realtime_ns};
+
+	h->refused = false;
+	enter(h, HEALTH_RISING, 0, &now, why);
+	return compare(&before, h);
+}
+
 uint64_t health_due_ns(const struct health *h)
 {
 	return h->state == HEALTH_EJECTED ? h->ejected_until_ns : 0;

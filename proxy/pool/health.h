@@ -93,6 +93,9 @@ enum health_change health_step(
  * forgotten. */
 enum health_change health_reconfigure(
 	struct health *h, const struct health_conf *c, uint64_t now_ns, uint64_t realtime_ns);
+/* Nobody has looked for a while: it is not used before checks have passed. */
+enum health_change health_distrust(
+	struct health *h, const char *why, uint64_t now_ns, uint64_t realtime_ns);
 bool health_usable(const struct health *h);
 /* From the end of one check to the next: `every`, sooner while in between, +-10 %. */
 uint64_t health_check_delay_ns(

@@ -25,23 +25,30 @@ static const struct balancer *balancer_of(const struct pool *p)
 
 static bool is_up(const struct member *m)
 {
-	return atomic_load_explicit(&m->server->usable, memory_order_relaxed);
+	return member_admits(m) && atomic_load_explicit(&m->server->usable, memory_order_relaxed);
+}
+
+/* Well, but on its way out. */
+static bool drains(const struct member *m)
+{
+	return m->admin == ADMIN_DRAINING && !m->disabled &&
+	       atomic_load_explicit(&m->server->usable, memory_order_relaxed);
 }
 
 /* A last resort: it failed, but somebody is there. */
 static bool may_live(const struct member *m)
 {
-	return !atomic_load_explicit(&m->server->refused, memory_order_relaxed);
+	return member_admits(m) && !atomic_load_explicit(&m->server->refused, memory_order_relaxed);
 }
 
 static unsigned gather(struct pool_view *v, bool backup, bool (*wanted)(const struct member *m))
 {
-	const struct pool *p = v->pool;
+	const struct member_set *set = v->set;
 
 	v->count = 0;
-	for (unsigned i = 0; i < p->member_count; i++)
-		if (p->members[i].backup == backup && wanted(&p->members[i]))
-			v->usable[v->count++] = p->members[i];
+	for (unsigned i = 0; i < set->count; i++)
+		if (set->members[i].backup == backup && wanted(&set->members[i]))
+			v->usable[v->count++] = set->members[i];
 	return v->count;
 }
 
@@ -66,7 +73,7 @@ static void weigh(struct pool_view *v, uint64_t now_ns)
 		v->usable[i].weight *= pool_share_pct(p, v->usable[i].server, now_ns);
 }
 
-static struct pool_view *empty_view(const struct pool *p)
+static struct pool_view *empty_view(const struct pool *p, struct member_set *set)
 {
 	struct pool_view *v = calloc(1, sizeof(*v));
 
@@ -74,8 +81,9 @@ static struct pool_view *empty_view(const struct pool *p)
 		return NULL;
 	atomic_init(&v->refs, 1);
 	v->pool = p;
+	v->set = member_set_ref(set);
 	v->balancer = balancer_of(p);
-	v->usable = calloc(p->member_count + 1, sizeof(*v->usable));
+	v->usable = calloc(set->count + 1, sizeof(*v->usable));
 	if (!v->usable) {
 		pool_view_unref(v);
 		return NULL;
@@ -95,9 +103,9 @@ static uint32_t spilt(const struct pool_view *v)
 	const struct pool *p = v->pool;
 	uint64_t all = 0, usable = 0;
 
-	for (unsigned i = 0; i < p->member_count; i++)
-		if (!p->members[i].backup && is_near(p, &p->members[i]))
-			all += p->members[i].weight;
+	for (unsigned i = 0; i < v->set->count; i++)
+		if (!v->set->members[i].backup && is_near(p, &v->set->members[i]))
+			all += v->set->members[i].weight;
 	for (unsigned i = 0; i < v->count; i++)
 		usable += v->usable[i].weight;
 	ASSERT(usable > 0 && usable <= all);
@@ -116,7 +124,7 @@ static int part_zones(struct pool_view *v)
 		near += is_near(p, &v->usable[i]);
 	if (near == 0 || near == v->count)
 		return 0;
-	v->beyond = empty_view(p);
+	v->beyond = empty_view(p, v->set);
 	if (!v->beyond)
 		return -1;
 	v->beyond->count = v->count - near;
@@ -131,12 +139,13 @@ static int part_zones(struct pool_view *v)
 	return 0;
 }
 
-/* Whom the cookie of this pool's users may name: those of the view, and of the one beyond. */
+/* Whom the cookie of this pool's users may name: those of the view, and of the one beyond; and
+ * those that drain, for the users who are there already. */
 static int bind_users(struct pool_view *v)
 {
 	const struct pool *p = v->pool;
 
-	v->sticky = sticky_table_new(v->count + (v->beyond ? v->beyond->count : 0));
+	v->sticky = sticky_table_new(v->set->count);
 	if (!v->sticky)
 		return -1;
 	for (const struct pool_view *in = v; in; in = in->beyond)
@@ -144,6 +153,11 @@ static int bind_users(struct pool_view *v)
 			sticky_table_add(v->sticky,
 				sticky_value(p->sticky.key, in->usable[i].server),
 				in->usable[i].server);
+	for (unsigned i = 0; i < v->set->count; i++)
+		if (drains(&v->set->members[i]))
+			sticky_table_add(v->sticky,
+				sticky_value(p->sticky.key, v->set->members[i].server),
+				v->set->members[i].server);
 	return 0;
 }
 
@@ -156,9 +170,9 @@ static int finish(struct pool_view *v, uint64_t now_ns)
 	return v->count > 0 && b->prepare ? b->prepare(v) : 0;
 }
 
-struct pool_view *pool_view_new(const struct pool *p)
+struct pool_view *pool_view_new(const struct pool *p, struct member_set *set)
 {
-	struct pool_view *v = empty_view(p);
+	struct pool_view *v = empty_view(p, set);
 	uint64_t now_ns = monotonic_ns();
 
 	if (!v)
@@ -200,6 +214,7 @@ void pool_view_unref(struct pool_view *v)
 	if (before > 1)
 		return;
 	pool_view_unref(v->beyond);
+	member_set_unref(v->set);
 	free(v->usable);
 	free(v->cycle);
 	free(v->table);
@@ -272,15 +287,16 @@ struct server *pool_prefer(const struct pool_view *v, struct pick *what)
 	return bound ? bound : pick(v, what);
 }
 
-/* A backup, while others can be used again: who waits does so for them. */
+/* Who waits does not do so for this one: it is out of service; or it is a backup, while others can
+ * be used again. */
 static bool is_relieved(const struct pool_view *v, const struct server *s)
 {
-	if (v->count == 0 || v->usable[0].backup)
+	const struct member *m = member_set_find(v->set, s);
+
+	if (!m)
 		return false;
-	for (unsigned i = 0; i < v->pool->member_count; i++)
-		if (v->pool->members[i].server == s)
-			return v->pool->members[i].backup;
-	return false;
+	return (!member_admits(m) && !drains(m)) ||
+	       (m->backup && v->count > 0 && !v->usable[0].backup);
 }
 
 void pool_release(const struct pool_view *v, struct server *s)
@@ -313,28 +329,30 @@ static json_t *server_status(const struct pool *p, const struct member *m, uint6
 	return json_pack("{s:s, s:s%, s:i, s:i, s:b, s:s, s:s, s:s, s:s, s:s, s:I, s:i, s:I, s:I}",
 		"address", s->address_text, "zone", m->zone.len ? m->zone.ptr : "", m->zone.len,
 		"weight", (int)m->weight, "effective_weight", (int)((m->weight * share + 99) / 100),
-		"backup", (int)m->backup, "configured", "enabled", "admin", "ready", "health",
-		health, "reason", s->health.reason, "since", since, "in_flight",
-		(json_int_t)atomic_load(&s->in_flight), "queued", (int)atomic_load(&s->queued),
-		"requests_total", (json_int_t)atomic_load(&s->requests_total), "failures_total",
+		"backup", (int)m->backup, "configured", m->disabled ? "disabled" : "enabled",
+		"admin", admin_state_name(m->admin), "health", health, "reason", s->health.reason,
+		"since", since, "in_flight", (json_int_t)atomic_load(&s->in_flight), "queued",
+		(int)atomic_load(&s->queued), "requests_total",
+		(json_int_t)atomic_load(&s->requests_total), "failures_total",
 		(json_int_t)atomic_load(&s->failures_total));
 }
 
 json_t *pool_status(const struct pool *p)
 {
 	struct span balance = conf_text(p->node, "balance");
+	const struct member_set *set = p->state->set;
 	json_t *servers = json_object();
 	uint64_t now_ns = monotonic_ns();
 	unsigned up = 0;
 
-	for (unsigned i = 0; i < p->member_count; i++) {
-		const struct member *m = &p->members[i];
+	for (unsigned i = 0; i < set->count; i++) {
+		const struct member *m = &set->members[i];
 
 		up += is_up(m);
 		json_object_set_new(servers, m->server->name, server_status(p, m, now_ns));
 	}
 	return json_pack("{s:s%, s:i, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:o}", "balance",
-		balance.ptr, balance.len, "up", (int)up, "total", (int)p->member_count, "queued",
+		balance.ptr, balance.len, "up", (int)up, "total", (int)set->count, "queued",
 		(int)queue_length(&p->state->queue), "queue_full_total",
 		(json_int_t)atomic_load(&p->state->queue_full_total), "queue_timeouts_total",
 		(json_int_t)atomic_load(&p->state->queue_timeouts_total), "requests_total",

@@ -14,6 +14,7 @@ struct balancer;
 struct pool_view {
 	_Atomic unsigned refs;
 	const struct pool *pool; /* borrows: the view's holder keeps the snapshot */
+	struct member_set *set;	 /* what it was made from; holds a reference */
 	const struct balancer *balancer;
 	bool failing_open; /* nothing is healthy: these are tried all the same */
 	unsigned count;	   /* usable servers; 0: answer 503 */
@@ -21,7 +22,7 @@ struct pool_view {
 	 */
 	struct pool_view *beyond;
 	uint32_t beyond_share; /* of 2^32 requests, those that go there first */
-	struct member *usable; /* borrows the snapshot's servers */
+	struct member *usable; /* borrows the set's servers */
 	uint32_t cycle_len;    /* round robin: positions in the cycle */
 	uint16_t *cycle;       /* indices into usable, smooth and weighted */
 	void *table;	       /* the algorithm's own */
@@ -29,7 +30,8 @@ struct pool_view {
 	struct sticky_table *sticky;
 };
 
-struct pool_view *pool_view_new(const struct pool *p); /* NULL when out of memory */
+/* NULL when out of memory. Takes a reference to the set. */
+struct pool_view *pool_view_new(const struct pool *p, struct member_set *set);
 struct pool_view *pool_view_ref(struct pool_view *v);
 void pool_view_unref(struct pool_view *v);
 

@@ -34,6 +34,13 @@ static void take_out(struct pool_queue *q, struct waiter *w)
 	atomic_fetch_sub_explicit(&w->prefers->queued, 1, memory_order_relaxed);
 }
 
+static bool drains(const struct waiter *w, const struct server *s)
+{
+	const struct member *m = member_set_find(w->set, s);
+
+	return m && !member_admits(m);
+}
+
 static void grant(struct pool_queue *q, struct waiter *w, struct server *s)
 {
 	take_out(q, w);
@@ -49,13 +56,10 @@ static bool has_tried(const struct waiter *w, const struct server *s)
 	return false;
 }
 
-/* A waiter of another snapshot may use only what that snapshot holds too. */
+/* A waiter with another view may use only what that one holds too. */
 static bool knows(const struct waiter *w, const struct server *s)
 {
-	for (unsigned i = 0; i < w->pool->member_count; i++)
-		if (w->pool->members[i].server == s)
-			return true;
-	return false;
+	return member_set_find(w->set, s) != NULL;
 }
 
 /* By this view: a server that cannot be used any more binds nobody. */
@@ -69,7 +73,7 @@ static void bind_anew(struct pool_queue *q, const struct pool_view *v)
 			.tried = w->tried, .tried_count = w->tried_count, .sticky = w->sticky};
 		const struct server *s = pool_bound(v, &its);
 
-		bind_to(q, w, s && (w->pool == v->pool || knows(w, s)) ? s : NULL);
+		bind_to(q, w, s && (w->set == v->set || knows(w, s)) ? s : NULL);
 	}
 }
 
@@ -92,7 +96,7 @@ static void serve(struct pool_queue *q, const struct pool_view *v, const struct 
 		s = pool_take(v, &its);
 		if (!s && !w->tried_count && !pool_bound(v, &its))
 			return; /* nobody has room */
-		if (s && w->pool != v->pool && !knows(w, s)) {
+		if (s && w->set != v->set && !knows(w, s)) {
 			atomic_fetch_sub_explicit(&s->in_flight, 1, memory_order_relaxed);
 			s = NULL;
 		}
@@ -126,6 +130,7 @@ bool queue_enter(
 	w->prefers = pool_prefer(v, what);
 	ASSERT(w->prefers);
 	atomic_fetch_add_explicit(&w->prefers->queued, 1, memory_order_relaxed);
+	w->set = v->set;
 	w->since_ns = what->now_ns - w->queued_ns;
 	w->has_key = what->has_key;
 	w->key = what->key;
@@ -164,6 +169,18 @@ void queue_serve(struct pool_queue *q, const struct pool_view *v, const struct p
 	pthread_mutex_unlock(&q->lock);
 }
 
+void queue_recall(struct pool_queue *q, const struct pool_view *v)
+{
+	pthread_mutex_lock(&q->lock);
+	list_each_safe (it, &q->waiting) {
+		struct waiter *w = list_item(it, struct waiter, link);
+
+		if (w->pool == v->pool && w->set != v->set)
+			grant(q, w, NULL);
+	}
+	pthread_mutex_unlock(&q->lock);
+}
+
 bool queue_offer(struct pool_queue *q, struct server *s)
 {
 	bool granted = false;
@@ -172,7 +189,7 @@ bool queue_offer(struct pool_queue *q, struct server *s)
 	list_each (it, &q->waiting) {
 		struct waiter *w = list_item(it, struct waiter, link);
 
-		if (has_tried(w, s) || !knows(w, s) || (w->bound && w->bound != s))
+		if (has_tried(w, s) || !knows(w, s) || (w->bound ? w->bound != s : drains(w, s)))
 			continue;
 		granted = server_reserve(s, w->pool->limits.per_server);
 		if (granted)

@@ -30,7 +30,8 @@ struct waiter {
 	bool queued;	  /* under the lock; false: granted */
 	/* Called once, under the queue's lock, on any thread: passes the word on, no more. */
 	void (*on_granted)(struct waiter *w);
-	const struct pool *pool; /* whose servers it may use; held by its owner's snapshot */
+	const struct pool *pool;      /* held by its owner's snapshot, as the set */
+	const struct member_set *set; /* the servers that it may use: of the view it came with */
 	struct server *const *tried;
 	unsigned tried_count;
 	bool has_key; /* as in struct pick */
@@ -68,6 +69,8 @@ static inline uint32_t queue_unbound(struct pool_queue *q)
 }
 /* The view is new: grants what it has room for. With no server in it all are told to ask anew. */
 void queue_serve(struct pool_queue *q, const struct pool_view *v, const struct pick *what);
+/* Servers came or went: who is in line for others than these is to ask anew. */
+void queue_recall(struct pool_queue *q, const struct pool_view *v);
 /* This server may have room: the first in line that can use it gets it. False: there is nobody, or
  * no room. */
 bool queue_offer(struct pool_queue *q, struct server *s);

@@ -323,6 +323,7 @@ void pool_state_unref(struct server_table *t, struct pool_state *s)
 	if (!s || !state_unref(t, &t->pools, &s->kept))
 		return;
 	queue_fini(&s->queue);
+	member_set_unref(s->set);
 	state_free(&s->kept);
 }
 

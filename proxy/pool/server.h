@@ -58,6 +58,7 @@ struct kept_state {
 	unsigned refs; /* under the table's lock */
 };
 
+struct member_set;
 struct pool_queue { /* see queue.h */
 	_Alignas(64) _Atomic uint32_t length;
 	_Atomic uint32_t bound; /* of them: who wait for one certain server */
@@ -75,7 +76,9 @@ struct pool_state {
 	_Atomic uint64_t queue_full_total, queue_timeouts_total; /* answered with 503 */
 	_Alignas(64) struct budget budget;			 /* of retries */
 	struct pool_queue queue;
-	bool view_is_old; /* a new one is to be made: of the main thread (checks.c) */
+	/* Of the main thread. */
+	struct member_set *set; /* the servers of now; holds a reference; NULL: not set up yet */
+	bool view_is_old;	/* a new one is to be made (checks.c) */
 };
 
 #define SERVERS_MAX 16384

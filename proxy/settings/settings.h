@@ -12,7 +12,7 @@
 #include <stdatomic.h>
 
 #include "proxy/http/http1.h"
-#include "proxy/pool/server.h"
+#include "proxy/pool/members.h"
 #include "shared/addr.h"
 #include "shared/conf.h"
 
@@ -54,13 +54,6 @@ struct hash_conf {
 #undef X
 	} key;
 	struct span name; /* of a header, cookie or query parameter */
-};
-
-struct member {		       /* a server as this snapshot has it in a pool */
-	struct server *server; /* holds a reference */
-	uint32_t weight;       /* 1-256 */
-	struct span zone;      /* empty: none */
-	bool backup;
 };
 
 struct check_conf {
@@ -130,6 +123,7 @@ struct pool {
 	enum balance balance;
 	struct hash_conf hash; /* where that is the balance */
 	struct span own_zone;  /* where this node is: its servers come first; empty: nobody knows */
+	/* As configured; each holds a reference. The pool's servers of now: state->set. */
 	struct member *members;
 	unsigned member_count;
 	struct check_conf check;

@@ -66,7 +66,11 @@ static int build(unsigned i)
 		return -1;
 	}
 	for (unsigned j = 0; j < rig.settings[i]->pool_count; j++) {
-		rig.views[i][j] = pool_view_new(&rig.settings[i]->pools[j]);
+		const struct pool *p = &rig.settings[i]->pools[j];
+		struct member_set *set = member_set_new(p->members, p->member_count);
+
+		rig.views[i][j] = set ? pool_view_new(p, set) : NULL;
+		member_set_unref(set);
 		if (!rig.views[i][j])
 			return -1;
 	}

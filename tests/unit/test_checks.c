@@ -188,6 +188,7 @@ static void apply(const char *health)
 {
 	char text[1024], servers[256] = "";
 	struct settings *old = settings;
+	const struct pool *pool;
 	struct conf *conf;
 	size_t at = 0;
 
@@ -203,6 +204,10 @@ static void apply(const char *health)
 	CHECK_TRUE(conf != NULL);
 	settings = settings_build(conf, report, table, 1, NULL);
 	CHECK_TRUE(settings != NULL);
+	pool = &settings->pools[0];
+	member_set_unref(pool->state->set);
+	pool->state->set = member_set_new(pool->members, pool->member_count);
+	CHECK_TRUE(pool->state->set != NULL);
 	checks_apply(checks, settings);
 	settings_unref(old);
 }
@@ -602,7 +607,7 @@ static void who_waits_for_a_removed_server_is_not_forgotten_when_it_fails(void)
 	begin("{http: /, every: 10s}, limits: {connections_per_server: 1}");
 	rng_seed(&rng, 1);
 	old = settings_ref(settings);
-	view = pool_view_new(&old->pools[0]);
+	view = pool_view_new(&old->pools[0], old->pools[0].state->set);
 	CHECK_TRUE(view != NULL);
 	for (unsigned i = 0; i < SERVERS; i++)
 		CHECK(pool_take(view, &what) != NULL);

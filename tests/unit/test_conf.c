@@ -125,7 +125,6 @@ static void values_are_checked_by_type_and_range(void)
 		{"pools:", "'pools' is empty, not a map"},
 		{"pools: 5", "'pools' is a single value, not a map"},
 		{"pools: {\"a b\": {servers: {s: \"1.2.3.4:5\"}}}", "'a b' is not a name"},
-		{"pools: {a: {servers: {}}}", "'servers' of pool 'a' has 0 of 1 to 10000 server"},
 		{"pools: {a: {servers: {s: \"1.2.3.4\"}}}", "'1.2.3.4' has no port"},
 		{"pools: {a: {servers: {s: \":80\"}}}", "':80' is no server's address"},
 		{"pools: {a: {servers: {s: {address: \"1.2.3.4:5\", weight: 257}}}}", "1 to 256"},

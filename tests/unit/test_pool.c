@@ -13,6 +13,7 @@
 static struct server_table *table;
 static struct conf_report *report;
 static struct settings *settings;
+static struct member_set *set;
 static unsigned woken;
 
 static void on_wake(void *ctx)
@@ -34,11 +35,15 @@ static const struct pool *pool_of(const char *text)
 	CHECK_TRUE(conf != NULL);
 	settings = settings_build(conf, report, table, 1, NULL);
 	CHECK_TRUE(settings != NULL);
+	set = member_set_new(settings->pools[0].members, settings->pools[0].member_count);
+	CHECK_TRUE(set != NULL);
+	settings->pools[0].state->set = member_set_ref(set);
 	return &settings->pools[0];
 }
 
 static void done(void)
 {
+	member_set_unref(set);
 	settings_unref(settings);
 	server_table_free(table);
 	conf_report_free(report);
@@ -70,13 +75,13 @@ static struct span names(const struct pool_view *v)
 	return span_make(out, at);
 }
 
-#define EXPECT_VIEW(p, expected_names, expected_open)       \
-	do {                                                \
-		struct pool_view *v_ = pool_view_new(p);    \
-		CHECK_TRUE(v_ != NULL);                     \
-		CHECK_TEXT(names(v_), expected_names);      \
-		CHECK_INT(v_->failing_open, expected_open); \
-		pool_view_unref(v_);                        \
+#define EXPECT_VIEW(p, expected_names, expected_open)         \
+	do {                                                  \
+		struct pool_view *v_ = pool_view_new(p, set); \
+		CHECK_TRUE(v_ != NULL);                       \
+		CHECK_TEXT(names(v_), expected_names);        \
+		CHECK_INT(v_->failing_open, expected_open);   \
+		pool_view_unref(v_);                          \
 	} while (0)
 
 static void backups_are_used_only_when_no_other_can_be(void)
@@ -116,7 +121,7 @@ static void when_all_down_503_tries_nobody(void)
 	rng_seed(&rng, 1);
 	take_out(p, 0, false);
 	EXPECT_VIEW(p, "", false);
-	v = pool_view_new(p);
+	v = pool_view_new(p, set);
 	CHECK_TRUE(v != NULL);
 	CHECK(pool_prefer(v, &(struct pick){.rng = &rng}) == NULL);
 	pool_view_unref(v);
@@ -130,7 +135,7 @@ static void picks_follow_the_balance_and_pass_over_tried_servers(void)
 		"  web:\n"
 		"    balance: round_robin\n"
 		"    servers: {w1: \"10.0.0.1:80\", w2: {address: \"10.0.0.2:80\", weight: 3}}\n");
-	struct pool_view *v = pool_view_new(p);
+	struct pool_view *v = pool_view_new(p, set);
 	struct server *tried[2] = {p->members[1].server, p->members[0].server};
 	unsigned heavy = 0;
 	struct rng rng;
@@ -253,7 +258,7 @@ static void reports_of_many_threads_are_all_counted_and_heard(void)
 		total += atomic_load(&p->members[i].server->requests_total);
 	CHECK_INT(total, 60000);
 	CHECK(heard >= 3);
-	CHECK_INT(p->members[0].server->refs, 1);
+	CHECK_INT(p->members[0].server->refs, 2);
 	done();
 }
 
@@ -264,14 +269,14 @@ static void a_server_that_starts_slowly_has_a_part_of_its_weight(void)
 		"  web:\n"
 		"    slow_start: 1h\n"
 		"    servers: {w1: \"10.0.0.1:80\", w2: {address: \"10.0.0.2:80\", weight: 3}}\n");
-	struct pool_view *v = pool_view_new(p);
+	struct pool_view *v = pool_view_new(p, set);
 	json_t *status, *all;
 
 	CHECK_TRUE(v != NULL);
 	CHECK_INT(v->usable[1].weight, 3);
 	pool_view_unref(v);
 	p->members[1].server->started_ns = monotonic_ns() - 1800 * NS_PER_S;
-	v = pool_view_new(p);
+	v = pool_view_new(p, set);
 	CHECK_TRUE(v != NULL);
 	CHECK_INT(v->usable[0].weight, 100);
 	CHECK_INT(v->usable[1].weight, 3 * 55);
@@ -303,7 +308,7 @@ static const char zoned[] = "failover:\n"
 /* Of 10,000 requests, how many a server of zone `a` gets. */
 static unsigned near_picks(const struct pool *p, const struct pick *like)
 {
-	struct pool_view *v = pool_view_new(p);
+	struct pool_view *v = pool_view_new(p, set);
 	struct pick what = *like;
 	unsigned near = 0;
 	struct rng rng;
@@ -353,7 +358,7 @@ static void with_the_own_zone_full_or_tried_the_others_are_taken(void)
 	settings_locate(settings, "n1");
 	for (unsigned i = 0; i < 3; i++)
 		tried[i] = p->members[i].server;
-	v = pool_view_new(p);
+	v = pool_view_new(p, set);
 	CHECK_TRUE(v != NULL);
 	CHECK_INT(v->count, 3);
 	CHECK_TRUE(v->beyond != NULL);
@@ -370,7 +375,7 @@ static void servers_without_a_zone_are_nobodys_own(void)
 	struct pool_view *v;
 
 	settings_locate(settings, "n1"); /* no such node, no zone */
-	v = pool_view_new(p);
+	v = pool_view_new(p, set);
 	CHECK_TRUE(v != NULL);
 	CHECK_INT(v->count, 2);
 	CHECK(v->beyond == NULL);

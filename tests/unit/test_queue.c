@@ -14,6 +14,7 @@
 static struct server_table *table;
 static struct conf_report *report;
 static struct settings *settings;
+static struct member_set *set;
 static const struct pool *pool;
 static struct pool_view *view;
 static struct pool_queue *queue;
@@ -31,7 +32,9 @@ static void begin(const char *text)
 	settings = settings_build(conf, report, table, 1, NULL);
 	CHECK_TRUE(settings != NULL);
 	pool = &settings->pools[0];
-	view = pool_view_new(pool);
+	set = member_set_new(pool->members, pool->member_count);
+	CHECK_TRUE(set != NULL);
+	view = pool_view_new(pool, set);
 	CHECK_TRUE(view != NULL);
 	queue = &pool->state->queue;
 	rng_seed(&rng, 1);
@@ -45,6 +48,7 @@ static void done(void)
 		CHECK_INT(atomic_load(&pool->members[i].server->in_flight), 0);
 	}
 	pool_view_unref(view);
+	member_set_unref(set);
 	settings_unref(settings);
 	server_table_free(table);
 	conf_report_free(report);
@@ -53,7 +57,7 @@ static void done(void)
 static void new_view(void)
 {
 	pool_view_unref(view);
-	view = pool_view_new(pool);
+	view = pool_view_new(pool, set);
 	CHECK_TRUE(view != NULL);
 }
 

@@ -182,6 +182,20 @@ static void a_key_cut_short_is_refused(void)
 	done();
 }
 
+/* With its second server in this state. */
+static struct pool_view *view_of(const struct pool *p, enum admin_state second)
+{
+	struct member_set *set;
+	struct pool_view *v;
+
+	p->members[1].admin = second;
+	set = member_set_new(p->members, p->member_count);
+	CHECK_TRUE(set != NULL);
+	v = pool_view_new(p, set);
+	member_set_unref(set);
+	return v;
+}
+
 static void a_cookie_leads_to_its_server_whatever_the_balance_until_it_is_out(void)
 {
 	struct settings *s;
@@ -195,7 +209,7 @@ static void a_cookie_leads_to_its_server_whatever_the_balance_until_it_is_out(vo
 	s = build("pools: {web: {sticky: {cookie: lb}, balance: round_robin, servers: {w1: "
 		  "\"10.0.0.1:80\", w2: \"10.0.0.2:80\", w3: \"10.0.0.3:80\"}}}\n");
 	w2 = s->pools[0].members[1].server;
-	v = pool_view_new(&s->pools[0]);
+	v = view_of(&s->pools[0], ADMIN_READY);
 	CHECK_TRUE(v != NULL);
 	what.sticky = sticky_value(s->pools[0].sticky.key, w2);
 	for (unsigned i = 0; i < 10; i++)
@@ -206,11 +220,39 @@ static void a_cookie_leads_to_its_server_whatever_the_balance_until_it_is_out(vo
 	what.tried_count = 0;
 	pool_view_unref(v);
 	atomic_store(&w2->usable, false);
-	v = pool_view_new(&s->pools[0]);
+	v = view_of(&s->pools[0], ADMIN_READY);
 	CHECK_TRUE(v != NULL);
 	CHECK(pool_take(v, &what) != w2);
 	what.sticky = 99; /* of a server that has been removed, or of nobody */
 	CHECK(pool_take(v, &what) != NULL);
+	pool_view_unref(v);
+	settings_unref(s);
+	done();
+}
+
+static void who_is_at_a_server_that_drains_stays_and_nobody_else_comes(void)
+{
+	struct settings *s;
+	struct pool_view *v;
+	struct server *w2;
+	struct rng rng;
+	struct pick what = {.rng = &rng};
+
+	begin();
+	rng_seed(&rng, 1);
+	s = build("pools: {web: {sticky: {cookie: lb}, servers: {w1: \"10.0.0.1:80\", w2: "
+		  "\"10.0.0.2:80\"}}}\n");
+	w2 = s->pools[0].members[1].server;
+	v = view_of(&s->pools[0], ADMIN_DRAINING);
+	CHECK_TRUE(v != NULL);
+	for (unsigned i = 0; i < 10; i++)
+		CHECK(pool_take(v, &what) != w2);
+	what.sticky = sticky_value(s->pools[0].sticky.key, w2);
+	CHECK(pool_take(v, &what) == w2);
+	pool_view_unref(v);
+	v = view_of(&s->pools[0], ADMIN_MAINTENANCE);
+	CHECK_TRUE(v != NULL);
+	CHECK(pool_take(v, &what) != w2);
 	pool_view_unref(v);
 	settings_unref(s);
 	done();
@@ -224,6 +266,7 @@ static const struct test_case cases[] = {
 	TEST(a_single_box_keeps_a_key_of_its_own_and_shows_it_to_nobody),
 	TEST(a_key_cut_short_is_refused),
 	TEST(a_cookie_leads_to_its_server_whatever_the_balance_until_it_is_out),
+	TEST(who_is_at_a_server_that_drains_stays_and_nobody_else_comes),
 };
 
 TESTS_MAIN("sticky", cases)

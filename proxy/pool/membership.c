@@ -1,0 +1,461 @@
+#include "proxy/pool/membership.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "shared/assert.h"
+#include "shared/list.h"
+#include "shared/log.h"
+#include "shared/map.h"
+
+#define ROSTERS_MAX 65536
+
+struct source {
+	struct list link; /* of its roster */
+	char name[SOURCE_NAME_MAX];
+	struct membership_server *list;
+	unsigned count;
+	char *text; /* what the list points into */
+};
+
+struct roster { /* what a pool has beside its configuration */
+	char *pool;
+	struct list sources; /* the first one has the say */
+};
+
+struct membership {
+	struct server_table *table;
+	struct membership_options options;
+	struct settings *settings; /* that run; NULL before the first */
+	struct map rosters;	   /* by pool */
+};
+
+/* --- sources -----------------------------------------------------------------------------------
+ */
+
+static void source_free(struct source *s)
+{
+	if (!s)
+		return;
+	list_remove(&s->link);
+	free(s->list);
+	free(s->text);
+	free(s);
+}
+
+static struct span keep_text(char **at, struct span s)
+{
+	struct span kept = span_make(*at, s.len);
+
+	if (s.len)
+		memcpy(*at, s.ptr, s.len);
+	*at += s.len;
+	return kept;
+}
+
+/* NULL when out of memory. */
+static struct source *source_new(
+	const char *name, const struct membership_server *list, unsigned count)
+{
+	struct source *s = calloc(1, sizeof(*s));
+	size_t bytes = 0;
+	char *at;
+
+	if (!s)
+		return NULL;
+	list_init(&s->link);
+	(void)span_copy(span_of(name), s->name, sizeof(s->name));
+	for (unsigned i = 0; i < count; i++)
+		bytes += list[i].name.len + list[i].zone.len;
+	s->list = malloc((count + 1) * sizeof(*s->list));
+	s->text = at = malloc(bytes + 1);
+	if (!s->list || !s->text) {
+		source_free(s);
+		return NULL;
+	}
+	for (unsigned i = 0; i < count; i++) {
+		s->list[i] = list[i];
+		s->list[i].name = keep_text(&at, list[i].name);
+		s->list[i].zone = keep_text(&at, list[i].zone);
+	}
+	s->count = count;
+	return s;
+}
+
+static bool source_same(
+	const struct source *s, const struct membership_server *list, unsigned count)
+{
+	if (s->count != count)
+		return false;
+	for (unsigned i = 0; i < count; i++)
+		if (!span_eq(s->list[i].name, list[i].name) ||
+			!addr_eq(&s->list[i].address, &list[i].address) ||
+			s->list[i].weight != list[i].weight ||
+			!span_eq(s->list[i].zone, list[i].zone) ||
+			s->list[i].backup != list[i].backup)
+			return false;
+	return true;
+}
+
+static bool is_name(struct span s)
+{
+	if (s.len == 0 || s.len >= SERVER_NAME_MAX)
+		return false;
+	for (size_t i = 0; i < s.len; i++) {
+		char c = ascii_lower(s.ptr[i]);
+
+		if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '.' && c != '_' &&
+			c != '-')
+			return false;
+	}
+	return true;
+}
+
+static int check_list(const struct membership_server *list, unsigned count, struct err *err)
+{
+	struct map seen;
+	int rc = 0;
+
+	if (count > SOURCE_SERVERS_MAX)
+		return err_set(
+			err, "%u servers are too many: at most %d", count, SOURCE_SERVERS_MAX);
+	map_init(&seen, count);
+	for (unsigned i = 0; i < count && rc == 0; i++) {
+		const struct membership_server *s = &list[i];
+
+		if (!is_name(s->name))
+			rc = err_set(err,
+				"'%.*s' is not a name: letters, digits, '.', '_' and '-', at most "
+				"%d",
+				SPAN_ARG(s->name), SERVER_NAME_MAX - 1);
+		else if (s->weight < 1 || s->weight > 256)
+			rc = err_set(err, "server '%.*s': weight %u is not between 1 and 256",
+				SPAN_ARG(s->name), s->weight);
+		else if (map_get(&seen, s->name))
+			rc = err_set(err, "server '%.*s' is there twice", SPAN_ARG(s->name));
+		else if (map_put(&seen, s->name, (void *)(uintptr_t)s) < 0)
+			rc = err_set(err, "out of memory");
+	}
+	map_fini(&seen);
+	return rc;
+}
+
+/* --- rosters -----------------------------------------------------------------------------------
+ */
+
+static void roster_free(struct roster *r)
+{
+	list_each_safe (it, &r->sources)
+		source_free(list_item(it, struct source, link));
+	free(r->pool);
+	free(r);
+}
+
+static struct roster *roster_get(struct membership *m, struct span pool)
+{
+	struct roster *r = map_get(&m->rosters, pool);
+
+	if (r)
+		return r;
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return NULL;
+	list_init(&r->sources);
+	r->pool = span_dup(pool);
+	if (!r->pool || map_put(&m->rosters, pool, r) < 0) {
+		roster_free(r);
+		return NULL;
+	}
+	return r;
+}
+
+static struct source *source_find(const struct roster *r, const char *name)
+{
+	list_each (it, &r->sources)
+		if (strcmp(list_item(it, struct source, link)->name, name) == 0)
+			return list_item(it, struct source, link);
+	return NULL;
+}
+
+/* --- merging -----------------------------------------------------------------------------------
+ */
+
+struct merge {
+	struct member *members;
+	unsigned count;
+	struct map names; /* struct member by name */
+	struct err *err;
+};
+
+static int merge_add(struct merge *g, const struct member *m)
+{
+	g->members[g->count] = *m;
+	if (map_put(&g->names, span_of(m->server->name), &g->members[g->count]) < 0)
+		return err_set(g->err, "out of memory");
+	g->count++;
+	return 0;
+}
+
+static int merge_source(
+	struct merge *g, struct membership *m, const struct pool *p, const struct source *src)
+{
+	for (unsigned i = 0; i < src->count; i++) {
+		const struct membership_server *s = &src->list[i];
+		struct member member = {.weight = s->weight, .zone = s->zone, .backup = s->backup};
+
+		if (map_get(&g->names, s->name)) {
+			log_event(LOG_WARNING, "server.name_taken",
+				"another server of the pool has this name: not used",
+				F_SPAN("pool", p->name), F_SPAN("server", s->name),
+				F_TEXT("source", src->name));
+			continue;
+		}
+		member.server = server_get(m->table, p->name, s->name, &s->address);
+		if (!member.server)
+			return err_set(g->err,
+				errno == ENOSPC ? "no room for server '%.*s': at most %d at a time"
+						: "out of memory for server '%.*s' of at most %d",
+				SPAN_ARG(s->name), SERVERS_MAX);
+		if (merge_add(g, &member) < 0) {
+			server_unref(member.server);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+/* The servers of a pool: the configuration's, then those of the sources. NULL with err. */
+static struct member_set *merge(struct membership *m, const struct pool *p, struct err *err)
+{
+	const struct roster *r = map_get(&m->rosters, p->name);
+	struct merge g = {.err = err};
+	unsigned room = p->member_count;
+	struct member_set *set = NULL;
+	int rc = 0;
+
+	if (r)
+		list_each (it, &r->sources)
+			room += list_item(it, struct source, link)->count;
+	map_init(&g.names, room);
+	g.members = malloc((room + 1) * sizeof(*g.members));
+	if (!g.members)
+		rc = -1;
+	for (unsigned i = 0; rc == 0 && i < p->member_count; i++)
+		rc = merge_add(&g, &p->members[i]);
+	if (r)
+		list_each (it, &r->sources)
+			if (rc == 0)
+				rc = merge_source(&g, m, p, list_item(it, struct source, link));
+	if (rc == 0)
+		set = member_set_new(g.members, g.count);
+	if (!set && (rc == 0 || !g.members))
+		err_set(err, "out of memory");
+	for (unsigned i = p->member_count; i < g.count; i++)
+		server_unref(g.members[i].server);
+	map_fini(&g.names);
+	free(g.members);
+	return set;
+}
+
+/* --- changes -----------------------------------------------------------------------------------
+ */
+
+static void tell(const struct membership *m, const struct pool *p, const struct server *s,
+	bool came, const char *source)
+{
+	const char *event = came ? "server.added" : "server.removed";
+
+	log_event(LOG_NOTICE, event,
+		came ? "in the pool from now on" : "gets nothing new; what it has may end",
+		F_SPAN("pool", p->name), F_TEXT("server", s->name),
+		F_TEXT("address", s->address_text), F_TEXT("source", source));
+	if (m->options.on_event)
+		m->options.on_event(m->options.ctx, event,
+			json_pack("{s:s%, s:s, s:s, s:s}", "pool", p->name.ptr, p->name.len,
+				"server", s->name, "address", s->address_text, "source", source));
+}
+
+/* Every server of one set that the other does not have. */
+static void tell_others(const struct membership *m, const struct pool *p,
+	const struct member_set *set, const struct member_set *other, bool came, const char *source)
+{
+	bool there[SERVERS_MAX] = {false};
+
+	for (unsigned i = 0; i < other->count; i++)
+		there[other->members[i].server->slot] = true;
+	for (unsigned i = 0; i < set->count; i++)
+		if (!there[set->members[i].server->slot])
+			tell(m, p, set->members[i].server, came, source);
+}
+
+/* The pool's servers are those of `set` from now on. Takes it. */
+static void install(
+	struct membership *m, const struct pool *p, struct member_set *set, const char *source)
+{
+	struct member_set *old = p->state->set;
+
+	if (member_set_same(old, set)) {
+		member_set_unref(set);
+		return;
+	}
+	p->state->set = set;
+	tell_others(m, p, old, set, false, source);
+	tell_others(m, p, set, old, true, source);
+	m->options.on_changed(m->options.ctx, p);
+	member_set_unref(old);
+}
+
+static const struct pool *pool_named(const struct membership *m, struct span name)
+{
+	for (unsigned i = 0; m->settings && i < m->settings->pool_count; i++)
+		if (span_eq(m->settings->pools[i].name, name))
+			return &m->settings->pools[i];
+	return NULL;
+}
+
+/* `next` in the place of `was` (either may be NULL: none). */
+static void swap(struct roster *r, struct source *was, struct source *next)
+{
+	if (next)
+		list_append(was ? &was->link : &r->sources, &next->link); /* before it */
+	if (was)
+		list_remove(&was->link);
+}
+
+int membership_source_set(struct membership *m, struct span pool, const char *source,
+	const struct membership_server *list, unsigned count, struct err *err)
+{
+	const struct pool *p = pool_named(m, pool);
+	struct source *was, *next = NULL;
+	struct member_set *set;
+	struct roster *r;
+
+	ASSERT(strlen(source) < SOURCE_NAME_MAX);
+	if (!p)
+		return err_set(err, "there is no pool '%.*s'", SPAN_ARG(pool));
+	if (check_list(list, count, err) < 0)
+		return -1;
+	r = roster_get(m, pool);
+	if (r && count > 0)
+		next = source_new(source, list, count);
+	if (!r || (count > 0 && !next))
+		return err_set(err, "out of memory");
+	was = source_find(r, source);
+	if (was ? source_same(was, list, count) : count == 0) {
+		source_free(next);
+		return 0;
+	}
+	swap(r, was, next);
+	set = merge(m, p, err);
+	if (!set) {
+		if (was)
+			list_append(next ? &next->link : &r->sources, &was->link);
+		source_free(next);
+		return -1;
+	}
+	source_free(was);
+	install(m, p, set, source);
+	return 0;
+}
+
+const char *membership_source_of(
+	const struct membership *m, struct span pool, const struct server *s)
+{
+	const struct pool *p = pool_named(m, pool);
+	const struct roster *r = map_get(&m->rosters, pool);
+
+	for (unsigned i = 0; p && i < p->member_count; i++)
+		if (p->members[i].server == s)
+			return NULL;
+	if (r)
+		list_each (it, &r->sources) {
+			const struct source *src = list_item(it, struct source, link);
+
+			for (unsigned i = 0; i < src->count; i++)
+				if (span_eq(src->list[i].name, span_of(s->name)))
+					return src->name;
+		}
+	return NULL;
+}
+
+/* --- snapshots ---------------------------------------------------------------------------------
+ */
+
+void membership_sets_free(struct member_set **sets, unsigned count)
+{
+	for (unsigned i = 0; sets && i < count; i++)
+		member_set_unref(sets[i]);
+	free(sets);
+}
+
+struct member_set **membership_sets_new(
+	struct membership *m, const struct settings *s, struct err *err)
+{
+	struct member_set **sets = calloc(s->pool_count + 1, sizeof(*sets));
+
+	if (!sets)
+		err_set(err, "out of memory");
+	for (unsigned i = 0; sets && i < s->pool_count; i++) {
+		sets[i] = merge(m, &s->pools[i], err);
+		if (!sets[i]) {
+			membership_sets_free(sets, i);
+			return NULL;
+		}
+	}
+	return sets;
+}
+
+static void forget_lost_pools(struct membership *m)
+{
+	struct span name;
+	size_t at = 0;
+	void *value;
+
+	while (map_next(&m->rosters, &at, &name, &value)) {
+		if (pool_named(m, name))
+			continue;
+		roster_free(map_take(&m->rosters, name));
+		at = 0; /* it has changed under us */
+	}
+}
+
+void membership_apply(struct membership *m, struct settings *s, struct member_set **sets)
+{
+	struct settings *old = m->settings;
+
+	for (unsigned i = 0; i < s->pool_count; i++) {
+		member_set_unref(s->pools[i].state->set);
+		s->pools[i].state->set = sets[i];
+	}
+	free(sets);
+	m->settings = settings_ref(s);
+	forget_lost_pools(m);
+	settings_unref(old);
+}
+
+struct membership *membership_new(struct server_table *t, const struct membership_options *o)
+{
+	struct membership *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	m->table = t;
+	m->options = *o;
+	map_init(&m->rosters, ROSTERS_MAX);
+	return m;
+}
+
+void membership_free(struct membership *m)
+{
+	struct span name;
+	size_t at = 0;
+	void *value;
+
+	if (!m)
+		return;
+	while (map_next(&m->rosters, &at, &name, &value))
+		roster_free(value);
+	map_fini(&m->rosters);
+	settings_unref(m->settings);
+	free(m);
+}

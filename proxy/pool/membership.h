@@ -1,0 +1,62 @@
+/*
+ * Who is in which pool: what the configuration says, and what comes and goes without a reload. The
+ * rest comes from sources (DNS, a file, servers that register, an operator): each has a list for a
+ * pool, which it replaces as a whole, and what a source says twice changes nothing. A name belongs
+ * to whoever says it first: the configuration, then the sources in the order in which they
+ * appeared.
+ *
+ * Each change makes a new set (members.h), puts it in the pool's state and tells the owner, who has
+ * checks follow and views made. A server that leaves gets nothing new, ends what it has, and is
+ * gone when the last of that is; its place is then free for another. Lists survive reloads, but for
+ * those of pools that a reload removes.
+ *
+ * Main thread. Names are keys of everything else (hashes, sticky sessions, overrides): a source
+ * gives the same server the same name each time.
+ */
+#pragma once
+
+#include "proxy/settings/settings.h"
+
+#define SOURCE_SERVERS_MAX 10000 /* of one source in a pool, as in the configuration */
+#define SOURCE_NAME_MAX 32
+#define SERVER_NAME_MAX 64 /* with its NUL */
+
+struct membership;
+struct membership_options {
+	void *ctx;
+	/* The servers of this pool of the running snapshot are others now: p->state->set. */
+	void (*on_changed)(void *ctx, const struct pool *p);
+	/* A server came or went: for events; the log has it already. Takes fields. May be NULL. */
+	void (*on_event)(void *ctx, const char *event, json_t *fields);
+};
+/* NULL when out of memory. */
+struct membership *membership_new(struct server_table *t, const struct membership_options *o);
+void membership_free(struct membership *m);
+
+struct membership_server {
+	struct span name; /* letters, digits, '.', '_', '-', as in the file */
+	struct addr address;
+	uint32_t weight;  /* 1-256 */
+	struct span zone; /* empty: none */
+	bool backup;
+};
+
+/*
+ * What this source (a word: "dns", "file") has for the pool is this and no more. Copies it; count 0
+ * ends it. -1 with err, and what was there before stays: there is no such pool, the list is wrong
+ * or too long, or there is no room.
+ */
+int membership_source_set(struct membership *m, struct span pool, const char *source,
+	const struct membership_server *list, unsigned count, struct err *err);
+/* The source that has this server now, or NULL: the configuration, or nobody. */
+const char *membership_source_of(
+	const struct membership *m, struct span pool, const struct server *s);
+
+/* --- for whoever applies snapshots -------------------------------------------------------------
+ */
+/* A set for each pool of a snapshot that is to run, made before anything changes. NULL with err. */
+struct member_set **membership_sets_new(
+	struct membership *m, const struct settings *s, struct err *err);
+void membership_sets_free(struct member_set **sets, unsigned count);
+/* The snapshot runs now. Takes sets. Keeps a reference to s. */
+void membership_apply(struct membership *m, struct settings *s, struct member_set **sets);
