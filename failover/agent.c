@@ -112,6 +112,42 @@ void agent_tell_role(struct agent *a)
 			groups, "virtual_ips", vips));
 }
 
+static json_t *transitions_json(const struct group *g)
+{
+	json_t *counts = json_object();
+
+	for (unsigned i = 0; i < countof(g->transitions); i++)
+		if (g->transitions[i])
+			json_object_set_new(counts, fsm_reason_name((enum fsm_reason)i),
+				json_integer(g->transitions[i]));
+	return counts;
+}
+
+void agent_tell_counts(struct agent *a)
+{
+	uint64_t now_ns = monotonic_ns();
+	json_t *transitions, *heard;
+
+	if (a->proxy.caller == 0 || now_ns - a->counts_told_ns < NS_PER_S)
+		return;
+	a->counts_told_ns = now_ns;
+	transitions = json_object();
+	heard = json_object();
+	list_each (it, &a->groups)
+		json_object_set_new(
+			transitions, group_of(it)->settings.name, transitions_json(group_of(it)));
+	for (unsigned i = 0; i < paths_count(a->paths); i++) {
+		const struct path_state *s = paths_get(a->paths, i);
+
+		if (s->last_heard_ns)
+			json_object_set_new(heard, s->config.name,
+				json_integer(
+					(json_int_t)((now_ns - s->last_heard_ns) / NS_PER_MS)));
+	}
+	tell_proxy(a, a->proxy.caller, "counts",
+		json_pack("{s:o, s:o}", "transitions", transitions, "peer_heard_ms", heard));
+}
+
 /* --- the peer ----------------------------------------------------------------------------------
  */
 static void look_at_config(struct agent *a, const struct packet *p)

@@ -50,7 +50,8 @@ struct agent {
 	bool peer_config_known, peer_config_matches;
 	uint8_t peer_flags;
 	uint32_t peer_connections;
-	uint64_t ran_ns; /* the loop was alive */
+	uint64_t ran_ns;	 /* the loop was alive */
+	uint64_t counts_told_ns; /* to the proxy, last */
 	bool stopping;
 	ev_timer stop_limit;
 	ev_timer watchdog;
@@ -81,6 +82,8 @@ int agent_send_frame(struct agent *a, const struct group *g, const struct fsm_ac
 bool agent_has_path(const struct agent *a, const struct cidr *address);
 /* A group changed its state: the proxy may have a new role. */
 void agent_tell_role(struct agent *a);
+/* For its metrics, at most once a second: moves by reason, and when the peer was last heard. */
+void agent_tell_counts(struct agent *a);
 /* Whether a MAC on the group's interface is the peer's. */
 bool agent_is_peer(struct agent *a, int ifindex, const uint8_t mac[6]);
 struct group *agent_find(struct agent *a, const char *name);

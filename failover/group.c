@@ -123,6 +123,7 @@ static void tell_state(struct group *g, const struct fsm_action *a)
 	if (a->to == FSM_PROBING)
 		g->asked_why = a->reason;
 	g->since_realtime_ns = realtime_ns();
+	g->transitions[a->reason]++;
 	group_reason(g, words, sizeof(words));
 	log_event(LOG_NOTICE, "group.state", words, F_TEXT("group", g->settings.name),
 		F_TEXT("from", fsm_state_name(a->from)), F_TEXT("to", fsm_state_name(a->to)),

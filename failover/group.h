@@ -49,8 +49,9 @@ struct group {
 	uint64_t draining_ns;	 /* since when connections that were left are waited for; 0: not */
 	uint64_t counted_ns;	 /* when they were looked for last */
 	uint64_t suspended_ns;	 /* time that our clock has not counted, ever */
-	enum fsm_reason asked_why;  /* what led to the last PROBING */
-	uint64_t since_realtime_ns; /* of the last change of state */
+	enum fsm_reason asked_why;		   /* what led to the last PROBING */
+	uint64_t since_realtime_ns;		   /* of the last change of state */
+	uint32_t transitions[FSM_REASON_LAST + 1]; /* changes of state, by their reason */
 	struct witness_question question;
 	struct group_asked_hook asked_hooks[2]; /* fence_hook, claim_hook */
 	/* Results of actions, waiting for their turn. */

@@ -392,6 +392,7 @@ static int do_beat(void *ctx, const struct rpc_caller *who, const json_t *params
 	*ret_result = NULL;
 	if (proxy_link_beat(&a->proxy, who, params, monotonic_ns(), err) != 0)
 		return -1;
+	agent_tell_counts(a);
 	*ret_result = json_object();
 	return 0;
 }

@@ -29,7 +29,8 @@ struct failover_link {
 	uint64_t seq; /* of the last beat on this connection: a hole tells the agent that one was
 			 lost */
 	enum failover_role role;
-	json_t *groups;
+	json_t *groups, *counts;
+	uint64_t counted_ns; /* when the counts came */
 	struct failover_vip vips[FAILOVER_VIPS_MAX];
 	unsigned vip_count;
 	uint64_t drain; /* the number of the last order */
@@ -71,7 +72,8 @@ static void on_closed(void *ctx)
 
 	ev_timer_stop(l->loop, &l->beat);
 	json_decref(l->groups);
-	l->groups = NULL;
+	json_decref(l->counts);
+	l->groups = l->counts = NULL;
 	l->vip_count = 0;
 	l->drain = 0;
 	if (l->o.on_vips)
@@ -175,6 +177,13 @@ static void hear_role(struct failover_link *l, const json_t *params)
 	hear_vips(l, json_object_get(params, "virtual_ips"));
 }
 
+static void hear_counts(struct failover_link *l, const json_t *params)
+{
+	json_decref(l->counts);
+	l->counts = json_incref((json_t *)(uintptr_t)params);
+	l->counted_ns = monotonic_ns();
+}
+
 /* Another method is one of a newer agent. */
 static void on_notify(void *ctx, const char *method, const json_t *params)
 {
@@ -184,6 +193,8 @@ static void on_notify(void *ctx, const char *method, const json_t *params)
 		hear_drain(ctx, params);
 	else if (strcmp(method, "state") == 0)
 		hear_state(ctx, params);
+	else if (strcmp(method, "counts") == 0)
+		hear_counts(ctx, params);
 }
 
 /* --- what we say --------------------------------------------------------------------------------
@@ -260,6 +271,7 @@ void failover_link_free(struct failover_link *l)
 	ev_timer_stop(l->loop, &l->beat);
 	rpc_link_free(l->link);
 	json_decref(l->groups);
+	json_decref(l->counts);
 	free(l);
 }
 
@@ -278,6 +290,12 @@ enum failover_role failover_link_role(const struct failover_link *l)
 const json_t *failover_link_groups(const struct failover_link *l)
 {
 	return l->groups;
+}
+
+const json_t *failover_link_counts(const struct failover_link *l, uint64_t *ret_at_ns)
+{
+	*ret_at_ns = l->counted_ns;
+	return l->counts;
 }
 
 const struct failover_vip *failover_link_vips(const struct failover_link *l)

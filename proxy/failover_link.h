@@ -5,7 +5,7 @@
  *
  * Messages are notifications both ways, over RUN_DIR/failover.sock; doc/shared.md has them all. To
  * the agent go proxy.hello, proxy.beat every 50 ms while all event loops turn, proxy.stopping,
- * proxy.clients and proxy.state; from it come role, drain and state.
+ * proxy.clients and proxy.state; from it come role, drain, state and counts.
  */
 #pragma once
 
@@ -78,3 +78,6 @@ void failover_link_stopping(struct failover_link *l);
 enum failover_role failover_link_role(const struct failover_link *l);
 /* What the agent said last of each group (an object), or NULL. Borrows until the loop runs on. */
 const json_t *failover_link_groups(const struct failover_link *l);
+/* What it counted: {transitions: {GROUP: {REASON: N}}, peer_heard_ms: {PATH: MS}}, as of
+ * *ret_at_ns; NULL: nothing is known. */
+const json_t *failover_link_counts(const struct failover_link *l, uint64_t *ret_at_ns);

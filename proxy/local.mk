@@ -31,6 +31,7 @@ proxy_libproxy_core_a_SOURCES = \
 	proxy/settings/routes.c proxy/settings/routes.h \
 	proxy/settings/routes_build.c proxy/settings/routes_index.h
 proxy_libproxy_a_SOURCES = \
+	proxy/admin.c proxy/admin.h \
 	proxy/client_feed.c proxy/client_feed.h \
 	proxy/conditions.c proxy/conditions.h \
 	proxy/client_list.c proxy/client_list.h \
@@ -49,6 +50,7 @@ proxy_libproxy_a_SOURCES = \
 	proxy/failover_link.c proxy/failover_link.h \
 	proxy/net/acceptor.c proxy/net/acceptor.h \
 	proxy/net/conn.c proxy/net/conn.h \
+	proxy/net/httpd.c proxy/net/httpd.h \
 	proxy/net/iobuf.c proxy/net/iobuf.h \
 	proxy/net/progress.c proxy/net/progress.h \
 	proxy/net/rawio.h \
@@ -57,7 +59,9 @@ proxy_libproxy_a_SOURCES = \
 	proxy/net/tls.c proxy/net/tls.h \
 	proxy/net/transport.h \
 	proxy/observe/access_log.c proxy/observe/access_log.h \
+	proxy/observe/counts.c proxy/observe/counts.h \
 	proxy/observe/faults.c proxy/observe/faults.h \
+	proxy/observe/metrics.c proxy/observe/metrics.h \
 	proxy/pool/checks.c proxy/pool/checks.h \
 	proxy/pool/members.c proxy/pool/members.h \
 	proxy/pool/membership.c proxy/pool/membership.h \
@@ -66,6 +70,7 @@ proxy_libproxy_a_SOURCES = \
 	proxy/pool/queue.c proxy/pool/queue.h \
 	proxy/pool/server.c proxy/pool/server.h \
 	proxy/proxy.c proxy/proxy.h \
+	proxy/settings/admin.c proxy/settings/admin.h \
 	proxy/settings/diff.c \
 	proxy/settings/sticky.c \
 	proxy/settings/settings.c proxy/settings/settings.h \

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "proxy/admin.h"
 #include "proxy/conditions.h"
 #include "proxy/observe/access_log.h"
 #include "shared/log.h"
@@ -99,6 +100,7 @@ struct change {
 	struct member_set **sets; /* by pool, as the views */
 	struct pool_view **views;
 	struct sockets sockets;
+	struct httpd_change *admin;
 	struct post **posts; /* by worker */
 };
 
@@ -108,6 +110,7 @@ static void change_drop(struct change *c, const struct proxy *p, const struct se
 		worker_apply_free(c->posts[i]);
 	free(c->posts);
 	sockets_close(&c->sockets, c->sockets.count * p->worker_count);
+	httpd_drop(c->admin);
 	views_free(c->views, s->pool_count);
 	membership_sets_free(c->sets, s->pool_count);
 	*c = (struct change){0};
@@ -122,7 +125,9 @@ static int change_prepare(
 		return -1;
 	if (sockets_open(&c->sockets, s, p->settings, p->worker_count, err) < 0)
 		return -1;
-	c->sets = membership_sets_new(p->membership, s, err);
+	c->admin = httpd_prepare(p->admin, s->admin.binds, s->admin.bind_count, s->admin.allow,
+		s->admin.allow_count, err);
+	c->sets = c->admin ? membership_sets_new(p->membership, s, err) : NULL;
 	if (!c->sets) {
 		change_drop(c, p, s);
 		return -1;
@@ -157,6 +162,7 @@ static void apply(struct proxy *p, struct settings *s, struct change *c)
 	free(c->posts);
 	free(c->sockets.all);
 	membership_apply(p->membership, s, c->sets);
+	httpd_apply(p->admin, c->admin);
 	checks_apply(p->checks, s);
 	daemon_log_level(p->options, conf_text(s->conf->root, "log.level"));
 	if (old)
@@ -618,6 +624,7 @@ int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err
 		.ctx = p, .on_pool_changed = on_pool_changed, .on_event = on_event};
 	const struct membership_options membership_options = {
 		.ctx = p, .on_changed = on_members_changed, .on_event = on_event};
+	const struct httpd_options admin_options = {.ctx = p, .on_request = admin_on_request};
 	struct settings *s;
 	struct change change;
 
@@ -634,14 +641,15 @@ int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err
 	p->worker_count = s->workers;
 	p->alive_ns = monotonic_ns();
 	p->checks = checks_new(p->loop, p->table, &check_options);
+	p->admin = httpd_new(p->loop, &admin_options);
 	/* What it makes from here on is the user's that it runs as; low ports it may bind as that,
 	 * too. */
-	if (!p->checks || start_workers(p, err) < 0 ||
+	if (!p->checks || !p->admin || start_workers(p, err) < 0 ||
 		daemon_drop_privileges(o->user, capabilities, countof(capabilities), err) < 0 ||
 		settings_sticky_key(s, o->state_dir, err) < 0 ||
 		change_prepare(&change, p, s, err) < 0) {
 		settings_unref(s);
-		return p->checks ? -1 : err_set(err, "out of memory");
+		return p->checks && p->admin ? -1 : err_set(err, "out of memory");
 	}
 	if (open_rpc(p, err) < 0) {
 		change_drop(&change, p, s);
@@ -676,6 +684,7 @@ void proxy_fini(struct proxy *p)
 	failover_link_free(p->link);
 	checks_free(p->checks);
 	membership_free(p->membership);
+	httpd_free(p->admin);
 	rpc_server_free(p->rpc);
 	for (unsigned i = 0; p->workers && i < p->worker_count; i++)
 		worker_free(p->workers[i]);

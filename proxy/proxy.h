@@ -8,6 +8,7 @@
 
 #include "proxy/client_feed.h"
 #include "proxy/failover_link.h"
+#include "proxy/net/httpd.h"
 #include "proxy/pool/checks.h"
 #include "proxy/pool/membership.h"
 #include "proxy/worker.h"
@@ -29,6 +30,7 @@ struct proxy {
 	struct membership *membership;
 	struct checks *checks;
 	struct rpc_server *rpc;
+	struct httpd *admin;
 	struct failover_link *link; /* NULL: a single box */
 	struct client_feed *feed;   /* NULL with it */
 	struct worker **workers;

@@ -275,6 +275,45 @@ static void check_failover(struct rules *r, const struct conf_node *failover)
 
 /* --- proxy ----------------------------------------------------------------------------------- */
 
+/* Each address once: two sockets could share it, and each get some of the clients. */
+static void check_binds(struct rules *r, const struct conf_node *binds, struct map *seen)
+{
+	conf_each (bind, binds) {
+		const struct conf_node *first;
+		char text[ADDR_TEXT_MAX], place[160];
+
+		if (bind->broken)
+			continue;
+		addr_format(&bind->addr, text);
+		first = seen_before(r, seen, span_of(text), bind);
+		if (!first)
+			continue;
+		conf_place(r->conf, first->pos, bind->pos, place, sizeof(place));
+		conf_error(r->report, bind->pos, NULL, "%.*s is listened on already%s",
+			SPAN_ARG(bind->text), place);
+	}
+}
+
+static void check_admin(struct rules *r, const struct conf_node *admin)
+{
+	static const char *const own[] = {"127.0.0.0/8", "::1"};
+
+	if (!admin || conf_find(admin, "allow"))
+		return;
+	conf_each (bind, good(admin, "bind")) {
+		bool local = bind->broken;
+		struct cidr c;
+
+		for (size_t i = 0; !local && i < countof(own); i++)
+			local = cidr_parse(span_of(own[i]), &c, NULL) == 0 &&
+				cidr_contains(&c, &bind->addr);
+		if (!local)
+			conf_warning(r->report, bind->pos, "add allow: [NETWORK, ...]",
+				"whoever reaches %.*s sees the state of this node",
+				SPAN_ARG(bind->text));
+	}
+}
+
 static void check_listeners(struct rules *r, const struct conf_node *listeners)
 {
 	struct map seen;
@@ -294,21 +333,9 @@ static void check_listeners(struct rules *r, const struct conf_node *listeners)
 			conf_error(r->report, pool->name_pos, "make it the last route",
 				"listener '%.*s' has both 'pool' and 'routes'",
 				SPAN_ARG(listener->name));
-		conf_each (bind, good(listener, "bind")) {
-			const struct conf_node *first;
-			char text[ADDR_TEXT_MAX], place[160];
-
-			if (bind->broken)
-				continue;
-			addr_format(&bind->addr, text);
-			first = seen_before(r, &seen, span_of(text), bind);
-			if (!first)
-				continue;
-			conf_place(r->conf, first->pos, bind->pos, place, sizeof(place));
-			conf_error(r->report, bind->pos, NULL, "%.*s is listened on already%s",
-				SPAN_ARG(bind->text), place);
-		}
+		check_binds(r, good(listener, "bind"), &seen);
 	}
+	check_binds(r, good(good(r->conf->root, "admin"), "bind"), &seen);
 	map_fini(&seen);
 }
 
@@ -401,6 +428,7 @@ int conf_rules(const struct conf *conf, struct conf_report *report)
 	if (failover)
 		check_failover(&r, failover);
 	check_listeners(&r, good(conf->root, "listeners"));
+	check_admin(&r, good(conf->root, "admin"));
 	check_pools(&r, good(conf->root, "pools"));
 	return r.no_memory ? -1 : 0;
 }

@@ -752,6 +752,23 @@ static const struct conf_key log_keys[] = {{.name = "access",
 		.help = "What the daemons say on standard error; --log-level wins."},
 	LATER("debug", "", "use --debug"), {0}};
 
+static const struct conf_key admin_keys[] = {
+	{.name = "bind",
+		.type = CONF_TYPE_LIST,
+		.required = true,
+		.min = 1,
+		.max = 16,
+		.value = ROW(.type = CONF_TYPE_ADDRESS, .help = "Address and port."),
+		.help = "Addresses to listen on, such as \"127.0.0.1:9000\"."},
+	{.name = "allow",
+		.type = CONF_TYPE_LIST,
+		.min = 1,
+		.max = 1000,
+		.value = ROW(.type = CONF_TYPE_CIDR, .help = "A network."),
+		.help = "Networks whose clients are heard; not written: whoever reaches the "
+			"address."},
+	{0}};
+
 static const struct conf_key top_keys[] = {{.name = "failover",
 						   .type = CONF_TYPE_MAP,
 						   .keys = failover_keys,
@@ -787,8 +804,11 @@ static const struct conf_key top_keys[] = {{.name = "failover",
 			.help = "A file, or a pattern such as conf.d/*.yaml."),
 		.help = "Further files, relative to this one; their top keys are added to this "
 			"file's."},
-	LATER("admin", "the admin address", "the sockets in the run directory answer 'status'"),
-
+	{.name = "admin",
+		.type = CONF_TYPE_MAP,
+		.keys = admin_keys,
+		.short_for = "bind",
+		.help = "Where monitoring asks: /healthz, /status and /metrics over HTTP."},
 	{.name = "alerts",
 		.type = CONF_TYPE_LIST,
 		.min = 1,

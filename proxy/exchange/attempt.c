@@ -137,6 +137,8 @@ static bool find_next(struct exchange *x, enum retry_failure what, struct server
 		return false;
 	}
 	atomic_fetch_add_explicit(&x->pool->state->retries_total, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&x->pool->state->retries_by[retry_reason(what, failed.status)], 1,
+		memory_order_relaxed);
 	x->retries++;
 	*ret_server = s;
 	return true;
@@ -293,6 +295,8 @@ void exchange_server_answered(struct exchange *x)
 			server_answer_took(
 				x->server, x->worker->now_ns - x->connected_ns, x->worker->now_ns);
 	}
+	timings_add(x->server_pool->state->first_bytes, x->worker->index,
+		x->worker->now_ns - x->connected_ns);
 	x->server_idle_ns = idle_time(x);
 }
 
@@ -317,6 +321,8 @@ void exchange_server_connect_failed(struct exchange *x, int error)
 
 void exchange_server_connected(struct exchange *x)
 {
+	timings_add(x->server_pool->state->connects, x->worker->index,
+		x->worker->now_ns - x->chosen_ns);
 	exchange_send_request(x);
 }
 

@@ -63,6 +63,22 @@ void exchange_free_all(struct worker *w)
 	list_init(&w->free_exchanges);
 }
 
+static void count(const struct exchange *x)
+{
+	struct listener_state *l = x->listener->state;
+	struct answers *a = l->answers;
+
+	atomic_fetch_add_explicit(&l->requests_total, 1, memory_order_relaxed);
+	timings_add(l->durations, x->worker->index, x->worker->now_ns - x->started_ns);
+	if (x->pool) {
+		atomic_fetch_add_explicit(&x->pool->state->requests_total, 1, memory_order_relaxed);
+		a = x->pool->state->answers;
+	}
+	if (x->tried_count)
+		a = x->tried[x->tried_count - 1]->answered;
+	answers_count(a, x->worker->index, l->kept.id, x->status);
+}
+
 /* Everything that the exchange holds goes back; the memory itself after the loop iteration. */
 static void end(struct exchange *x)
 {
@@ -74,11 +90,7 @@ static void end(struct exchange *x)
 	if (x->waiting)
 		exchange_leave_queue(x);
 	if (x->head_done) { /* a connection that never sent a request is not one */
-		atomic_fetch_add_explicit(
-			&x->listener->state->requests_total, 1, memory_order_relaxed);
-		if (x->pool)
-			atomic_fetch_add_explicit(
-				&x->pool->state->requests_total, 1, memory_order_relaxed);
+		count(x);
 		if (x->worker->access)
 			access_log_exchange(x->worker->access, x);
 	}

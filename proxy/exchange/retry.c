@@ -1,5 +1,7 @@
 #include "proxy/exchange/retry.h"
 
+#include "shared/assert.h"
+
 /* Doing it twice is doing it once (RFC 9110 9.2.2). Of a method that we do not know, nobody knows.
  */
 static bool idempotent(enum http_method m)
@@ -24,6 +26,27 @@ unsigned retry_status_bit(uint16_t status)
 	default:
 		return 0;
 	}
+}
+
+enum retry_word retry_reason(enum retry_failure failure, uint16_t status)
+{
+	unsigned bit;
+
+	switch (failure) {
+	case RETRY_UNCONNECTED:
+		return RETRY_WORD_CONNECT;
+	case RETRY_WENT_STALE:
+		return RETRY_WORD_STALE;
+	case RETRY_BROKE:
+		return RETRY_WORD_RESET;
+	case RETRY_TOO_SLOW:
+		return RETRY_WORD_FIRST_BYTE;
+	case RETRY_STATUS:
+		break;
+	}
+	bit = retry_status_bit(status);
+	ASSERT(bit);
+	return (enum retry_word)__builtin_ctz(bit);
 }
 
 bool retry_allowed(const struct retry_conf *conf, const struct retry_case *what)

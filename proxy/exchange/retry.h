@@ -28,5 +28,7 @@ bool retry_allowed(const struct retry_conf *conf, const struct retry_case *what)
 /* Whether content of such a request is worth holding once it was passed on: it might be sent again.
  */
 bool retry_may_resend(const struct retry_conf *conf, enum http_method method);
+/* What a further try after this failure is counted under. */
+enum retry_word retry_reason(enum retry_failure failure, uint16_t status);
 /* The bit of retry_conf.on for this status; 0: never tried again. */
 unsigned retry_status_bit(uint16_t status);

@@ -118,6 +118,7 @@ static void tell(struct check *ch, enum health_state from)
 	enum health_state to = s->health.state;
 
 	ASSERT((unsigned)to < countof(words));
+	ch->server->state_changes_total += from != to;
 	log_event(words[to].level, words[to].event, words[to].sentence,
 		F_TEXT("pool", s->pool_name), F_TEXT("server", s->name),
 		F_TEXT("address", s->address_text), F_TEXT("from", health_state_name(from)),

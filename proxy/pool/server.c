@@ -19,7 +19,9 @@ struct server_table {
 	struct map pools;	 /* struct pool_state by name */
 	struct map listeners;	 /* struct listener_state by name */
 	struct server *reported; /* each holds a reference */
-	uint32_t slots_used;	 /* slots below were given out at some time */
+	unsigned workers;
+	uint64_t ids;	     /* given out */
+	uint32_t slots_used; /* slots below were given out at some time */
 	uint32_t free_slots[SERVERS_MAX];
 	uint32_t free_slot_count;
 	void (*wake)(void *ctx);
@@ -37,6 +39,12 @@ struct server_table *server_table_new(void)
 	map_init(&t->pools, NAMES_MAX);
 	map_init(&t->listeners, NAMES_MAX);
 	return t;
+}
+
+void server_table_workers(struct server_table *t, unsigned count)
+{
+	if (!t->workers)
+		t->workers = count;
 }
 
 void server_table_free(struct server_table *t)
@@ -82,6 +90,7 @@ static char *server_key(struct span pool_name, struct span name)
 
 static void free_server(struct server *s)
 {
+	answers_free(s->answered);
 	free(s->key);
 	free(s->pool_name);
 	free(s->name);
@@ -113,7 +122,8 @@ static struct server *new_server(
 	s->key = server_key(pool_name, name);
 	s->pool_name = span_dup(pool_name);
 	s->name = span_dup(name);
-	if (!s->key || !s->pool_name || !s->name) {
+	s->answered = answers_new(t->workers);
+	if (!s->key || !s->pool_name || !s->name || !s->answered) {
 		free_server(s);
 		return NULL;
 	}
@@ -262,16 +272,22 @@ struct server *server_table_take_report(struct server_table *t, unsigned *ret_bi
 /* --- states of pools and listeners -------------------------------------------------------------
  */
 
-/* Finds what has this name in the map, or makes it: `bytes` of it, a struct kept_state in front. */
-static void *state_get(struct server_table *t, struct map *in, struct span name, size_t bytes,
-	void (*init)(struct kept_state *s))
+struct state_kind {
+	size_t bytes; /* a struct kept_state in front */
+	int (*init)(struct kept_state *s, unsigned workers);
+	void (*free)(struct kept_state *s); /* also after init has failed */
+};
+
+/* Finds what has this name in the map, or makes it. */
+static void *state_get(
+	struct server_table *t, struct map *in, struct span name, const struct state_kind *kind)
 {
 	struct kept_state *s;
 
 	pthread_mutex_lock(&t->lock);
 	s = map_get(in, name);
 	if (!s) {
-		s = new_zeroed(bytes);
+		s = new_zeroed(kind->bytes);
 		if (s)
 			s->name = span_dup(name);
 		if (s && (!s->name || map_put(in, name, s) < 0)) {
@@ -279,8 +295,13 @@ static void *state_get(struct server_table *t, struct map *in, struct span name,
 			free(s);
 			s = NULL;
 		}
-		if (s && init)
-			init(s);
+		if (s)
+			s->id = ++t->ids;
+		if (s && kind->init(s, t->workers) < 0) {
+			map_take(in, name);
+			kind->free(s);
+			s = NULL;
+		}
 	}
 	if (s)
 		s->refs++;
@@ -288,9 +309,48 @@ static void *state_get(struct server_table *t, struct map *in, struct span name,
 	return s;
 }
 
-static void init_pool_state(struct kept_state *kept)
+static int init_pool_state(struct kept_state *kept, unsigned workers)
 {
-	queue_init(&container_of(kept, struct pool_state, kept)->queue);
+	struct pool_state *s = container_of(kept, struct pool_state, kept);
+
+	queue_init(&s->queue);
+	s->answers = answers_new(workers);
+	s->connects = timings_new(workers);
+	s->first_bytes = timings_new(workers);
+	return s->answers && s->connects && s->first_bytes ? 0 : -1;
+}
+
+static void free_pool_state(struct kept_state *kept)
+{
+	struct pool_state *s = container_of(kept, struct pool_state, kept);
+
+	queue_fini(&s->queue);
+	member_set_unref(s->set);
+	answers_free(s->answers);
+	timings_free(s->connects);
+	timings_free(s->first_bytes);
+	free(kept->name);
+	free(s);
+}
+
+static int init_listener_state(struct kept_state *kept, unsigned workers)
+{
+	struct listener_state *s = container_of(kept, struct listener_state, kept);
+
+	s->answers = answers_new(workers);
+	s->durations = timings_new(workers);
+	return s->answers && s->durations ? 0 : -1;
+}
+
+static void free_listener_state(struct kept_state *kept)
+{
+	struct listener_state *s = container_of(kept, struct listener_state, kept);
+
+	tally_free(s->tally);
+	answers_free(s->answers);
+	timings_free(s->durations);
+	free(kept->name);
+	free(s);
 }
 
 /* True: that was the last, and it is the caller's to free. */
@@ -307,35 +367,30 @@ static bool state_unref(struct server_table *t, struct map *in, struct kept_stat
 	return last;
 }
 
-static void state_free(struct kept_state *s)
-{
-	free(s->name);
-	free(s);
-}
-
 struct pool_state *pool_state_get(struct server_table *t, struct span name)
 {
-	return state_get(t, &t->pools, name, sizeof(struct pool_state), init_pool_state);
+	static const struct state_kind kind = {
+		sizeof(struct pool_state), init_pool_state, free_pool_state};
+
+	return state_get(t, &t->pools, name, &kind);
 }
 
 void pool_state_unref(struct server_table *t, struct pool_state *s)
 {
-	if (!s || !state_unref(t, &t->pools, &s->kept))
-		return;
-	queue_fini(&s->queue);
-	member_set_unref(s->set);
-	state_free(&s->kept);
+	if (s && state_unref(t, &t->pools, &s->kept))
+		free_pool_state(&s->kept);
 }
 
 struct listener_state *listener_state_get(struct server_table *t, struct span name)
 {
-	return state_get(t, &t->listeners, name, sizeof(struct listener_state), NULL);
+	static const struct state_kind kind = {
+		sizeof(struct listener_state), init_listener_state, free_listener_state};
+
+	return state_get(t, &t->listeners, name, &kind);
 }
 
 void listener_state_unref(struct server_table *t, struct listener_state *s)
 {
-	if (!s || !state_unref(t, &t->listeners, &s->kept))
-		return;
-	tally_free(s->tally);
-	state_free(&s->kept);
+	if (s && state_unref(t, &t->listeners, &s->kept))
+		free_listener_state(&s->kept);
 }

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "proxy/observe/counts.h"
 #include "proxy/pool/budget.h"
 #include "proxy/pool/health.h"
 #include "shared/addr.h"
@@ -26,6 +27,7 @@ struct server {
 	struct server_table *table;
 	unsigned refs;		      /* under the table's lock */
 	struct server *next_reported; /* under the table's lock */
+	struct answers *answered;     /* what it was asked, by worker */
 
 	/* Written by workers; the slot is not, but wanted together with the rest. */
 	_Alignas(64) uint32_t slot; /* small, unique among living servers: index of workers' own
@@ -48,6 +50,7 @@ struct server {
 	_Atomic bool refused;		  /* the last failure was: nobody is there */
 	_Atomic uint32_t failures_max;	  /* in a row; then it is news */
 	/* Main thread only. */
+	uint64_t state_changes_total;
 	uint64_t started_ns; /* since when its share grows; 0: it has all of it */
 	struct health health;
 };
@@ -55,6 +58,7 @@ struct server {
 /* What the table knows of a state that outlives snapshots; in front of it. */
 struct kept_state {
 	char *name;
+	uint64_t id;   /* of this table never given twice */
 	unsigned refs; /* under the table's lock */
 };
 
@@ -66,13 +70,18 @@ struct pool_queue { /* see queue.h */
 	struct list waiting; /* struct waiter, the longest first; under the lock */
 };
 
+#define RETRY_REASONS_MAX 16
+
 /* Shared by the snapshots of a pool of one name. */
 struct pool_state {
 	struct kept_state kept;
 	_Alignas(64) _Atomic uint64_t ticket; /* of round robin */
 	_Atomic uint64_t requests_total;
 	_Atomic uint64_t retries_total;
-	_Atomic uint64_t retries_denied_total;			 /* allowed, but over the budget */
+	_Atomic uint64_t retries_denied_total;		/* allowed, but over the budget */
+	_Atomic uint64_t retries_by[RETRY_REASONS_MAX]; /* of these, by enum retry_word */
+	struct answers *answers;			/* of our own, where no server was tried */
+	struct timings *connects, *first_bytes;		/* of its servers */
 	_Atomic uint64_t queue_full_total, queue_timeouts_total; /* answered with 503 */
 	_Alignas(64) struct budget budget;			 /* of retries */
 	struct pool_queue queue;
@@ -84,6 +93,8 @@ struct pool_state {
 #define SERVERS_MAX 16384
 
 struct server_table *server_table_new(void); /* NULL when out of memory */
+/* How many count, each in its own memory: before the first server. Only the first call counts. */
+void server_table_workers(struct server_table *t, unsigned count);
 /* After every reference was given back. */
 void server_table_free(struct server_table *t);
 

@@ -635,6 +635,7 @@ static void dismantle(struct settings *s)
 			server_unref(p->members[m].server);
 		pool_state_unref(s->table, p->state);
 	}
+	admin_fini(&s->admin);
 	free(s->listeners);
 	free(s->pools);
 	free(s->members);
@@ -680,8 +681,10 @@ struct settings *settings_build(struct conf *conf, struct conf_report *report,
 		conf_find(conf->root, "pools") ? conf_find(conf->root, "pools")->count : 0);
 	workers = conf_u64(conf->root, "workers");
 	s->workers = workers ? (unsigned)workers : core_count(); /* auto */
+	server_table_workers(table, s->workers);
 	timeouts_top(conf->root, &s->timeouts);
 	build_log(&b, conf->root);
+	b.out_of_memory |= admin_build(&s->admin, conf->root) < 0;
 	if (allocate(s) < 0)
 		b.out_of_memory = true;
 	if (!b.out_of_memory)

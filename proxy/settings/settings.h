@@ -13,6 +13,7 @@
 
 #include "proxy/http/http1.h"
 #include "proxy/pool/members.h"
+#include "proxy/settings/admin.h"
 #include "shared/addr.h"
 #include "shared/conf.h"
 
@@ -79,7 +80,9 @@ enum retry_word {
 #define X(name, text) RETRY_WORD_##name,
 	RETRY_WORDS(X)
 #undef X
+		RETRY_WORD_COUNT
 };
+_Static_assert(RETRY_WORD_COUNT <= RETRY_REASONS_MAX, "counted one by one");
 enum retry_on { /* the same as bits */
 #define X(name, text) RETRY_ON_##name = 1 << RETRY_WORD_##name,
 	RETRY_WORDS(X)
@@ -174,6 +177,8 @@ bool listener_trusts(const struct listener *l, const struct addr *a);
 /* Counters of a listener, kept over reloads. */
 struct listener_state {
 	struct kept_state kept;
+	struct answers *answers;   /* where there was no pool */
+	struct timings *durations; /* of requests, from the first byte to the end */
 	_Alignas(64) _Atomic uint64_t requests_total;
 	_Atomic uint64_t connections_total;
 	_Atomic int64_t connections;		    /* open now */
@@ -208,6 +213,7 @@ struct settings {
 	uint64_t sticky_key[2]; /* of the cookies' values */
 	const char *access_log; /* NULL: off; "stderr"; or a file */
 	enum access_format access_format;
+	struct admin_conf admin;
 };
 
 /*

@@ -98,10 +98,10 @@ static void a_missing_key_is_told_at_its_map(void)
 
 static void what_is_planned_is_refused_by_name(void)
 {
-	CHECK_PRINTED("admin: {bind: \"127.0.0.1:9000\"}\n",
-		"tandem.yaml:1:1: error: 'admin' is not available in this version\n"
-		"    1 | admin: {bind: \"127.0.0.1:9000\"}\n"
-		"      | ^~~~~ the sockets in the run directory answer 'status'\n");
+	CHECK_PRINTED("log: {debug: rpc}\n",
+		"tandem.yaml:1:7: error: 'debug' is not available in this version\n"
+		"    1 | log: {debug: rpc}\n"
+		"      |       ^~~~~ use --debug\n");
 	/* It stands for what would be required, which is then not missed as well. */
 	CHECK_PRINTED("pools: {web: {discover: {dns: x}}}\n",
 		"tandem.yaml:1:15: error: 'discover' is not available in this version\n"
