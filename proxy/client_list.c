@@ -131,7 +131,7 @@ static bool flush_one(struct client_list *l, bool all)
 		list_remove(&c->listed.link);
 		c->listed.state = CLIENT_TOLD;
 		b->pairs[b->gone + b->come++] =
-			(struct client_pair){.local = c->listed.local, .remote = c->addr};
+			(struct client_pair){.local = c->listed.local, .remote = *client_peer(c)};
 	}
 	/* Those who were here when the watch came have no age, and come before all others. */
 	l->whole = list_empty(&l->come) || listed_client(l->come.next)->listed.come_ns != 0;
@@ -219,7 +219,7 @@ static void note_gone(struct client_list *l, const struct client *c)
 		return;
 	}
 	l->gone->pairs[l->gone->gone++] =
-		(struct client_pair){.local = c->listed.local, .remote = c->addr};
+		(struct client_pair){.local = c->listed.local, .remote = *client_peer(c)};
 	if (l->gone->gone == CLIENT_BATCH_PAIRS)
 		flush(l, false);
 	else if (!ev_is_active(&l->flush))

@@ -42,6 +42,8 @@ proxy_libproxy_a_SOURCES = \
 	proxy/exchange/exchange.c proxy/exchange/exchange.h \
 	proxy/exchange/hash_key.c \
 	proxy/exchange/identity.c \
+	proxy/exchange/opening.c proxy/exchange/opening.h \
+	proxy/exchange/plain.c proxy/exchange/plain.h \
 	proxy/exchange/request.c \
 	proxy/exchange/response.c \
 	proxy/exchange/sticky.c \
@@ -75,6 +77,7 @@ proxy_libproxy_a_SOURCES = \
 	proxy/settings/diff.c \
 	proxy/settings/sticky.c \
 	proxy/settings/settings.c proxy/settings/settings.h \
+	proxy/settings/stream.c proxy/settings/stream.h \
 	proxy/status.c proxy/status.h \
 	proxy/worker.c proxy/worker.h
 PROXY_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(TLS_CFLAGS) $(NGHTTP2_CFLAGS) $(CARES_CFLAGS) $(PCRE_CFLAGS) $(MAXMIND_CFLAGS)

@@ -16,15 +16,17 @@ static json_t *config_status(const struct proxy *p)
 static json_t *listener_status(const struct listener *l)
 {
 	json_t *binds = json_array();
+	struct span mode = conf_text(l->node, "mode");
 	char text[ADDR_TEXT_MAX];
 
 	for (unsigned i = 0; i < l->bind_count; i++) {
 		addr_format(&l->binds[i], text);
 		json_array_append_new(binds, json_string(text));
 	}
-	return json_pack("{s:o,s:I,s:I,s:I,s:I,s:I}", "bind", binds, "connections",
-		(json_int_t)atomic_load(&l->state->connections), "connections_total",
-		(json_int_t)atomic_load(&l->state->connections_total), "connections_refused_total",
+	return json_pack("{s:s%,s:o,s:I,s:I,s:I,s:I,s:I}", "mode", mode.ptr, mode.len, "bind",
+		binds, "connections", (json_int_t)atomic_load(&l->state->connections),
+		"connections_total", (json_int_t)atomic_load(&l->state->connections_total),
+		"connections_refused_total",
 		(json_int_t)atomic_load(&l->state->connections_refused_total),
 		"connections_shed_total",
 		(json_int_t)atomic_load(&l->state->connections_shed_total), "requests_total",

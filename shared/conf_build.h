@@ -37,6 +37,8 @@ int conf_rules(const struct conf *c, struct conf_report *report);
 /* Those of the protocols that the groups speak (conf_rules_protocol.c). */
 void conf_rules_protocol(struct conf_report *report, const struct conf_node *failover);
 bool conf_speaks_vrrp(const struct conf_node *failover, const struct conf_node *group);
+/* Those of what is passed on without being HTTP (conf_rules_stream.c). */
+void conf_rules_stream(struct conf_report *report, const struct conf *c);
 /* A child that is written and good, else NULL. */
 static inline const struct conf_node *good(const struct conf_node *map, const char *path)
 {

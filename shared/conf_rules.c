@@ -327,8 +327,8 @@ static void check_listeners(struct rules *r, const struct conf_node *listeners)
 			continue;
 		if (!pool && !routes && !conf_find(listener, "redirect"))
 			conf_error(r->report, listener->name_pos, NULL,
-				"listener '%.*s' needs 'pool' or 'routes'",
-				SPAN_ARG(listener->name));
+				"listener '%.*s' needs 'pool'%s", SPAN_ARG(listener->name),
+				conf_u64(listener, "mode") ? "" : " or 'routes'");
 		if (pool && routes)
 			conf_error(r->report, pool->name_pos, "make it the last route",
 				"listener '%.*s' has both 'pool' and 'routes'",
@@ -430,5 +430,6 @@ int conf_rules(const struct conf *conf, struct conf_report *report)
 	check_listeners(&r, good(conf->root, "listeners"));
 	check_admin(&r, good(conf->root, "admin"));
 	check_pools(&r, good(conf->root, "pools"));
+	conf_rules_stream(report, conf);
 	return r.no_memory ? -1 : 0;
 }

@@ -420,6 +420,18 @@ static const struct conf_key limits_keys[] = {
 		.help = "Most header fields of a request; more are answered with 431."},
 	{0}};
 
+static const struct conf_key proxy_protocol_keys[] = {
+	{.name = "from",
+		.type = CONF_TYPE_LIST,
+		.required = true,
+		.min = 1,
+		.max = 1024,
+		.value = ROW(.type = CONF_TYPE_CIDR, .help = "A network."),
+		.help = "Networks of the proxies that say so. Their connections must begin with "
+			"a header of version 1 or 2; from all others a header is not taken for "
+			"one."},
+	{0}};
+
 static const struct conf_key listener_keys[] = {
 	{.name = "bind",
 		.type = CONF_TYPE_LIST,
@@ -431,10 +443,11 @@ static const struct conf_key listener_keys[] = {
 			"\"[::1]:80\"."},
 	{.name = "mode",
 		.type = CONF_TYPE_ENUM,
-		.words = WORDS("http"),
-		.later_words = WORDS("tcp", "tls_passthrough"),
+		.words = WORDS("http", "tcp"),
+		.later_words = WORDS("tls_passthrough"),
 		.fallback = "http",
-		.help = "What is spoken here."},
+		.help = "What is spoken here: HTTP, or anything over TCP, which is passed on as it "
+			"comes."},
 	{.name = "routes",
 		.type = CONF_TYPE_LIST,
 		.noun = "route",
@@ -471,8 +484,12 @@ static const struct conf_key listener_keys[] = {
 		.help = "Name in the Via field, which finds loops; not written: one made from the "
 			"configuration, the same on both boxes."},
 	LATER("tls", "TLS", NULL), LATER("h2", "HTTP/2", NULL), LATER("h2c", "HTTP/2", NULL),
-	LATER("proxy_protocol", "PROXY protocol", NULL), LATER("redirect", "redirect", NULL),
-	LATER("allow", "access", NULL), LATER("deny", "access", NULL), {0}};
+	{.name = "proxy_protocol",
+		.type = CONF_TYPE_MAP,
+		.keys = proxy_protocol_keys,
+		.help = "Proxies in front of us say whose a connection is (the PROXY protocol)."},
+	LATER("redirect", "redirect", NULL), LATER("allow", "access", NULL),
+	LATER("deny", "access", NULL), {0}};
 
 /* --- pools ----------------------------------------------------------------------------------- */
 
@@ -692,7 +709,13 @@ static const struct conf_key pool_keys[] = {
 		.keys = pool_limits_keys,
 		.help = "What its servers get at a time, and who waits."},
 	TIMEOUTS_ROW("this pool"), LATER("protocol", "HTTP/2 to servers", NULL),
-	LATER("tls", "TLS to servers", NULL), LATER("send_proxy", "PROXY protocol", NULL),
+	LATER("tls", "TLS to servers", NULL),
+	{.name = "send_proxy",
+		.type = CONF_TYPE_ENUM,
+		.words = WORDS("v1", "v2"),
+		.help = "Tell the servers whose a connection is, with a header of this version of "
+			"the PROXY protocol in front of each; then no connection is used for two "
+			"requests."},
 	LATER_FOR(
 		"discover", "discovery", "write the servers' addresses under 'servers'", "servers"),
 	{.name = "sticky",

@@ -62,6 +62,10 @@ void exchange_answer(struct exchange *x, uint16_t status, enum exchange_end why)
 	ASSERT(!x->response_started && status >= 400);
 	x->status = status;
 	x->end = why;
+	if (x->plain) { /* there is no other way to say so */
+		exchange_cut(x, why);
+		return;
+	}
 	if (x->server)
 		exchange_release_server(x, false);
 	if (why == END_CLIENT_BAD || why == END_CLIENT_TIMEOUT)

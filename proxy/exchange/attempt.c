@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#include "proxy/exchange/tunnel.h"
 #include "proxy/worker.h"
 
 /* Once for each request: every field is written, and none twice. */
@@ -95,7 +96,7 @@ void exchange_release_server(struct exchange *x, bool reusable)
 
 	x->upstream = NULL;
 	x->server = NULL;
-	if (sc && reusable && x->server_idle_ns)
+	if (sc && reusable && x->server_idle_ns && !x->server_pool->send_proxy)
 		upstream_release(sc, x->server_idle_ns);
 	else if (sc)
 		upstream_discard(sc);
@@ -150,6 +151,8 @@ static void rewind_request(struct exchange *x)
 	struct conn *c = &x->client->conn;
 
 	ASSERT(x->rewindable && !x->response_started);
+	if (x->plain) /* it has not begun */
+		return;
 	x->body_at = c->in->start + x->request.head_bytes;
 	http1_body_init(&x->request_body, x->request.framing, x->request.length);
 	x->request_done = x->request.framing == HTTP_NO_BODY;
@@ -186,7 +189,9 @@ static void report_unconnected(struct exchange *x, int error)
 static int reach(struct exchange *x, struct server *s)
 {
 	take_server(x, s);
-	x->upstream = x->fresh_only ? NULL : upstream_take(x->worker, s, x);
+	x->upstream = x->fresh_only || x->plain || x->pool->send_proxy
+			      ? NULL
+			      : upstream_take(x->worker, s, x);
 	x->reused = x->upstream != NULL;
 	if (!x->reused)
 		x->upstream = upstream_connect(x->worker, s, x, x->timeouts->connect_ns);
@@ -323,7 +328,10 @@ void exchange_server_connected(struct exchange *x)
 {
 	timings_add(x->server_pool->state->connects, x->worker->index,
 		x->worker->now_ns - x->chosen_ns);
-	exchange_send_request(x);
+	if (x->plain)
+		tunnel_open(x);
+	else
+		exchange_send_request(x);
 }
 
 void exchange_server_timeout(struct exchange *x)

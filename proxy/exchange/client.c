@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include "proxy/exchange/exchange.h"
+#include "proxy/exchange/opening.h"
+#include "proxy/exchange/plain.h"
 #include "proxy/exchange/tunnel.h"
 #include "proxy/net/tally.h"
 #include "proxy/worker.h"
@@ -84,8 +86,10 @@ static bool skip_empty_lines(struct iobuf *in)
 	return p < end && (end - p > 1 || *p != '\r');
 }
 
-static void stop_being_new(struct client *c)
+void client_has_asked(struct client *c)
 {
+	if (c->asked)
+		return;
 	c->asked = true;
 	list_remove(&c->link);
 	list_append(&c->acceptor->clients, &c->link);
@@ -110,8 +114,7 @@ static void client_run(struct client *c)
 			c->silent_since_ns = c->conn.worker->now_ns;
 		}
 		if (exchange_read_head(c->exchange)) {
-			if (!c->asked)
-				stop_being_new(c);
+			client_has_asked(c);
 			continue;
 		}
 		if (c->conn.eof)
@@ -304,6 +307,25 @@ struct span client_ip(struct client *c)
 	return span_make(c->ip, c->ip_len);
 }
 
+const struct addr *client_peer(const struct client *c)
+{
+	return c->claim ? &c->claim->peer : &c->addr;
+}
+
+void client_local(const struct client *c, struct addr *ret_local)
+{
+	socklen_t len = sizeof(*ret_local);
+
+	*ret_local = c->claim ? c->claim->local : c->acceptor->bind;
+	if (addr_is_any(ret_local) && getsockname(c->conn.fd, &ret_local->sa, &len) == 0)
+		addr_unmap(ret_local);
+}
+
+const struct acceptor_fields *client_fields(const struct client *c)
+{
+	return c->claim ? &c->claim->fields : &c->acceptor->fields;
+}
+
 void client_free(struct conn *conn)
 {
 	struct client *c = client_of(conn);
@@ -318,6 +340,7 @@ void client_free(struct conn *conn)
 	a->client_count--;
 	atomic_fetch_sub_explicit(&a->listener->state->connections, 1, memory_order_relaxed);
 	atomic_fetch_sub_explicit(&w->clients, 1, memory_order_relaxed);
+	free(c->claim);
 	free(c);
 	acceptor_free_if_done(a);
 	worker_check_finished(w);
@@ -330,6 +353,14 @@ static const struct conn_handler handler = {
 	.on_deadline = on_deadline,
 	.free = client_free,
 };
+
+void client_begin(struct client *c)
+{
+	c->state = CLIENT_OPEN;
+	c->conn.handler = &handler;
+	if (c->acceptor->listener->mode == LISTENER_TCP)
+		exchange_begin_plain(c);
+}
 
 void client_new(struct acceptor *a, int fd, const struct addr *peer, bool counted)
 {
@@ -346,10 +377,10 @@ void client_new(struct acceptor *a, int fd, const struct addr *peer, bool counte
 	c->acceptor = a;
 	c->exchange = NULL;
 	c->addr = *peer;
+	c->claim = NULL;
 	c->ip_len = 0;
-	c->state = CLIENT_OPEN;
 	c->discarded = 0;
-	c->running = c->linger = c->asked = false;
+	c->running = c->held_back = c->linger = c->asked = false;
 	c->counted = counted;
 	c->silent_since_ns = a->worker->now_ns;
 	client_listed_init(&c->listed);
@@ -362,10 +393,16 @@ void client_new(struct acceptor *a, int fd, const struct addr *peer, bool counte
 	atomic_fetch_add_explicit(&a->worker->clients, 1, memory_order_relaxed);
 	conn_deadline(&c->conn, a->listener->timeouts.head_ns);
 	conn_start(&c->conn);
+	if (listener_expects_header(a->listener, peer))
+		opening_start(c);
+	else
+		client_begin(c);
 }
 
 static void start_draining(struct client *c)
 {
+	if (c->state == CLIENT_OPENING && !c->conn.closing)
+		set_idle_deadline(c);
 	if (c->conn.closing || c->state != CLIENT_OPEN)
 		return;
 	if (!c->exchange)

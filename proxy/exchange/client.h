@@ -9,18 +9,21 @@
 #include "proxy/net/conn.h"
 
 struct exchange;
+struct client_claim;
 
 struct client {
 	struct conn conn;
 	struct list link; /* acceptor.newcomers, or acceptor.clients */
 	struct acceptor *acceptor;
-	struct exchange *exchange; /* the one being read, or answered; NULL: idle */
-	struct addr addr;
-	char ip[INET6_ADDRSTRLEN]; /* of addr as text, once a request came */
+	struct exchange *exchange;  /* the one being read, or answered; NULL: idle */
+	struct addr addr;	    /* whose it is: the other end's, or who that stands for */
+	struct client_claim *claim; /* of a PROXY protocol header; NULL: none */
+	char ip[INET6_ADDRSTRLEN];  /* of addr as text, once a request came */
 	uint8_t ip_len;
-	enum { CLIENT_OPEN, CLIENT_FLUSHING, CLIENT_LINGERING } state;
+	enum { CLIENT_OPENING, CLIENT_OPEN, CLIENT_FLUSHING, CLIENT_LINGERING } state;
 	uint32_t discarded;	  /* while lingering */
 	bool running;		  /* client_run is on the stack */
+	bool held_back;		  /* the kernel wakes us for more than one byte only (opening.c) */
 	bool linger;		  /* after flushing: linger, do not just close */
 	uint64_t silent_since_ns; /* while it is idle, or has sent no whole head yet */
 	struct client_listed listed;
@@ -43,6 +46,15 @@ struct client {
 void client_new(struct acceptor *a, int fd, const struct addr *peer, bool counted);
 /* Where it comes from, as text. */
 struct span client_ip(struct client *c);
+/* The other end of its connection, and this one as it saw it. */
+const struct addr *client_peer(const struct client *c);
+void client_local(const struct client *c, struct addr *ret_local);
+/* The fields for its requests that are the same for all of them. */
+const struct acceptor_fields *client_fields(const struct client *c);
+/* Nothing stands before what it has to say any more. */
+void client_begin(struct client *c);
+/* It has asked for something: not one of those who only hold a place. */
+void client_has_asked(struct client *c);
 /* For the handler that a tunnel gives the connection. */
 void client_free(struct conn *conn);
 /* The exchange is over (it is the exchange that calls). keep: the connection goes on; linger: close

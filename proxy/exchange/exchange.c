@@ -282,6 +282,16 @@ static void settle(struct exchange *x)
 	ASSERT(rc == PARSE_DONE);
 }
 
+void exchange_route(struct exchange *x, const struct route *route)
+{
+	x->route = route;
+	x->timeouts = &route->timeouts;
+	x->client->conn.send_ns = x->timeouts->send_ns;
+	x->pool = route->pool;
+	budget_count_request(&x->pool->state->budget, x->worker->now_ns);
+	exchange_choose(x);
+}
+
 static void begin(struct exchange *x)
 {
 	struct client *c = x->client;
@@ -315,11 +325,7 @@ static void begin(struct exchange *x)
 		exchange_answer(x, status, why);
 		return;
 	}
-	x->timeouts = &x->route->timeouts;
-	c->conn.send_ns = x->timeouts->send_ns;
-	x->pool = x->route->pool;
-	budget_count_request(&x->pool->state->budget, x->worker->now_ns);
-	exchange_choose(x);
+	exchange_route(x, x->route);
 }
 
 bool exchange_read_head(struct exchange *x)

@@ -25,6 +25,7 @@
 #define EXCHANGE_ENDS(X)                                 \
 	X(OK, "ok")                                      \
 	X(CLIENT_BAD, "client malformed")                \
+	X(PROXY_HEADER, "client proxy-header")           \
 	X(CLIENT_GONE, "client gone")                    \
 	X(CLIENT_TIMEOUT, "client timeout")              \
 	X(NO_ROUTE, "proxy no-route")                    \
@@ -64,6 +65,7 @@ struct exchange {
 	const struct pool *server_pool; /* that it was taken from */
 	uint8_t tried_count, retries;
 
+	bool plain;	   /* no HTTP: bytes both ways, a tunnel once it is connected */
 	bool head_done;	   /* the request's head is read */
 	bool request_done; /* its content is complete, and staged for the server */
 	bool head_sent;	   /* bytes of this request have left for the server in use */
@@ -158,6 +160,8 @@ struct span exchange_set_cookie(const struct exchange *x, char *room, size_t siz
 struct span exchange_without_port(struct span authority);
 /* Our own pseudonym in a Via that came in: the request has been here before. */
 bool exchange_seen_in_via(const struct exchange *x);
+/* Its route is known: on to the pool. */
+void exchange_route(struct exchange *x, const struct route *route);
 /* Chooses a server and goes to it, or waits for one; answers 502 or 503 when there is none. */
 void exchange_choose(struct exchange *x);
 /* Goes to this server, which pool_take() gave. */

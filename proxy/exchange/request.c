@@ -23,7 +23,7 @@ static struct span target_out(const struct exchange *x)
 static int stage_head(struct exchange *x)
 {
 	struct stage *s = &x->worker->stage;
-	const struct acceptor *a = x->client->acceptor;
+	const struct acceptor_fields *fields = client_fields(x->client);
 	size_t room, n;
 	char *out = stage_scratch(s, &room);
 	const struct http1_request_out o = {
@@ -31,7 +31,7 @@ static int stage_head(struct exchange *x)
 		.host = x->request.authority,
 		.client_ip = client_ip(x->client),
 		.trusted = x->peer_trusted,
-		.fixed = span_make(a->fixed, a->fixed_len),
+		.fixed = span_make(fields->text, fields->len),
 		.request_id = span_make(x->request_id, sizeof(x->request_id)),
 		.via = x->listener->via,
 		.upgrade = tunnel_wanted(x),

@@ -233,19 +233,28 @@ static void on_deadline(struct conn *c)
 static const struct conn_handler client_side = HANDLER(client_free);
 static const struct conn_handler server_side = HANDLER(server_conn_free);
 
+static struct tunnel *tunnel_new(struct exchange *x, size_t head_bytes)
+{
+	struct tunnel *t = calloc(1, sizeof(*t) + head_bytes);
+
+	if (!t)
+		return NULL;
+	ev_timer_init(&t->last_call, on_last_call, 0, 0);
+	t->last_call.data = x;
+	return t;
+}
+
 /* The request's head moves out of the client's buffer, whose rest belongs to the tunnel. */
-static int take_head(struct exchange *x)
+static void take_head(struct exchange *x)
 {
 	struct iobuf *in = x->client->conn.in;
 	uint32_t bytes = x->request.head_bytes;
-	struct tunnel *t = calloc(1, sizeof(*t) + bytes);
+	struct tunnel *t = tunnel_new(x, bytes);
 	struct http_fault fault;
 	enum parse_rc rc;
 
 	if (!t)
-		return -1;
-	ev_timer_init(&t->last_call, on_last_call, 0, 0);
-	t->last_call.data = x;
+		return;
 	memcpy(t->head, in->data + in->start, bytes);
 	http_head_init(&x->request);
 	rc = http1_parse_request(
@@ -254,18 +263,15 @@ static int take_head(struct exchange *x)
 	x->path = x->query = span_make(NULL, 0);
 	in->start = x->body_at;
 	x->tunnel = t;
-	return 0;
 }
 
-void tunnel_start(struct exchange *x)
+/* The two connections are the tunnel's from now on. */
+static void begin(struct exchange *x)
 {
-	ASSERT(x->request_done && !x->tunnel);
-	x->status = x->response.status;
-	x->first_byte_ns = x->worker->now_ns;
 	x->response_started = x->response_head_done = true;
 	x->keep_client = false;
 	server_report(x->server, SERVER_OK);
-	if (take_head(x) < 0) {
+	if (!x->tunnel) {
 		exchange_cut(x, END_PROXY_FULL);
 		return;
 	}
@@ -277,4 +283,22 @@ void tunnel_start(struct exchange *x)
 	pump(x, &x->client->conn);
 	if (!x->over)
 		pump(x, &x->upstream->conn);
+}
+
+void tunnel_start(struct exchange *x)
+{
+	ASSERT(x->request_done && !x->tunnel);
+	x->status = x->response.status;
+	x->first_byte_ns = x->worker->now_ns;
+	take_head(x);
+	begin(x);
+}
+
+void tunnel_open(struct exchange *x)
+{
+	ASSERT(x->plain && !x->tunnel);
+	x->status = 200;
+	x->connected_ns = x->worker->now_ns;
+	x->tunnel = tunnel_new(x, 0);
+	begin(x);
 }

@@ -27,6 +27,8 @@ static inline bool tunnel_agreed(const struct exchange *x)
 /* The 101 is with the client, and the server's buffer stands behind its head. The exchange may be
  * over after it. */
 void tunnel_start(struct exchange *x);
+/* The same for what is no HTTP, when the server is connected: a tunnel from the start. */
+void tunnel_open(struct exchange *x);
 /* A reload took its listener: it may live for as long as anything else that drains. */
 void tunnel_drain(struct exchange *x);
 /* For the exchange's end, after its line is logged. */

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "proxy/exchange/exchange.h"
+#include "proxy/net/rawio.h"
 #include "proxy/worker.h"
 #include "shared/log.h"
 
@@ -34,6 +35,27 @@ static void on_readable(struct conn *conn)
 		close_idle(sc); /* closed by the server, or bytes that nobody asked for */
 }
 
+/* Where the pool wants it, the server hears whose connection it is before anything else. An empty
+ * socket takes all of it. */
+static int announce(struct server_conn *sc)
+{
+	const struct client *c = sc->exchange->client;
+	enum proxy_version version = sc->exchange->server_pool->send_proxy;
+	char header[PROXY_HEADER_OUT_MAX];
+	struct addr local;
+	size_t len;
+	ssize_t n;
+
+	if (!version)
+		return 0;
+	client_local(c, &local);
+	len = proxy_header_write(header, version, &c->addr, &local);
+	n = raw_send(sc->conn.fd, header, len);
+	if (n >= 0 && (size_t)n < len)
+		errno = ENOBUFS;
+	return n == (ssize_t)len ? 0 : -1;
+}
+
 static void on_writable(struct conn *conn)
 {
 	struct server_conn *sc = server_conn_of(conn);
@@ -49,6 +71,10 @@ static void on_writable(struct conn *conn)
 	error = conn_connect_error(conn);
 	if (error) {
 		exchange_server_connect_failed(sc->exchange, error);
+		return;
+	}
+	if (announce(sc) < 0) {
+		exchange_server_connect_failed(sc->exchange, errno);
 		return;
 	}
 	conn_deadline(conn, 0);

@@ -113,18 +113,18 @@ static const char *limit_reached(const struct acceptor *a, bool *ret_of_listener
 	return NULL;
 }
 
-/* Counts it where its address has a limit; false: it is over that, and refused. */
-static bool count_client(struct acceptor *a, const struct addr *peer, bool *ret_counted)
+bool acceptor_count_client(struct acceptor *a, const struct addr *client, bool *ret_counted)
 {
 	const struct listener *l = a->listener;
 	char text[ADDR_TEXT_MAX];
 
-	*ret_counted = l->connections_per_client && !listener_trusts(l, peer);
-	if (!*ret_counted || tally_enter(l->state->tally, peer, l->connections_per_client))
+	*ret_counted = l->connections_per_client && !listener_trusts(l, client);
+	if (!*ret_counted || tally_enter(l->state->tally, client, l->connections_per_client))
 		return true;
+	*ret_counted = false;
 	atomic_fetch_add_explicit(&l->state->connections_refused_total, 1, memory_order_relaxed);
 	if (time_to_tell(a, &a->told_refused_ns)) {
-		addr_format_ip(peer, text);
+		addr_format_ip(client, text);
 		log_event(LOG_WARNING, "listener.refused",
 			"a client has as many connections as it may", F_SPAN("listener", l->name),
 			F_TEXT("client", text),
@@ -138,10 +138,12 @@ static bool count_client(struct acceptor *a, const struct addr *peer, bool *ret_
 static void admit(struct acceptor *a, int fd, struct addr *peer)
 {
 	static const struct linger reset = {.l_onoff = 1, .l_linger = 0};
-	bool counted;
+	bool counted = false;
 
 	addr_unmap(peer);
-	if (count_client(a, peer, &counted)) {
+	/* Whom a proxy brings is known once it has said so. */
+	if (listener_expects_header(a->listener, peer) ||
+		acceptor_count_client(a, peer, &counted)) {
 		client_new(a, fd, peer, counted);
 		return;
 	}
@@ -199,13 +201,13 @@ static void on_pause_over(struct ev_loop *loop, ev_timer *t, int events)
 		ev_io_start(loop, &a->io);
 }
 
-static void format_fixed(struct acceptor *a)
+void acceptor_fields_make(struct acceptor_fields *f, uint16_t port)
 {
-	int n = snprintf(a->fixed, sizeof(a->fixed),
-		"X-Forwarded-Proto: http\r\nX-Forwarded-Port: %u\r\n", addr_port(&a->bind));
+	int n = snprintf(f->text, sizeof(f->text),
+		"X-Forwarded-Proto: http\r\nX-Forwarded-Port: %u\r\n", port);
 
-	ASSERT(n > 0 && (size_t)n < sizeof(a->fixed));
-	a->fixed_len = (unsigned)n;
+	ASSERT(n > 0 && (size_t)n < sizeof(f->text));
+	f->len = (unsigned)n;
 }
 
 void acceptor_start(struct acceptor *a, struct worker *w, struct snapshot *snap,
@@ -219,7 +221,7 @@ void acceptor_start(struct acceptor *a, struct worker *w, struct snapshot *snap,
 	a->fd = fd;
 	list_init(&a->newcomers);
 	list_init(&a->clients);
-	format_fixed(a);
+	acceptor_fields_make(&a->fields, addr_port(bind_to));
 	ev_io_init(&a->io, on_connection, fd, EV_READ);
 	ev_timer_init(&a->pause, on_pause_over, ACCEPT_PAUSE_S, 0);
 	a->io.data = a->pause.data = a;

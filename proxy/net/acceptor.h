@@ -16,6 +16,12 @@ struct worker;
 struct snapshot;
 struct listener;
 
+/* "X-Forwarded-Proto: http\r\nX-Forwarded-Port: 80\r\n" */
+struct acceptor_fields {
+	char text[64];
+	unsigned len;
+};
+
 struct acceptor {
 	struct list link; /* worker.acceptors, or worker.leaving */
 	struct worker *worker;
@@ -30,9 +36,7 @@ struct acceptor {
 	struct list clients;   /* the others */
 	unsigned client_count;
 	bool draining; /* answers say Connection: close */
-	/* "X-Forwarded-Proto: http\r\nX-Forwarded-Port: 80\r\n" */
-	char fixed[64];
-	unsigned fixed_len;
+	struct acceptor_fields fields;
 };
 
 #define ACCEPT_BATCH 32
@@ -51,5 +55,9 @@ void acceptor_move(struct acceptor *a, struct snapshot *snap, const struct liste
 /* Takes what waits in the queue, listens no more, and says goodbye to its clients as they come by.
  */
 void acceptor_drain(struct acceptor *a);
+/* Counts a client where its address has a limit; false: it is over that, and is to be refused. */
+bool acceptor_count_client(struct acceptor *a, const struct addr *client, bool *ret_counted);
+/* For requests to this port. */
+void acceptor_fields_make(struct acceptor_fields *f, uint16_t port);
 /* Once it drains and its last client is gone; else nothing. */
 void acceptor_free_if_done(struct acceptor *a);

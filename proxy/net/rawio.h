@@ -15,6 +15,12 @@ static inline ssize_t raw_recv(int fd, void *to, size_t bytes)
 	return syscall(SYS_recvfrom, fd, to, bytes, 0, NULL, NULL);
 }
 
+/* The same bytes are read again by the next call. */
+static inline ssize_t raw_peek(int fd, void *to, size_t bytes)
+{
+	return syscall(SYS_recvfrom, fd, to, bytes, MSG_PEEK, NULL, NULL);
+}
+
 static inline ssize_t raw_send(int fd, const void *from, size_t bytes)
 {
 	return syscall(SYS_sendto, fd, from, bytes, MSG_NOSIGNAL, NULL, 0);

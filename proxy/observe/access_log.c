@@ -249,6 +249,21 @@ static void put_server(struct access_log *l, const struct exchange *x)
 		put_pair(l, SPAN("server"), span_of(x->tried[x->tried_count - 1]->name));
 }
 
+static void put_request(struct access_log *l, const struct exchange *x)
+{
+	put_pair(l, SPAN("method"), x->request.method_text);
+	put_pair(l, SPAN("host"), x->request.authority);
+	put_pair(l, SPAN("target"), x->request.target);
+	PUT(l, ",\"status\":");
+	put_u64(l, x->status);
+}
+
+static void put_agent(struct access_log *l, const struct exchange *x)
+{
+	put_pair(l, SPAN("user_agent"), field_value(x, HTTP_F_USER_AGENT));
+	put_pair(l, SPAN("referer"), field_value(x, HTTP_F_REFERER));
+}
+
 static void format_json(struct access_log *l, const struct exchange *x)
 {
 	PUT(l, "{\"ts\":\"");
@@ -256,11 +271,8 @@ static void format_json(struct access_log *l, const struct exchange *x)
 	PUT(l, "\"");
 	put_pair(l, SPAN("listener"), x->listener->name);
 	put_pair(l, SPAN("client"), x->client_ip);
-	put_pair(l, SPAN("method"), x->request.method_text);
-	put_pair(l, SPAN("host"), x->request.authority);
-	put_pair(l, SPAN("target"), x->request.target);
-	PUT(l, ",\"status\":");
-	put_u64(l, x->status);
+	if (!x->plain)
+		put_request(l, x);
 	PUT(l, ",\"bytes_in\":");
 	put_u64(l, x->bytes_in);
 	PUT(l, ",\"bytes_out\":");
@@ -272,8 +284,8 @@ static void format_json(struct access_log *l, const struct exchange *x)
 	put_pair(l, SPAN("end"), span_of(exchange_end_text((enum exchange_end)x->end)));
 	if (x->has_request_id)
 		put_pair(l, SPAN("request_id"), span_make(x->request_id, sizeof(x->request_id)));
-	put_pair(l, SPAN("user_agent"), field_value(x, HTTP_F_USER_AGENT));
-	put_pair(l, SPAN("referer"), field_value(x, HTTP_F_REFERER));
+	if (!x->plain)
+		put_agent(l, x);
 	PUT(l, "}\n");
 }
 
@@ -285,6 +297,25 @@ static void put_or_dash(struct access_log *l, struct span s)
 		PUT(l, "-");
 }
 
+static void put_request_line(struct access_log *l, const struct exchange *x)
+{
+	put_or_dash(l, x->request.method_text);
+	PUT(l, " ");
+	put_or_dash(l, x->request.target);
+	PUT(l, " HTTP/1.");
+	put_u64(l, x->request.minor);
+}
+
+/* The place of a request in programs that read these lines: where it went. */
+static void put_plain_line(struct access_log *l, const struct exchange *x)
+{
+	PUT(l, "TCP ");
+	put_quoted(l, x->pool->name);
+	PUT(l, "/");
+	put_or_dash(
+		l, x->tried_count ? span_of(x->tried[x->tried_count - 1]->name) : (struct span){0});
+}
+
 static void format_combined(struct access_log *l, const struct exchange *x)
 {
 	put(l, x->client_ip);
@@ -293,11 +324,10 @@ static void format_combined(struct access_log *l, const struct exchange *x)
 	PUT(l, " - - [");
 	put(l, span_of(l->stamp));
 	PUT(l, "] \"");
-	put_or_dash(l, x->request.method_text);
-	PUT(l, " ");
-	put_or_dash(l, x->request.target);
-	PUT(l, " HTTP/1.");
-	put_u64(l, x->request.minor);
+	if (x->plain)
+		put_plain_line(l, x);
+	else
+		put_request_line(l, x);
 	PUT(l, "\" ");
 	put_u64(l, x->status);
 	PUT(l, " ");

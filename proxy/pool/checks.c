@@ -452,7 +452,8 @@ static bool same_check(const struct check_conf *a, const struct check_conf *b)
 {
 	if (a->kind != b->kind || !span_eq(a->path, b->path) || !span_eq(a->host, b->host) ||
 		!span_eq(a->method, b->method) || a->expect_count != b->expect_count ||
-		a->port != b->port || a->every_ns != b->every_ns || a->timeout_ns != b->timeout_ns)
+		a->port != b->port || a->every_ns != b->every_ns ||
+		a->timeout_ns != b->timeout_ns || a->send_proxy != b->send_proxy)
 		return false;
 	for (unsigned i = 0; i < a->expect_count; i++)
 		if (a->expect[i].from != b->expect[i].from || a->expect[i].to != b->expect[i].to)

@@ -162,21 +162,30 @@ static void watch(struct probe *p, int events)
 	ev_io_start(p->loop, &p->io);
 }
 
+/* To servers that are told whose a connection is, this one is our own. */
+static size_t write_header(const struct check_conf *c, char *out)
+{
+	return c->send_proxy ? proxy_header_write(out, c->send_proxy, NULL, NULL) : 0;
+}
+
 static void ask(struct probe *p)
 {
 	const struct check_conf *c = p->conf;
 	char request[REQUEST_MAX], address[ADDR_TEXT_MAX];
 	struct span host = c->host;
+	size_t before;
 	ssize_t sent;
 	int len;
 
 	if (host.len == 0)
 		host = span_make(address, addr_format(&p->address, address));
-	len = snprintf(request, sizeof(request),
+	before = write_header(c, request);
+	len = snprintf(request + before, sizeof(request) - before,
 		"%.*s %.*s HTTP/1.1\r\nHost: %.*s\r\nUser-Agent: tandem-check\r\n"
 		"Connection: close\r\n\r\n",
 		SPAN_ARG(c->method), SPAN_ARG(c->path), SPAN_ARG(host));
-	if (len < 0 || (size_t)len >= sizeof(request)) {
+	len += (int)before;
+	if ((size_t)len >= sizeof(request)) {
 		done(p, PROBE_FAILED, "the path to ask for is too long");
 		return;
 	}
@@ -199,6 +208,8 @@ static void ask(struct probe *p)
 static void on_writable(struct probe *p)
 {
 	struct linger reset = {.l_onoff = 1, .l_linger = 0};
+	char header[PROXY_HEADER_OUT_MAX];
+	size_t header_bytes = write_header(p->conf, header);
 	int error = 0;
 	socklen_t len = sizeof(error);
 
@@ -213,8 +224,10 @@ static void on_writable(struct probe *p)
 		failed(p, "no connection", error);
 		return;
 	}
-	/* Nothing was said: a reset ends it on both sides at once, leaving no TIME_WAIT. */
-	setsockopt(p->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	if (header_bytes) /* who expects a header complains of a connection without one */
+		send(p->fd, header, header_bytes, MSG_NOSIGNAL);
+	else /* nothing was said: a reset ends it on both sides, leaving no TIME_WAIT */
+		setsockopt(p->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 	done(p, PROBE_PASSED, NULL);
 }
 

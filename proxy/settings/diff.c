@@ -99,8 +99,8 @@ static void diff_members(struct diff *d, const struct pool *old, const struct po
 
 static void diff_pool(struct diff *d, const struct pool *old, const struct pool *new)
 {
-	static const char *const parts[] = {"health", "limits", "passive", "retry", "slow_start",
-		"sticky", "timeouts", "when_all_down"};
+	static const char *const parts[] = {"health", "limits", "passive", "retry", "send_proxy",
+		"slow_start", "sticky", "timeouts", "when_all_down"};
 
 	struct span before = conf_text(old->node, "balance"),
 		    after = conf_text(new->node, "balance");
@@ -143,7 +143,8 @@ static void diff_binds(struct diff *d, const struct listener *old, const struct 
 
 static void diff_listener(struct diff *d, const struct listener *old, const struct listener *new)
 {
-	static const char *const parts[] = {"trusted_proxies", "path", "limits", "timeouts", "via"};
+	static const char *const parts[] = {
+		"mode", "proxy_protocol", "trusted_proxies", "path", "limits", "timeouts", "via"};
 	unsigned before = routes_count(old->routes), after = routes_count(new->routes);
 
 	diff_binds(d, old, new);

@@ -10,6 +10,7 @@
 
 #include "proxy/net/tally.h"
 #include "proxy/settings/routes.h"
+#include "proxy/settings/stream.h"
 #include "shared/assert.h"
 #include "shared/map.h"
 
@@ -259,6 +260,7 @@ static void build_pool(struct builder *b, const struct conf_node *node, struct p
 		p->limits.queue = (uint32_t)conf_u64(node, "limits.queue");
 	}
 	build_check(node, &p->check);
+	stream_build_pool(node, p);
 	build_retry(node, &p->retry);
 	build_passive(node, p);
 	build_sticky(b, node, p);
@@ -564,6 +566,8 @@ static void build_listener(struct builder *b, const struct conf_node *node, stru
 	if (span_eq(l->via, SPAN("off")))
 		l->via = (struct span){0};
 	build_networks(b, conf_find(node, "trusted_proxies"), l);
+	if (stream_build_listener(node, l) < 0)
+		b->out_of_memory = true;
 	build_routes(b, node, l);
 }
 
@@ -625,6 +629,7 @@ static void dismantle(struct settings *s)
 
 		free(l->binds);
 		free((void *)(uintptr_t)l->trusted); /* const to those who read */
+		free((void *)(uintptr_t)l->proxies);
 		routes_free((struct routes *)(uintptr_t)l->routes);
 		listener_state_unref(s->table, l->state);
 	}

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #include "proxy/http/http1.h"
+#include "proxy/net/proxy_protocol.h"
 #include "proxy/pool/members.h"
 #include "proxy/settings/admin.h"
 #include "shared/addr.h"
@@ -67,6 +68,7 @@ struct check_conf {
 	uint16_t port; /* 0: the server's own */
 	uint64_t every_ns, timeout_ns;
 	unsigned rise, fall;
+	enum proxy_version send_proxy; /* the pool's */
 };
 
 /* Failures after which another try is made, as in the file. */
@@ -135,6 +137,7 @@ struct pool {
 	struct pool_limits limits;
 	struct passive_conf passive;
 	struct sticky_conf sticky;
+	enum proxy_version send_proxy; /* in front of each connection: then it serves once */
 	uint64_t slow_start_ns; /* a server that joins gets its share bit by bit; 0: at once */
 	bool when_all_down_503; /* else, and without a stand-in, traffic is tried all the same */
 	const struct pool *stand_in; /* gets the traffic when no server can be used; NULL: none */
@@ -155,9 +158,13 @@ struct routes; /* indexed by host and path; route.c */
 const struct route *routes_find(const struct routes *r, struct span host, struct span path,
 	enum http_method method, struct span method_text);
 
+/* In the order of the file's words. */
+enum listener_mode { LISTENER_HTTP, LISTENER_TCP };
+
 struct listener {
 	struct span name;
 	const struct conf_node *node; /* what it was built from */
+	enum listener_mode mode;
 	struct addr *binds;
 	unsigned bind_count;
 	const struct routes *routes;
@@ -169,10 +176,14 @@ struct listener {
 	struct span via; /* empty: off */
 	const struct cidr *trusted;
 	unsigned trusted_count;
+	const struct cidr *proxies; /* whose connections begin with a PROXY protocol header */
+	unsigned proxy_count;
 	struct listener_state *state; /* shared by snapshots: counters; holds a reference */
 };
 
 bool listener_trusts(const struct listener *l, const struct addr *a);
+/* Connections from there begin with a PROXY protocol header (stream.c). */
+bool listener_expects_header(const struct listener *l, const struct addr *a);
 
 /* Counters of a listener, kept over reloads. */
 struct listener_state {

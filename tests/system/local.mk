@@ -7,11 +7,13 @@ SYSTEM_TESTS = \
 	tests/system/test_http1.py \
 	tests/system/test_http1_corners.py \
 	tests/system/test_pools.py \
+	tests/system/test_proxy_protocol.py \
 	tests/system/test_reload.py \
 	tests/system/test_retries.py \
 	tests/system/test_splice.py \
 	tests/system/test_sticky.py \
 	tests/system/test_storm.py \
+	tests/system/test_tcp.py \
 	tests/system/test_times.py \
 	tests/system/test_upgrade.py
 EXTRA_DIST += $(SYSTEM_TESTS)

@@ -204,12 +204,39 @@ static void keys_of_one_protocol_are_refused_with_the_other(void)
 		"'priority' is for 'protocol: vrrp3', which this group does not speak\n");
 }
 
+static void a_tcp_listener_has_nothing_of_http(void)
+{
+	CHECK_CLEAN(
+		"listeners: {d: {bind: \":5432\", mode: tcp, pool: p, limits: {connections: 9}, "
+		"timeouts: {tunnel: 8h}, proxy_protocol: {from: 10.0.0.0/8}}}\n" POOL);
+	CHECK_PRINTS("listeners: {d: {bind: \":5432\", mode: tcp}}\n" POOL,
+		"listener 'd' needs 'pool'\n");
+	CHECK_PRINTS("listeners: {d: {bind: \":5432\", mode: tcp, routes: [{pool: p}]}}\n" POOL,
+		"tandem.yaml:1:43: error: 'routes' is of no use in a listener with 'mode: tcp'\n"
+		"    1 | listeners: {d: {bind: \":5432\", mode: tcp, routes: [{pool: p}]}}\n"
+		"      |                                           ^~~~~~ write 'pool'\n");
+	CHECK_PRINTS(
+		"listeners: {d: {bind: \":5432\", mode: tcp, pool: p, limits: {fields: 9}}}\n" POOL,
+		"error: 'fields' is of no use in a listener with 'mode: tcp'\n");
+	CHECK_PRINTS("listeners: {d: {bind: \":5432\", mode: tcp, pool: p, timeouts: {idle: "
+		     "9s}}}\n" POOL,
+		"error: 'idle' is of no use in a listener with 'mode: tcp'\n");
+	CHECK_PRINTS("listeners: {d: {bind: \":5432\", mode: tcp, pool: q}}\n"
+		     "pools: {q: {balance: hash header:x-user, servers: {s: \"10.0.0.9:80\"}}}\n",
+		"error: pool 'q' has 'balance: hash header:x-user', and this listener reads no "
+		"requests\n");
+	CHECK_PRINTS(
+		"listeners: {d: {bind: \":5432\", mode: tcp, pool: p, proxy_protocol: {}}}\n" POOL,
+		"'proxy_protocol' of listener 'd' needs 'from'\n");
+}
+
 static const struct test_case cases[] = {
 	TEST(a_pair_has_two_nodes_that_differ),
 	TEST(both_nodes_have_the_same_paths),
 	TEST(groups_have_their_own_numbers_and_addresses),
 	TEST(times_that_are_not_safe_are_refused_with_the_rule),
 	TEST(a_listener_leads_somewhere_once),
+	TEST(a_tcp_listener_has_nothing_of_http),
 	TEST(a_check_is_http_or_tcp),
 	TEST(a_queue_needs_a_limit_and_has_one_time),
 	TEST(pools_do_not_stand_in_for_each_other_in_a_circle),

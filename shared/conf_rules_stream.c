@@ -1,0 +1,86 @@
+/*
+ * Rules about listeners that pass bytes on without reading them as HTTP: what is of no use there is
+ * named, since whoever wrote it expects something of it.
+ */
+#include <stdio.h>
+
+#include "shared/conf_build.h"
+
+enum { HTTP, TCP }; /* as the words of 'mode' */
+
+static const char *const tcp_keys[] = {
+	"bind", "mode", "pool", "proxy_protocol", "limits", "timeouts", "allow", "deny", NULL};
+static const char *const limits[] = {"connections", "connections_per_client", NULL};
+static const char *const times[] = {
+	"head", "connect", "queue", "tunnel", "half_closed", "drain", NULL};
+
+static bool is_one_of(struct span name, const char *const *words)
+{
+	for (; *words; words++)
+		if (span_eq(name, span_of(*words)))
+			return true;
+	return false;
+}
+
+/* What to write in the place of a key. */
+static const char *instead_of(struct span name)
+{
+	static const char *const while_open[] = {"idle", "send", "between_bytes", NULL};
+
+	if (span_eq(name, SPAN("routes")))
+		return "write 'pool'";
+	return is_one_of(name, while_open) ? "write 'tunnel'" : NULL;
+}
+
+/* Every key of the map but these is an error. */
+static void only(struct conf_report *report, const struct conf_node *map, const char *const *keys,
+	const char *mode)
+{
+	conf_each (n, map)
+		if (!n->broken && !is_one_of(n->name, keys))
+			conf_error(report, n->name_pos, instead_of(n->name),
+				"'%.*s' is of no use in a listener with 'mode: %s'",
+				SPAN_ARG(n->name), mode);
+}
+
+/* hash header:, cookie:, query: and path are found in requests only. */
+static void check_balance(struct conf_report *report, const struct conf_node *pool)
+{
+	const struct conf_node *balance = pool ? good(pool->target, "balance") : NULL;
+	struct span text = balance ? balance->text : SPAN("");
+
+	if (span_starts(text, SPAN("hash ")) &&
+		!span_eq(span_trim(span_from(text, 5)), SPAN("client_ip")))
+		conf_error(report, pool->pos, "make it 'hash client_ip'",
+			"pool '%.*s' has 'balance: %.*s', and this listener reads no requests",
+			SPAN_ARG(pool->text), SPAN_ARG(text));
+}
+
+static void check_tcp(struct conf_report *report, const struct conf_node *listener)
+{
+	const struct conf_node *pool = good(listener, "pool");
+
+	only(report, listener, tcp_keys, "tcp");
+	only(report, good(listener, "limits"), limits, "tcp");
+	only(report, good(listener, "timeouts"), times, "tcp");
+	check_balance(report, pool);
+}
+
+void conf_rules_stream(struct conf_report *report, const struct conf *c)
+{
+	conf_each (listener, good(c->root, "listeners")) {
+		const struct conf_node *mode = good(listener, "mode");
+
+		if (mode && mode->num == TCP)
+			check_tcp(report, listener);
+	}
+	conf_each (pool, good(c->root, "pools")) {
+		const struct conf_node *send = good(pool, "send_proxy");
+		const struct conf_node *protocol = good(pool, "protocol");
+
+		if (send && protocol && span_eq(protocol->text, SPAN("h2")))
+			conf_error(report, send->name_pos, NULL,
+				"'send_proxy' speaks of one client, and a connection with "
+				"'protocol: h2' serves many");
+	}
+}
