@@ -12,6 +12,7 @@ proxy_libproxy_core_a_SOURCES = \
 	proxy/http/h1_parse.c \
 	proxy/http/h1_write.c \
 	proxy/http/http1.h \
+	proxy/http/items.h \
 	proxy/http/keep_alive.c \
 	proxy/http/path.c \
 	proxy/http/scan.c proxy/http/scan.h \
@@ -29,10 +30,16 @@ proxy_libproxy_core_a_SOURCES = \
 	proxy/pool/budget.c proxy/pool/budget.h \
 	proxy/pool/health.c proxy/pool/health.h \
 	proxy/pool/sticky.c proxy/pool/sticky.h \
+	proxy/settings/action.c proxy/settings/action.h \
+	proxy/settings/arena.c proxy/settings/arena.h \
+	proxy/settings/match.c proxy/settings/match.h \
+	proxy/settings/regex.c proxy/settings/regex.h \
 	proxy/settings/routes.c proxy/settings/routes.h \
-	proxy/settings/routes_build.c proxy/settings/routes_index.h
+	proxy/settings/routes_build.c proxy/settings/routes_index.h \
+	proxy/settings/template.c proxy/settings/template.h
 proxy_libproxy_a_SOURCES = \
 	proxy/admin.c proxy/admin.h \
+	proxy/exchange/act.c \
 	proxy/client_feed.c proxy/client_feed.h \
 	proxy/conditions.c proxy/conditions.h \
 	proxy/client_list.c proxy/client_list.h \
@@ -74,6 +81,10 @@ proxy_libproxy_a_SOURCES = \
 	proxy/pool/server.c proxy/pool/server.h \
 	proxy/proxy.c proxy/proxy.h \
 	proxy/settings/admin.c proxy/settings/admin.h \
+	proxy/settings/build.h \
+	proxy/settings/build_action.c \
+	proxy/settings/build_match.c \
+	proxy/settings/build_routes.c \
 	proxy/settings/diff.c \
 	proxy/settings/sticky.c \
 	proxy/settings/settings.c proxy/settings/settings.h \

@@ -23,14 +23,15 @@ static json_t *listener_status(const struct listener *l)
 		addr_format(&l->binds[i], text);
 		json_array_append_new(binds, json_string(text));
 	}
-	return json_pack("{s:s%,s:o,s:I,s:I,s:I,s:I,s:I}", "mode", mode.ptr, mode.len, "bind",
+	return json_pack("{s:s%,s:o,s:I,s:I,s:I,s:I,s:I,s:I}", "mode", mode.ptr, mode.len, "bind",
 		binds, "connections", (json_int_t)atomic_load(&l->state->connections),
 		"connections_total", (json_int_t)atomic_load(&l->state->connections_total),
 		"connections_refused_total",
 		(json_int_t)atomic_load(&l->state->connections_refused_total),
 		"connections_shed_total",
 		(json_int_t)atomic_load(&l->state->connections_shed_total), "requests_total",
-		(json_int_t)atomic_load(&l->state->requests_total));
+		(json_int_t)atomic_load(&l->state->requests_total), "regex_gave_up_total",
+		(json_int_t)atomic_load(&l->state->regex_gave_up_total));
 }
 
 json_t *proxy_status(struct proxy *p)

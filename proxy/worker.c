@@ -513,9 +513,12 @@ struct worker *worker_new(
 	uint64_t seed;
 
 	if (!w || !(w->upstreams = calloc(SERVERS_MAX, sizeof(*w->upstreams))) ||
+		!(w->regex_room = regex_room_new()) ||
 		!(w->loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV))) {
-		if (w)
+		if (w) {
 			free(w->upstreams);
+			regex_room_free(w->regex_room);
+		}
 		free(w);
 		err_set(err, "cannot make worker %u: out of memory or files", index);
 		return NULL;
@@ -571,6 +574,7 @@ void worker_free(struct worker *w)
 	pthread_mutex_destroy(&w->inbox_lock);
 	fault_log_fini(&w->faults);
 	ev_loop_destroy(w->loop);
+	regex_room_free(w->regex_room);
 	free(w->upstreams);
 	free(w);
 }

@@ -16,6 +16,7 @@
 #include "proxy/observe/access_log.h"
 #include "proxy/observe/faults.h"
 #include "proxy/pool/pool.h"
+#include "proxy/settings/regex.h"
 #include "shared/rng.h"
 
 /* A snapshot as one worker holds it: the settings and the current view of each pool. A view may be
@@ -67,6 +68,7 @@ struct worker {
 	struct wheel wheel;
 	struct tls_tally tls;
 	struct rng rng;
+	struct regex_room *regex_room;
 	struct snapshot *snapshot;
 	struct list acceptors, leaving;
 	struct upstream *upstreams; /* room for SERVERS_MAX; the first upstream_count are in use */

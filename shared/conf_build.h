@@ -39,6 +39,8 @@ void conf_rules_protocol(struct conf_report *report, const struct conf_node *fai
 bool conf_speaks_vrrp(const struct conf_node *failover, const struct conf_node *group);
 /* Those of what is passed on without being HTTP (conf_rules_stream.c). */
 void conf_rules_stream(struct conf_report *report, const struct conf *c);
+/* Those of routes (conf_rules_routes.c). -1: out of memory. */
+int conf_rules_routes(struct conf_report *report, const struct conf_node *root);
 /* A child that is written and good, else NULL. */
 static inline const struct conf_node *good(const struct conf_node *map, const char *path)
 {

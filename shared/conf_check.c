@@ -288,6 +288,7 @@ static void check_node(struct check *c, struct conf_node *n, const struct conf_k
 	case CONF_TYPE_RATE:
 	case CONF_TYPE_BYTE_RATE:
 	case CONF_TYPE_PERCENT:
+	case CONF_TYPE_SHARE:
 	case CONF_TYPE_BALANCE:
 	case CONF_TYPE_ENUM:
 	case CONF_TYPE_ADDRESS:

@@ -74,6 +74,7 @@ static void add_scalar(struct sum *s, const struct conf_node *n)
 	case CONF_TYPE_BOOL:
 	case CONF_TYPE_RATE:
 	case CONF_TYPE_PERCENT:
+	case CONF_TYPE_SHARE:
 	case CONF_TYPE_BALANCE:
 	case CONF_TYPE_ENUM:
 	case CONF_TYPE_FILE:

@@ -431,5 +431,7 @@ int conf_rules(const struct conf *conf, struct conf_report *report)
 	check_admin(&r, good(conf->root, "admin"));
 	check_pools(&r, good(conf->root, "pools"));
 	conf_rules_stream(report, conf);
+	if (conf_rules_routes(report, conf->root) < 0)
+		r.no_memory = true;
 	return r.no_memory ? -1 : 0;
 }

@@ -21,14 +21,15 @@
 	X(RATE, "rate")                                                                          \
 	X(BYTE_RATE, "bytes a second")                                                           \
 	X(PERCENT, "percentage")                                                                 \
-	X(BALANCE, "hash KEY") /* one of .words, or hash and what it goes by */                  \
-	X(ENUM, "word")	       /* one of .words */                                               \
+	X(SHARE, "percentage or number") /* num; .ratio of a percentage, else 0 */               \
+	X(BALANCE, "hash KEY")		 /* one of .words, or hash and what it goes by */        \
+	X(ENUM, "word")			 /* one of .words */                                     \
 	X(ADDRESS, "address and port")                                                           \
 	X(IP, "IP address")                                                                      \
 	X(CIDR, "network")                                                                       \
 	X(FILE, "file name")                                                                     \
 	X(HOST, "host name") /* .wild: or *.name */                                              \
-	X(PATH, "path")	     /* .wild: or /x/ and a star, for all below */                       \
+	X(PATH, "path")	     /* .wild: or /x/ and a star, for all below, or ~ and a pattern */   \
 	X(METHOD, "request method")                                                              \
 	X(STATUS, "status or range") /* 200 or 200-399 */                                        \
 	X(REF, "name")		     /* .ref: where the names are, such as "pools" */            \
@@ -46,6 +47,7 @@ struct conf_key {
 	bool required;
 	bool later; /* known, but not available in this version */
 	bool wild;
+	bool lines;	      /* a text may have several lines */
 	const char *fallback; /* the default, as one would write it; NULL: none */
 	uint64_t min, max;    /* of num, or of a list's or named map's members; max 0: no bound */
 	const char *const *words;	/* taken as they are, ends with NULL */

@@ -132,10 +132,12 @@ static int type_path(
 	struct span body = text;
 	size_t i = 0;
 
-	if (key->wild && text.len && text.ptr[0] == '~') {
+	if (key->wild && text.len && text.ptr[0] == '~') { /* which the proxy will compile */
+		if (span_trim(span_from(text, 1)).len)
+			return 0;
 		if (hint)
-			snprintf(hint, size, "write /x, or /x/* for all below it");
-		return err_set(err, "regular expressions are not available in this version");
+			snprintf(hint, size, "write it behind the ~, as in \"~ ^/x\"");
+		return err_set(err, "the regular expression is missing");
 	}
 	if (key->wild && body.len >= 2 && memcmp(body.ptr + body.len - 2, "/*", 2) == 0)
 		body.len--;
@@ -151,6 +153,26 @@ static int type_path(
 			err, "'%.*s': a * stands at the end only, after a /", SPAN_ARG(text));
 	return err_set(err, "'%.*s' is not a path: '%c' cannot be in it", SPAN_ARG(text),
 		body.ptr[i] > 0x20 ? body.ptr[i] : '?');
+}
+
+/* "90%" or "9": num is the number, or hundredths of the percentage, which is in ratio too. */
+static int type_share(struct conf_node *n, struct err *err)
+{
+	struct span text = n->text;
+
+	if (text.len && text.ptr[text.len - 1] == '%') {
+		if (percent_parse(text, &n->ratio, err) < 0)
+			return -1;
+		n->num = (uint64_t)(n->ratio * 100 + 0.5);
+		return 0;
+	}
+	n->ratio = 0;
+	if (span_to_u64(text, 1000000, &n->num) < 0)
+		return err_set(err,
+			"'%.*s' is not a share: write a percentage such as 90%%, or a "
+			"number",
+			SPAN_ARG(text));
+	return 0;
 }
 
 static int type_method(struct span text, struct err *err)
@@ -184,10 +206,12 @@ static int type_status(struct span text, uint64_t *ret_num, struct err *err)
 	return 0;
 }
 
-static bool has_control(struct span text)
+static bool has_control(struct span text, bool lines)
 {
 	for (size_t i = 0; i < text.len; i++)
-		if ((unsigned char)text.ptr[i] < 0x20 || text.ptr[i] == 0x7f)
+		if (lines && (text.ptr[i] == '\n' || text.ptr[i] == '\r' || text.ptr[i] == '\t'))
+			continue;
+		else if ((unsigned char)text.ptr[i] < 0x20 || text.ptr[i] == 0x7f)
 			return true;
 	return false;
 }
@@ -236,6 +260,8 @@ static int type_value(
 		return rate_parse(n->text, &n->rate, err);
 	case CONF_TYPE_PERCENT:
 		return percent_parse(n->text, &n->ratio, err);
+	case CONF_TYPE_SHARE:
+		return type_share(n, err);
 	case CONF_TYPE_BALANCE:
 		return type_balance(key, n, err, hint, size);
 	case CONF_TYPE_ENUM:
@@ -273,7 +299,7 @@ int conf_type_scalar(
 	int rc;
 
 	ASSERT(n->kind == CONF_SCALAR);
-	if (has_control(text))
+	if (has_control(text, key->lines))
 		return err_set(err, "a value is one line without control characters");
 	if (text.len == 0)
 		return err_set(err, "there is no value (type: %s)", conf_type_name(key->type));

@@ -3,6 +3,8 @@
  */
 #include "proxy/exchange/exchange.h"
 
+#include <stdarg.h>
+
 #include "proxy/worker.h"
 
 /* Content that is all here already is stepped over, so that the connection can live on. */
@@ -32,35 +34,62 @@ static const char *extra_field(uint16_t status)
 	return "";
 }
 
-static size_t format(struct exchange *x, char *out, size_t size)
+static void stage_text(struct stage *s, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+static void stage_text(struct stage *s, const char *format, ...)
 {
-	const char *reason = http_reason(x->status);
+	va_list args;
+	size_t room;
+	char *out = stage_scratch(s, &room);
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(out, room, format, args);
+	va_end(args);
+	ASSERT(n >= 0 && (size_t)n < room);
+	stage_wrote(s, (size_t)n);
+}
+
+static void stage_answer(struct exchange *x, const struct answer *a)
+{
+	struct stage *s = &x->worker->stage;
 	struct span date = worker_date(x->worker);
 	bool has_id = x->has_request_id;
-	char body[64];
-	int body_len = snprintf(body, sizeof(body), "%u %s\n", x->status, reason);
-	int n = snprintf(out, size,
-		"HTTP/1.1 %u %s\r\n%.*sContent-Type: text/plain; charset=utf-8\r\nContent-Length: "
-		"%d\r\n"
-		"%s%.*s%s%s%s\r\n%s",
-		x->status, reason, SPAN_ARG(date), body_len, has_id ? "X-Request-Id: " : "",
-		has_id ? (int)sizeof(x->request_id) : 0, x->request_id, has_id ? "\r\n" : "",
-		extra_field(x->status), x->keep_client ? "" : "Connection: close\r\n",
-		x->request.method == HTTP_HEAD ? "" : body);
 
-	ASSERT(n > 0 && (size_t)n < size);
-	x->bytes_out = x->request.method == HTTP_HEAD ? 0 : (uint64_t)body_len;
-	return (size_t)n;
+	stage_text(s, "HTTP/1.1 %u %s\r\n%.*s", a->status, http_reason(a->status), SPAN_ARG(date));
+	if (a->content_type.len)
+		stage_text(s, "Content-Type: %.*s\r\nContent-Length: %zu\r\n",
+			SPAN_ARG(a->content_type), a->content.len);
+	stage_span(s, a->fields);
+	stage_text(s, "%s%.*s%s%s\r\n", has_id ? "X-Request-Id: " : "",
+		has_id ? (int)sizeof(x->request_id) : 0, x->request_id, has_id ? "\r\n" : "",
+		x->keep_client ? "" : "Connection: close\r\n");
+	x->bytes_out = 0;
+	if (x->request.method == HTTP_HEAD || !a->content_type.len)
+		return;
+	stage_span(s, a->content);
+	x->bytes_out = a->content.len;
 }
 
 void exchange_answer(struct exchange *x, uint16_t status, enum exchange_end why)
 {
-	struct stage *s = &x->worker->stage;
-	size_t room;
-	char *out;
+	char words[64];
+	int n = snprintf(words, sizeof(words), "%u %s\n", status, http_reason(status));
+	const struct answer a = {.status = status,
+		.fields = span_of(extra_field(status)),
+		.content_type = SPAN("text/plain; charset=utf-8"),
+		.content = span_make(words, (size_t)n)};
 
-	ASSERT(!x->response_started && status >= 400);
-	x->status = status;
+	ASSERT(status >= 400);
+	exchange_answer_with(x, &a, why);
+}
+
+void exchange_answer_with(struct exchange *x, const struct answer *a, enum exchange_end why)
+{
+	struct stage *s = &x->worker->stage;
+
+	ASSERT(!x->response_started);
+	x->status = a->status;
 	x->end = why;
 	if (x->plain) { /* there is no other way to say so */
 		exchange_cut(x, why);
@@ -76,8 +105,7 @@ void exchange_answer(struct exchange *x, uint16_t status, enum exchange_end why)
 			 x->request.minor > 0 && (!x->client->conn.eof || exchange_next_in_hand(x));
 	x->response_started = true;
 	stage_reset(s);
-	out = stage_scratch(s, &room);
-	stage_wrote(s, format(x, out, room));
+	stage_answer(x, a);
 	if (conn_flush(&x->client->conn, s) < 0) {
 		exchange_cut(x, why);
 		return;

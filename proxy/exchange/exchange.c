@@ -2,6 +2,7 @@
 
 #include "proxy/exchange/tunnel.h"
 #include "proxy/worker.h"
+#include "shared/log.h"
 
 const char *exchange_end_text(enum exchange_end end)
 {
@@ -239,19 +240,49 @@ struct span exchange_without_port(struct span authority)
 	return authority;
 }
 
+void exchange_ask(const struct exchange *x, struct route_ask *ask)
+{
+	*ask = (struct route_ask){.head = &x->request,
+		.host = exchange_without_port(x->request.authority),
+		.path = x->path,
+		.query = x->query,
+		.client = &x->client_addr,
+		.scheme = SPAN("http"),
+		.room = x->worker->regex_room};
+}
+
+/* A client can make an expression explode, if it is one of that kind: whoever wrote it should know.
+ */
+static void note_gave_up(struct exchange *x, const struct route *r)
+{
+	atomic_fetch_add_explicit(
+		&x->listener->state->regex_gave_up_total, 1, memory_order_relaxed);
+	log_event(LOG_WARNING, "route.regex",
+		"a route's regular expression takes too many steps on a request: no match",
+		F_SPAN("listener", x->listener->name), F_INT("line", r->line),
+		F_SPAN("client", x->client_ip));
+}
+
 /* What the request asks that we refuse whoever serves it; 0: nothing. */
 static uint16_t refusal(struct exchange *x, enum exchange_end *ret_end)
 {
+	const struct access *access = &x->listener->access;
 	const struct http_head *h = &x->request;
+	struct route_ask ask;
 
 	*ret_end = END_REFUSED;
 	if (h->method == HTTP_TRACE || h->method == HTTP_CONNECT)
 		return 405;
 	if (exchange_seen_in_via(x))
 		return 508;
+	*ret_end = END_DENIED;
+	if ((access->allow_count || access->deny_count) && !access_allows(access, &x->client_addr))
+		return 403;
 	*ret_end = END_NO_ROUTE;
-	x->route = routes_find(x->listener->routes, exchange_without_port(h->authority), x->path,
-		h->method, h->method_text);
+	exchange_ask(x, &ask);
+	x->route = routes_find(x->listener->routes, &ask);
+	if (ask.gave_up)
+		note_gave_up(x, ask.gave_up);
 	if (!x->route)
 		return 404;
 	*ret_end = END_REFUSED;
@@ -288,6 +319,8 @@ void exchange_route(struct exchange *x, const struct route *route)
 	x->timeouts = &route->timeouts;
 	x->client->conn.send_ns = x->timeouts->send_ns;
 	x->pool = route->pool;
+	if (route->action && !exchange_act(x))
+		return;
 	budget_count_request(&x->pool->state->budget, x->worker->now_ns);
 	exchange_choose(x);
 }

@@ -16,10 +16,12 @@
 #include "proxy/exchange/upstream.h"
 #include "proxy/http/http1.h"
 #include "proxy/pool/queue.h"
+#include "proxy/settings/action.h"
 #include "proxy/settings/settings.h"
 
 #define EXCHANGE_TRIED_MAX 10 /* as many tries as retry.attempts can ask for */
 #define EXCHANGE_KEEP 256     /* finished ones kept for reuse, a worker */
+#define SET_COOKIE_MAX 512    /* a line of ours in a response */
 
 /* How an exchange ended, for the log: who and why. */
 #define EXCHANGE_ENDS(X)                                 \
@@ -30,6 +32,8 @@
 	X(CLIENT_TIMEOUT, "client timeout")              \
 	X(NO_ROUTE, "proxy no-route")                    \
 	X(REFUSED, "proxy refused")                      \
+	X(DENIED, "proxy denied")                        \
+	X(ANSWERED, "proxy answered")                    \
 	X(NO_SERVER, "pool no-server")                   \
 	X(QUEUE_FULL, "pool queue-full")                 \
 	X(QUEUE_TIMEOUT, "pool timeout:queue")           \
@@ -106,8 +110,9 @@ struct exchange {
 	char request_id[36];
 	struct waiter waiter; /* while waiting, or just before */
 	struct server *tried[EXCHANGE_TRIED_MAX];
-	char client_ip_room[ADDR_TEXT_MAX]; /* when it is not the peer's */
-	char target_room[8192];		    /* a normalised target, when it differs */
+	struct addr client_addr;	    /* whose request it is */
+	char client_ip_room[ADDR_TEXT_MAX]; /* the same as text, when it is not the peer's */
+	char target_room[ACTION_PATH_MAX];  /* a normalised or rewritten target, when it differs */
 
 	struct http_head request, response;
 };
@@ -148,6 +153,18 @@ void exchange_server_timeout(struct exchange *x);
 /* Whose request this is: the peer, or behind trusted proxies the first untrusted address from the
  * right of X-Forwarded-For. */
 void exchange_find_client(struct exchange *x);
+/* The same for a head and the address that it came from, which becomes the client's. True: it came
+ * from a proxy that is trusted. */
+bool identity_find(const struct listener *l, const struct http_head *h, struct addr *found);
+/* The request as routes look at it. */
+void exchange_ask(const struct exchange *x, struct route_ask *ask);
+/* What the route does beyond its pool. False: it was answered, the exchange may be over. */
+bool exchange_act(struct exchange *x);
+/* The heads, changed as the route says: the bytes written, or 0 when they do not fit. */
+size_t exchange_write_request(
+	struct exchange *x, struct http1_request_out *o, char *out, size_t size);
+size_t exchange_write_response(
+	struct exchange *x, struct http1_response_out *o, char *out, size_t size);
 /* What the pool's balance goes by, as a number that is the same on both nodes. False: the request
  * has none of it. */
 bool exchange_hash_key(const struct exchange *x, const struct hash_conf *by, uint64_t *ret_key);
@@ -200,6 +217,14 @@ void exchange_give_back(struct exchange *x, const struct pool *p, struct server 
 void exchange_release_server(struct exchange *x, bool reusable);
 /* An answer of our own, then the end. Only before a response started. */
 void exchange_answer(struct exchange *x, uint16_t status, enum exchange_end end);
+/* The same with what a route wants it to say. All of it is held by the exchange's snapshot, or by
+ * the caller. */
+struct answer {
+	uint16_t status;
+	struct span fields;		   /* ready lines */
+	struct span content_type, content; /* without a type there is no content */
+};
+void exchange_answer_with(struct exchange *x, const struct answer *a, enum exchange_end end);
 /* The response is broken off: the client is cut, never given what looks complete. */
 void exchange_cut(struct exchange *x, enum exchange_end end);
 /* The client's buffer holds something of the request that follows this one. */

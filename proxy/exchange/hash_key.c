@@ -5,6 +5,7 @@
 #include "proxy/exchange/exchange.h"
 
 #include "proxy/http/cookie.h"
+#include "proxy/http/items.h"
 #include "shared/map.h"
 
 enum { KEY_MAX = 1024 }; /* what is longer is told apart by its beginning */
@@ -32,15 +33,11 @@ static struct span value_of_field(const struct http_head *h, struct span name)
 /* The value of `name` in "a=1&b=2". */
 static struct span value_in_query(struct span list, struct span name)
 {
-	for (size_t at = 0; at < list.len;) {
-		size_t end = span_find(list, '&', at);
-		struct span one = span_make(list.ptr + at, end - at);
-		size_t equals = span_find(one, '=', 0);
+	struct span found, value;
 
-		if (equals < one.len && span_eq(span_make(one.ptr, equals), name))
-			return span_from(one, equals + 1);
-		at = end + 1;
-	}
+	while (parameter_next(&list, '&', &found, &value))
+		if (span_eq(found, name) && value.len)
+			return value;
 	return (struct span){0};
 }
 

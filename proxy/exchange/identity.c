@@ -22,22 +22,29 @@ static bool look_behind(const struct listener *l, struct span list, struct addr 
 	return listener_trusts(l, found);
 }
 
-void exchange_find_client(struct exchange *x)
+bool identity_find(const struct listener *l, const struct http_head *h, struct addr *found)
 {
-	struct addr found = x->client->addr;
-	unsigned left = x->request.field_count;
+	unsigned left = h->field_count;
 
-	x->client_ip = client_ip(x->client);
-	x->peer_trusted = listener_trusts(x->listener, &found);
-	if (!x->peer_trusted)
-		return;
+	if (!listener_trusts(l, found))
+		return false;
 	while (left-- > 0) { /* the last line first: a proxy may append one of its own */
-		const struct http_field *f = &x->request.fields[left];
+		const struct http_field *f = &h->fields[left];
 
-		if (f->id == HTTP_F_X_FORWARDED_FOR && !look_behind(x->listener, f->value, &found))
+		if (f->id == HTTP_F_X_FORWARDED_FOR && !look_behind(l, f->value, found))
 			break;
 	}
-	x->client_ip = span_make(x->client_ip_room, addr_format_ip(&found, x->client_ip_room));
+	return true;
+}
+
+void exchange_find_client(struct exchange *x)
+{
+	x->client_addr = x->client->addr;
+	x->client_ip = client_ip(x->client);
+	x->peer_trusted = identity_find(x->listener, &x->request, &x->client_addr);
+	if (x->peer_trusted)
+		x->client_ip = span_make(
+			x->client_ip_room, addr_format_ip(&x->client_addr, x->client_ip_room));
 }
 
 bool exchange_seen_in_via(const struct exchange *x)

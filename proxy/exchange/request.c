@@ -26,7 +26,7 @@ static int stage_head(struct exchange *x)
 	const struct acceptor_fields *fields = client_fields(x->client);
 	size_t room, n;
 	char *out = stage_scratch(s, &room);
-	const struct http1_request_out o = {
+	struct http1_request_out o = {
 		.target = target_out(x),
 		.host = x->request.authority,
 		.client_ip = client_ip(x->client),
@@ -40,7 +40,10 @@ static int stage_head(struct exchange *x)
 		.length = x->request.length,
 	};
 
-	n = http1_write_request(out, room, &x->request, &o);
+	if (x->route->action && x->route->action->rewrite)
+		n = exchange_write_request(x, &o, out, room);
+	else
+		n = http1_write_request(out, room, &x->request, &o);
 	if (!n)
 		return -1;
 	stage_wrote(s, n);

@@ -96,8 +96,6 @@ static void pump(struct exchange *x)
 		conn_deadline(from, conn_blocked(to) ? 0 : x->timeouts->between_bytes_ns);
 }
 
-enum { SET_COOKIE_MAX = 512 };
-
 /* --- the head
  * ------------------------------------------------------------------------------------------ */
 
@@ -116,7 +114,7 @@ static int stage_head(struct exchange *x)
 	size_t room, n;
 	char *out = stage_scratch(s, &room), own[SET_COOKIE_MAX];
 	bool tells_server = x->response.status >= 200 || x->response.status == 101;
-	const struct http1_response_out o = {
+	struct http1_response_out o = {
 		.framing = x->out_framing,
 		.length = x->response.length,
 		.has_length = x->response.has_length,
@@ -128,7 +126,10 @@ static int stage_head(struct exchange *x)
 		.own = tells_server ? exchange_set_cookie(x, own, sizeof(own)) : (struct span){0},
 	};
 
-	n = http1_write_response(out, room, &x->response, &o);
+	if (x->route->action && x->route->action->rewrite && x->response.status >= 200)
+		n = exchange_write_response(x, &o, out, room);
+	else
+		n = http1_write_response(out, room, &x->response, &o);
 	if (!n)
 		return -1;
 	stage_wrote(s, n);

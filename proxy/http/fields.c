@@ -3,7 +3,7 @@
  */
 #include "proxy/http/http1.h"
 
-#include "proxy/http/field_id.h"
+#include "proxy/http/h1_internal.h"
 #include "shared/assert.h"
 
 const char http1_names[HTTP_F_COUNT][NAME_BYTES] __attribute__((aligned(16))) = {
@@ -37,6 +37,22 @@ const uint8_t http1_candidates[NAME_LENGTHS][32] = {
 enum http_field_id http_field_id(struct span name)
 {
 	return http1_field_id(name);
+}
+
+const char *http_field_reserved(struct span name)
+{
+	enum http_field_id id = http_field_id(name);
+
+	if (http1_is_lookalike(name))
+		return "servers take it for a field of Tandem's own";
+	if (field_in(id, FIELD_BIT(CONTENT_LENGTH) | FIELD_BIT(TRANSFER_ENCODING) |
+				 FIELD_BIT(TRAILER) | FIELD_BIT(EXPECT)))
+		return "it says where the content ends";
+	if (field_in(id, FIELDS_HOP_BY_HOP))
+		return "it is for one connection, not for a message";
+	if (id != HTTP_F_FORWARDED && field_in(id, FIELDS_OURS))
+		return "Tandem sets it";
+	return NULL;
 }
 
 const struct http_field *http_field_find(const struct http_head *h, enum http_field_id id)

@@ -4,6 +4,7 @@
  * nowhere.
  */
 #include "proxy/http/h1_internal.h"
+#include "proxy/http/items.h"
 
 #include <arpa/inet.h>
 
@@ -14,19 +15,6 @@
 static size_t offset(const struct http_head *h, struct span s)
 {
 	return (size_t)(s.ptr - h->base);
-}
-
-/* Takes the next element, trimmed, off a comma-separated list; false at its end. */
-static bool list_next(struct span *list, struct span *ret_element)
-{
-	size_t comma;
-
-	if (!list->ptr)
-		return false;
-	comma = span_find(*list, ',', 0);
-	*ret_element = span_trim(span_make(list->ptr, comma));
-	*list = comma == list->len ? span_make(NULL, 0) : span_from(*list, comma + 1);
-	return true;
 }
 
 static bool is_token(struct span s)
@@ -46,7 +34,7 @@ static unsigned transfer_codings(const struct http_head *h)
 	for (const struct http_field *f = field_first(h, HTTP_F_TRANSFER_ENCODING); f;
 		f = field_next(h, f)) {
 		list = f->value;
-		while (list_next(&list, &coding)) {
+		while (item_next(&list, ',', &coding)) {
 			if (seen & CODING_CHUNKED) /* whatever this is: chunked is not last, or
 						      twice */
 				seen |= CODING_MISPLACED;
@@ -244,7 +232,7 @@ static enum parse_rc connection_field(struct http_head *h, const struct http_fie
 		*wishes |= WISH_KEEP_ALIVE;
 		return PARSE_DONE;
 	}
-	while (list_next(&list, &token)) {
+	while (item_next(&list, ',', &token)) {
 		if (token.len == 0) /* an empty element of a list means nothing (RFC 9110 5.6.1) */
 			continue;
 		if (++*tokens > CONNECTION_TOKENS_MAX)
@@ -273,7 +261,7 @@ static struct span upgrade_value(const struct http_head *h)
 	if (!f || field_in(HTTP_F_UPGRADE, h->repeated) || h->minor == 0)
 		return none;
 	list = f->value;
-	while (list_next(&list, &protocol)) {
+	while (item_next(&list, ',', &protocol)) {
 		size_t slash = span_find(protocol, '/', 0);
 
 		if (!is_token(span_make(protocol.ptr, slash)) ||
@@ -307,7 +295,7 @@ static bool te_has_trailers(const struct http_head *h)
 
 	for (const struct http_field *f = field_first(h, HTTP_F_TE); f; f = field_next(h, f)) {
 		list = f->value;
-		while (list_next(&list, &coding))
+		while (item_next(&list, ',', &coding))
 			if (SPAN_IS(coding, "trailers"))
 				return true;
 	}
@@ -357,7 +345,7 @@ static enum parse_rc response_length(struct http_head *h, struct http_fault *ret
 	}
 	for (const struct http_field *f = first; f; f = field_next(h, f)) {
 		list = f->value;
-		while (list_next(&list, &element)) {
+		while (item_next(&list, ',', &element)) {
 			if (length_value(element, &length) < 0)
 				return http_bad(ret_fault, 502, offset(h, element),
 					"Content-Length that is not a number");

@@ -269,6 +269,8 @@ size_t http1_write_request(
 	if (!has_id && o->request_id.len)
 		PUT_LINE(&pen, "X-Request-Id: ", o->request_id);
 	put_via(&pen, h, o->via);
+	if (UNLIKELY(o->extra.len))
+		put_span(&pen, o->extra);
 	put_request_connection(&pen, h, o->upgrade);
 	switch (o->framing) {
 	case HTTP_NO_BODY:

@@ -135,6 +135,8 @@ bool http_keep_alive_timeout(const struct http_head *h, uint64_t *ret_s);
 const struct http_field *http_field_find(const struct http_head *h, enum http_field_id id);
 const char *http_reason(uint16_t status); /* "Bad Gateway"; "" when not known */
 enum http_field_id http_field_id(struct span name);
+/* NULL, or why the operator's file may not set or remove this field. */
+const char *http_field_reserved(struct span name);
 
 /* --- path ------------------------------------------------------------------------------------ */
 enum http_path_mode { HTTP_PATH_NORMALIZE, HTTP_PATH_REJECT, HTTP_PATH_RAW };
@@ -204,6 +206,7 @@ struct http1_request_out {
 			    * out when trusted and the client sent its own) */
 	struct span request_id; /* sent unless a trusted one came */
 	struct span via;	/* pseudonym; empty: no Via */
+	struct span extra;	/* further ready lines; empty: none */
 	bool upgrade;		/* forward Upgrade (with Connection: upgrade) */
 	struct span own_cookie; /* a cookie of ours, which the server is not shown; empty: none */
 	enum http_framing framing;

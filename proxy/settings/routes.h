@@ -6,11 +6,15 @@
  *   host    `shop.example.com`: that one. `*.example.com`: any name below it, at any depth; not
  *           example.com itself.
  *   path    `/x`: that one. `/x/` and a star: /x/ and everything below it, not `/x` (as nginx's
- * location and Traefik's PathPrefix have it: list both when both are meant). method  any of the
- * list.
+ *           location and Traefik's PathPrefix have it: list both when both are meant).
+ *   method  any of the list.
+ *
+ * Further conditions (match.h), a regular expression for the path among them, are looked at where
+ * host, path and method agree: a listener without any does not know of them.
  */
 #pragma once
 
+#include "proxy/settings/match.h"
 #include "proxy/settings/settings.h"
 
 struct route_spec { /* what to build from; borrowed until routes_new returns */
@@ -21,6 +25,7 @@ struct route_spec { /* what to build from; borrowed until routes_new returns */
 	unsigned path_count;
 	const struct span *methods; /* none: any */
 	unsigned method_count;
+	struct match match; /* what it points to must live as long as the routes */
 };
 
 #define ROUTES_MAX 65536	   /* of a listener */
@@ -32,11 +37,15 @@ struct routes *routes_new(const struct route_spec *specs, unsigned count);
 void routes_free(struct routes *r);
 unsigned routes_count(const struct routes *r);
 const struct route *routes_get(const struct routes *r, unsigned index);
-/* Do earlier routes take every request of this one, so that it can never match? Each of its
- * patterns must be taken whole by one route; the lowest and the highest of those are told (often
- * the same). */
+/* Do earlier routes together take every request of this one, so that it can never match? True is
+ * certain: they take each of its hosts, paths and methods, and want nothing of a request that this
+ * one does not want too. The lowest and the highest of them are told (often the same). */
 bool routes_shadowed(const struct routes *r, unsigned index, const struct route **ret_first,
 	const struct route **ret_last);
+/* Why this route, of those before the one that was found, did not take the request: the first thing
+ * that does not agree, in words. */
+void routes_why_not(const struct routes *r, unsigned index, const struct route_ask *ask, char *out,
+	size_t size);
 /* NULL, or what is wrong with a pattern, in words. */
 const char *route_host_fault(struct span host);
 const char *route_path_fault(struct span path);

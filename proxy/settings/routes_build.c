@@ -140,16 +140,19 @@ static uint32_t add_path(struct routes *r, uint32_t set, struct span text)
 static void append(struct routes *r, struct chain *c, uint32_t route)
 {
 	uint32_t methods = r->methods[route].bits;
+	bool conditional = r->matches[route].count > 0;
 
 	if (c->all || (methods && !(methods & OTHER_BIT) && !(methods & ~c->methods)))
 		return;
 	ASSERT(r->entry_count < r->entry_max);
-	r->entries[r->entry_count] = (struct entry){route, methods, NONE};
+	r->entries[r->entry_count] = (struct entry){route, methods, conditional, NONE};
 	if (c->last == NONE)
 		c->first = r->entry_count;
 	else
 		r->entries[c->last].next = r->entry_count;
 	c->last = r->entry_count++;
+	if (conditional)
+		return;
 	c->methods |= methods;
 	c->all = methods == 0;
 }
@@ -199,6 +202,7 @@ static void add_route(struct routes *r, const struct route_spec *spec)
 	unsigned hosts = spec->host_count ? spec->host_count : 1;
 
 	r->routes[route] = spec->route;
+	r->matches[route] = spec->match;
 	r->first_of[route + 1] = r->first_of[route];
 	for (unsigned h = 0; h < hosts; h++) {
 		uint32_t set = spec->host_count ? add_host(r, spec->hosts[h]) : 0;
@@ -245,6 +249,7 @@ static int allocate(
 	}
 	r->routes = calloc(count + 1, sizeof(*r->routes));
 	r->methods = calloc(count + 1, sizeof(*r->methods));
+	r->matches = calloc(count + 1, sizeof(*r->matches));
 	r->first_of = calloc(count + 1, sizeof(*r->first_of));
 	r->sets = calloc(sets, sizeof(*r->sets));
 	r->patterns = calloc(patterns + 1, sizeof(*r->patterns));
@@ -258,8 +263,8 @@ static int allocate(
 	r->text_max = text;
 	if (table_init(&r->hosts, sets) < 0 || table_init(&r->paths, patterns) < 0)
 		return -1;
-	return r->routes && r->methods && r->first_of && r->sets && r->patterns && r->entries &&
-			       r->combos && r->text && r->others
+	return r->routes && r->methods && r->matches && r->first_of && r->sets && r->patterns &&
+			       r->entries && r->combos && r->text && r->others
 		       ? 0
 		       : -1;
 }
@@ -292,6 +297,7 @@ void routes_free(struct routes *r)
 		return;
 	free(r->routes);
 	free(r->methods);
+	free(r->matches);
 	free(r->first_of);
 	free(r->sets);
 	free(r->patterns);

@@ -23,13 +23,14 @@ enum path_kind { PATH_EXACT, PATH_PREFIX };
 
 struct entry { /* one route in the chain of a pattern */
 	uint32_t route;
-	uint32_t methods; /* bits by enum http_method; 0: any */
+	uint32_t methods : 31; /* bits by enum http_method; 0: any */
+	bool conditional : 1;  /* it has conditions beside */
 	uint32_t next;
 };
 
 struct chain {
 	uint32_t first, last; /* entries; NONE: empty */
-	uint32_t methods;     /* what the entries take together */
+	uint32_t methods;     /* what the entries without conditions take together */
 	bool all;	      /* one of them takes any method */
 };
 
@@ -68,6 +69,7 @@ struct route_methods {
 struct routes {
 	struct route *routes;
 	struct route_methods *methods; /* by route */
+	struct match *matches;	       /* by route */
 	struct span *others;	       /* what methods[].others point into */
 	unsigned count;
 	struct host_set *sets; /* [0]: any host */

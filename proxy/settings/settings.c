@@ -9,6 +9,8 @@
 #include <stdlib.h>
 
 #include "proxy/net/tally.h"
+#include "proxy/settings/arena.h"
+#include "proxy/settings/build.h"
 #include "proxy/settings/routes.h"
 #include "proxy/settings/stream.h"
 #include "shared/assert.h"
@@ -18,13 +20,6 @@
 /* gcc's analyzer loses sight of what hangs off the snapshot in the loops over the tree. */
 #pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak"
 #endif
-
-struct builder {
-	struct settings *settings;
-	struct conf_report *report;
-	struct map pools; /* struct pool by name */
-	bool out_of_memory;
-};
 
 #define LINE_BYTES_MAX 8192
 #define FIELD_BYTES_MAX 16384
@@ -55,7 +50,7 @@ static void timeouts_top(const struct conf_node *root, struct timeouts *t)
 
 /* What is written under `node` replaces what was inherited. where: of a route or pool, for the
  * warning. */
-static void timeouts_narrow(
+void build_timeouts(
 	struct builder *b, const struct conf_node *node, const char *where, struct timeouts *t)
 {
 	const struct conf_node *found;
@@ -74,7 +69,7 @@ static void timeouts_narrow(
 }
 
 /* What is written replaces what was inherited. */
-static void content_limits_narrow(const struct conf_node *node, struct content_limits *c)
+void build_content_limits(const struct conf_node *node, struct content_limits *c)
 {
 	const struct conf_node *found;
 
@@ -90,12 +85,12 @@ static void content_limits_narrow(const struct conf_node *node, struct content_l
 }
 
 /* A pool's limits have a time, too. */
-static void timeouts_of_pool(
+void build_pool_timeouts(
 	struct builder *b, const struct conf_node *pool, const char *where, struct timeouts *t)
 {
 	const struct conf_node *queue = conf_find(pool, "limits.queue_timeout");
 
-	timeouts_narrow(b, pool, where, t);
+	build_timeouts(b, pool, where, t);
 	if (queue)
 		t->queue_ns = queue->num;
 }
@@ -254,7 +249,7 @@ static void build_pool(struct builder *b, const struct conf_node *node, struct p
 	p->when_all_down_503 =
 		all_down && all_down->kind == CONF_SCALAR && span_eq(all_down->text, SPAN("503"));
 	p->timeouts = b->settings->timeouts;
-	timeouts_of_pool(b, node, "pool", &p->timeouts);
+	build_pool_timeouts(b, node, "pool", &p->timeouts);
 	if (conf_find(node, "limits.connections_per_server")) {
 		p->limits.per_server = (uint32_t)conf_u64(node, "limits.connections_per_server");
 		p->limits.queue = (uint32_t)conf_u64(node, "limits.queue");
@@ -308,187 +303,6 @@ static void build_pools(struct builder *b, const struct conf_node *pools)
 	build_stand_ins(b);
 }
 
-/* --- routes ---------------------------------------------------------------------------------- */
-
-struct route_texts { /* what one route's spec points into */
-	struct span host, path, methods[16];
-};
-
-struct route_building {
-	struct route_spec *specs;
-	struct route_texts *texts;
-	const struct conf_node **nodes;
-	char *scratch; /* for paths made normal */
-	size_t scratch_len, scratch_size;
-	unsigned count;
-};
-
-static void route_fault(struct builder *b, const struct conf_node *node, const char *what)
-{
-	conf_error(b->report, node->pos, NULL, "'%.*s' can not be matched: %s",
-		SPAN_ARG(node->text), what);
-}
-
-/* Requests are matched after their path was made normal, so the pattern is made normal too. */
-static struct span normal_path(struct builder *b, struct route_building *rb,
-	const struct conf_node *node, enum http_path_mode mode)
-{
-	struct span text = node->text, path, query;
-	bool prefix = text.len > 0 && text.ptr[text.len - 1] == '*';
-	char *out = rb->scratch + rb->scratch_len;
-	struct http_fault fault;
-
-	if (mode == HTTP_PATH_RAW)
-		return text;
-	if (http_path(span_make(text.ptr, text.len - prefix), HTTP_PATH_NORMALIZE, out,
-		    text.len + 1, &path, &query, &fault) != PARSE_DONE) {
-		route_fault(b, node, fault.why);
-		return text;
-	}
-	if (span_eq(path, span_make(text.ptr, text.len - prefix)))
-		return text;
-	ASSERT(path.len + 1 <= rb->scratch_size - rb->scratch_len);
-	memmove(out, path.ptr, path.len);
-	if (prefix)
-		out[path.len] = '*';
-	path = span_make(out, path.len + prefix);
-	rb->scratch_len += path.len;
-	return path;
-}
-
-static void build_match(struct builder *b, struct route_building *rb, const struct listener *l,
-	const struct conf_node *node)
-{
-	struct route_spec *spec = &rb->specs[rb->count];
-	struct route_texts *texts = &rb->texts[rb->count];
-	const struct conf_node *host = conf_find(node, "match.host");
-	const struct conf_node *path = conf_find(node, "match.path");
-	const char *fault = host ? route_host_fault(host->text) : NULL;
-
-	if (fault)
-		route_fault(b, host, fault);
-	fault = path ? route_path_fault(path->text) : NULL;
-	if (fault)
-		route_fault(b, path, fault);
-	if (host) {
-		texts->host = host->text;
-		spec->hosts = &texts->host;
-		spec->host_count = 1;
-	}
-	if (path && !fault) {
-		texts->path = normal_path(b, rb, path, l->path_mode);
-		spec->paths = &texts->path;
-		spec->path_count = 1;
-	}
-	spec->methods = texts->methods;
-	conf_each (method, conf_find(node, "match.method")) {
-		ASSERT(spec->method_count < countof(texts->methods));
-		texts->methods[spec->method_count++] = method->text;
-	}
-}
-
-/* One route; of the short form there is only the pool's name. */
-static void build_route(struct builder *b, struct route_building *rb, const struct listener *l,
-	const struct conf_node *node, const struct conf_node *pool)
-{
-	struct route *r = &rb->specs[rb->count].route;
-
-	r->index = rb->count;
-	r->line = node->pos.line;
-	r->pool = map_get(&b->pools, pool->text);
-	ASSERT(r->pool); /* the table checks references */
-	r->timeouts = l->timeouts;
-	timeouts_of_pool(b, r->pool->node, NULL, &r->timeouts);
-	r->content = l->content;
-	if (node != pool) {
-		content_limits_narrow(node, &r->content);
-		timeouts_narrow(b, node, "route", &r->timeouts);
-		build_match(b, rb, l, node);
-	}
-	r->timeouts.head_ns = l->timeouts.head_ns;
-	r->timeouts.idle_ns = l->timeouts.idle_ns;
-	r->timeouts.drain_ns = l->timeouts.drain_ns;
-	rb->nodes[rb->count++] = node;
-}
-
-/* "shop.example.com/assets/x" as the file has it, or "" for a route that takes all. */
-static void describe(const struct conf_node *node, char *out, size_t size)
-{
-	const struct conf_node *host = conf_find(node, "match.host");
-	const struct conf_node *path = conf_find(node, "match.path");
-
-	snprintf(out, size, "%s%.*s%.*s", host || path ? " for " : "",
-		host ? (int)host->text.len : 0, host ? host->text.ptr : "",
-		path ? (int)path->text.len : 0, path ? path->text.ptr : "");
-}
-
-static void warn_of_shadows(
-	struct builder *b, const struct routes *r, const struct conf_node *const *nodes)
-{
-	for (unsigned i = 0; i < routes_count(r); i++) {
-		const struct route *first, *last;
-		char what[512];
-
-		ASSERT(nodes[i]);
-		if (!routes_shadowed(r, i, &first, &last))
-			continue;
-		/* One host and one path in the file: one pattern, so one route that takes it. */
-		ASSERT(first == last);
-		describe(nodes[i], what, sizeof(what));
-		conf_warning(b->report, nodes[i]->pos, NULL,
-			"route %u can never match: route %u (line %u) already takes every "
-			"request%s",
-			i + 1, first->index + 1, first->line, what);
-	}
-}
-
-static int allocate_routes(struct route_building *rb, const struct conf_node *routes, size_t count)
-{
-	conf_each (node, routes) {
-		const struct conf_node *path = conf_find(node, "match.path");
-
-		rb->scratch_size += path ? path->text.len + 2 : 0;
-	}
-	rb->specs = calloc(count + 1, sizeof(*rb->specs));
-	rb->texts = calloc(count + 1, sizeof(*rb->texts));
-	rb->nodes = calloc(count + 1, sizeof(struct conf_node *));
-	rb->scratch = malloc(rb->scratch_size + 1);
-	return rb->specs && rb->texts && rb->nodes && rb->scratch ? 0 : -1;
-}
-
-static void build_routes(struct builder *b, const struct conf_node *node, struct listener *l)
-{
-	const struct conf_node *routes = conf_find(node, "routes");
-	const struct conf_node *pool = conf_find(node, "pool");
-	struct route_building rb = {0};
-	struct routes *built = NULL;
-
-	ASSERT(!routes != !pool); /* the table's rules see to that */
-	if (routes && routes->count > ROUTES_MAX) {
-		conf_error(b->report, routes->name_pos, NULL, "a listener has at most %d routes",
-			ROUTES_MAX);
-		return;
-	}
-	if (allocate_routes(&rb, routes, routes ? routes->count : 1) < 0)
-		b->out_of_memory = true;
-	else if (pool)
-		build_route(b, &rb, l, pool, pool);
-	else
-		conf_each (route, routes)
-			build_route(b, &rb, l, route, conf_find(route, "pool"));
-	if (!b->out_of_memory && conf_report_errors(b->report) == 0) {
-		built = routes_new(rb.specs, rb.count);
-		b->out_of_memory = !built;
-	}
-	if (built)
-		warn_of_shadows(b, built, rb.nodes);
-	l->routes = built;
-	free(rb.specs);
-	free(rb.texts);
-	free(rb.nodes);
-	free(rb.scratch);
-}
-
 /* --- listeners -------------------------------------------------------------------------------- */
 
 static void build_limits(const struct conf_node *node, struct listener *l)
@@ -502,7 +316,7 @@ static void build_limits(const struct conf_node *node, struct listener *l)
 	l->limits.fields = (uint16_t)conf_u64(node, "limits.fields");
 	l->content.body_rate = conf_u64(node, "limits.body_rate");
 	l->content.send_rate = conf_u64(node, "limits.send_rate");
-	content_limits_narrow(node, &l->content);
+	build_content_limits(node, &l->content);
 	if (conf_find(node, "limits.connections"))
 		l->connections_max = (uint32_t)conf_u64(node, "limits.connections");
 	if (conf_find(node, "limits.connections_per_client"))
@@ -525,19 +339,6 @@ static enum http_path_mode path_mode_of(struct span word)
 	return span_eq(word, SPAN("reject")) ? HTTP_PATH_REJECT : HTTP_PATH_NORMALIZE;
 }
 
-static void build_networks(struct builder *b, const struct conf_node *list, struct listener *l)
-{
-	struct cidr *trusted = calloc(list ? list->count + 1 : 1, sizeof(*trusted));
-
-	l->trusted = trusted;
-	if (!trusted) {
-		b->out_of_memory = true;
-		return;
-	}
-	conf_each (node, list)
-		trusted[l->trusted_count++] = node->cidr;
-}
-
 static void build_listener(struct builder *b, const struct conf_node *node, struct listener *l)
 {
 	const struct conf_node *binds = conf_find(node, "bind");
@@ -553,7 +354,7 @@ static void build_listener(struct builder *b, const struct conf_node *node, stru
 	conf_each (bind, binds)
 		l->binds[l->bind_count++] = bind->addr;
 	l->timeouts = b->settings->timeouts;
-	timeouts_narrow(b, node, NULL, &l->timeouts);
+	build_timeouts(b, node, NULL, &l->timeouts);
 	build_limits(node, l);
 	/* The workers learn of it with this snapshot, so nobody looks yet. */
 	if (l->connections_per_client && !l->state->tally && !(l->state->tally = tally_new())) {
@@ -565,7 +366,8 @@ static void build_listener(struct builder *b, const struct conf_node *node, stru
 					: span_make(b->settings->via, sizeof(b->settings->via));
 	if (span_eq(l->via, SPAN("off")))
 		l->via = (struct span){0};
-	build_networks(b, conf_find(node, "trusted_proxies"), l);
+	l->trusted = build_networks(b, conf_find(node, "trusted_proxies"), &l->trusted_count);
+	build_access(b, node, &l->access);
 	if (stream_build_listener(node, l) < 0)
 		b->out_of_memory = true;
 	build_routes(b, node, l);
@@ -628,8 +430,7 @@ static void dismantle(struct settings *s)
 		struct listener *l = &s->listeners[i];
 
 		free(l->binds);
-		free((void *)(uintptr_t)l->trusted); /* const to those who read */
-		free((void *)(uintptr_t)l->proxies);
+		free((void *)(uintptr_t)l->proxies); /* const to those who read */
 		routes_free((struct routes *)(uintptr_t)l->routes);
 		listener_state_unref(s->table, l->state);
 	}
@@ -645,6 +446,9 @@ static void dismantle(struct settings *s)
 	free(s->pools);
 	free(s->members);
 	free((void *)(uintptr_t)s->access_log);
+	if (s->arena)
+		arena_fini(s->arena);
+	free(s->arena);
 	free(s);
 }
 
@@ -660,7 +464,8 @@ static int allocate(struct settings *s)
 	s->members = calloc(members + 1, sizeof(*s->members));
 	s->pools = calloc(pools ? pools->count + 1 : 1, sizeof(*s->pools));
 	s->listeners = calloc(listeners ? listeners->count + 1 : 1, sizeof(*s->listeners));
-	return s->members && s->pools && s->listeners ? 0 : -1;
+	s->arena = calloc(1, sizeof(*s->arena));
+	return s->members && s->pools && s->listeners && s->arena ? 0 : -1;
 }
 
 struct settings *settings_build(struct conf *conf, struct conf_report *report,

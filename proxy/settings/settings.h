@@ -144,19 +144,31 @@ struct pool {
 	struct pool_state *state;    /* shared by snapshots: ticket and totals; holds a reference */
 };
 
+struct access { /* see action.h */
+	const struct cidr *allow, *deny;
+	unsigned allow_count, deny_count;
+};
+
+#define PRIORITY_MAX 9
+#define PRIORITY_LOW 2
+#define PRIORITY_NORMAL 5
+#define PRIORITY_HIGH 8
+
+struct action;
 struct route {
-	unsigned index; /* in the listener's order; first match wins */
-	const struct pool *pool;
+	unsigned index;		     /* in the listener's order; first match wins */
+	const struct pool *pool;     /* NULL: one of the action's, or none */
+	const struct action *action; /* NULL: the pool gets the request as it is */
+	uint8_t priority;	     /* in a pool's queue, 0 to PRIORITY_MAX, which goes first */
 	struct timeouts timeouts;
 	struct content_limits content;
 	uint32_t line; /* in the file, for explain and warnings */
 };
 
 struct routes; /* indexed by host and path; route.c */
-/* host: as in Host, without port, any case; path: normalised. NULL: no route (404). No allocation;
- * costs about the same for 10 routes and 10,000. */
-const struct route *routes_find(const struct routes *r, struct span host, struct span path,
-	enum http_method method, struct span method_text);
+struct route_ask;
+/* NULL: no route (404). No allocation; costs about the same for 10 routes and 10,000. */
+const struct route *routes_find(const struct routes *r, struct route_ask *ask);
 
 /* In the order of the file's words. */
 enum listener_mode { LISTENER_HTTP, LISTENER_TCP };
@@ -178,6 +190,7 @@ struct listener {
 	unsigned trusted_count;
 	const struct cidr *proxies; /* whose connections begin with a PROXY protocol header */
 	unsigned proxy_count;
+	struct access access;
 	struct listener_state *state; /* shared by snapshots: counters; holds a reference */
 };
 
@@ -195,6 +208,7 @@ struct listener_state {
 	_Atomic int64_t connections;		    /* open now */
 	_Atomic uint64_t connections_refused_total; /* over connections_per_client */
 	_Atomic uint64_t connections_shed_total;    /* idle, closed to make room for others */
+	_Atomic uint64_t regex_gave_up_total;	    /* requests on which a route's did */
 	struct tally
 		*tally; /* made when a snapshot first has connections_per_client; NULL before */
 };
@@ -212,7 +226,8 @@ struct settings {
 	char hash[65];	     /* SHA-256 of the meaning, hex */
 	char via[15]; /* "tandem-" and the hash's beginning: a pair's own, so that two tiers are
 			 told apart */
-	struct conf *conf; /* what the spans point into */
+	struct conf *conf;   /* what the spans point into */
+	struct arena *arena; /* what routes keep beside that */
 	struct server_table *table;
 	unsigned workers;
 	struct timeouts timeouts;

@@ -10,6 +10,7 @@ SYSTEM_TESTS = \
 	tests/system/test_proxy_protocol.py \
 	tests/system/test_reload.py \
 	tests/system/test_retries.py \
+	tests/system/test_routing.py \
 	tests/system/test_splice.py \
 	tests/system/test_sticky.py \
 	tests/system/test_storm.py \

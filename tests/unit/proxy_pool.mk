@@ -8,13 +8,13 @@ check_PROGRAMS += $(PROXY_POOL_CORE_TESTS) $(PROXY_POOL_TESTS)
 TESTS += $(PROXY_POOL_CORE_TESTS) $(PROXY_POOL_TESTS)
 
 tests_unit_test_routes_SOURCES = tests/unit/test_routes.c
-tests_unit_test_routes_LDADD = proxy/libproxy-core.a $(CORE_LIBS) $(UNIT_LIBS)
+tests_unit_test_routes_LDADD = proxy/libproxy-core.a $(PCRE_LIBS) $(CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_health_SOURCES = tests/unit/test_health.c
-tests_unit_test_health_LDADD = proxy/libproxy-core.a $(CORE_LIBS) $(UNIT_LIBS)
+tests_unit_test_health_LDADD = proxy/libproxy-core.a $(PCRE_LIBS) $(CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_balance_SOURCES = tests/unit/test_balance.c
-tests_unit_test_balance_LDADD = proxy/libproxy-core.a $(CORE_LIBS) $(UNIT_LIBS)
+tests_unit_test_balance_LDADD = proxy/libproxy-core.a $(PCRE_LIBS) $(CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_spread_SOURCES = tests/unit/test_spread.c
-tests_unit_test_spread_LDADD = proxy/libproxy-core.a $(CORE_LIBS) $(UNIT_LIBS)
+tests_unit_test_spread_LDADD = proxy/libproxy-core.a $(PCRE_LIBS) $(CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_pool_SOURCES = tests/unit/test_pool.c
 tests_unit_test_pool_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)
 tests_unit_test_queue_SOURCES = tests/unit/test_queue.c

@@ -113,6 +113,33 @@ static void a_listener_leads_somewhere_once(void)
 		    "  i: {bind: [\"127.0.0.1:81\", \"127.0.0.2:80\"], pool: p}\n" POOL);
 }
 
+#define ROUTE(text) "listeners: {h: {bind: \":80\", routes: [" text "]}}\n" POOL
+
+static void a_route_does_one_thing(void)
+{
+	CHECK_PRINTS(ROUTE("{match: {path: /x}}"),
+		"route 1 of listener 'h' needs 'pool', 'redirect' or 'respond'\n");
+	CHECK_PRINTS(ROUTE("{pool: p, redirect: https}"),
+		"a route has 'pool' or 'redirect', not both\n");
+	CHECK_PRINTS(ROUTE("{respond: 503, redirect: https}"),
+		"a route has 'redirect' or 'respond', not both\n");
+	CHECK_PRINTS(ROUTE("{respond: 503, rewrite: {path: /x}}"),
+		"'rewrite' is for routes with 'pool'");
+	CHECK_PRINTED(ROUTE("{pool: p, priority: high}"), "");
+}
+
+static void the_shares_of_pools_make_a_whole(void)
+{
+	CHECK_PRINTED(ROUTE("{pool: {p: 100%}}"), "");
+	CHECK_PRINTED(ROUTE("{pool: {p: 3}}"), "");
+	CHECK_PRINTS(ROUTE("{pool: {p: 90%}}"), "the shares of the pools make 90%, not 100%\n");
+	CHECK_PRINTS(ROUTE("{pool: {p: 0}}"), "no pool has a share");
+	CHECK_PRINTS(ROUTE("{pool: {p: 100%, pp: 1}}"), "pool 'pp' is not defined\n");
+	CHECK_PRINTS(ROUTE("{pool: {pq: 50%, p: 1}}"),
+		"the share of 'p' is a number, that of 'pq' a percentage\n");
+	CHECK_PRINTS(ROUTE("{pool: {p: much}}"), "'much' is not a share");
+}
+
 #define HEALTH(health) "pools: {p: {servers: {s: \"10.0.0.1:80\"}, health: {" health "}}}\n"
 
 static void a_check_is_http_or_tcp(void)
@@ -231,6 +258,8 @@ static void a_tcp_listener_has_nothing_of_http(void)
 }
 
 static const struct test_case cases[] = {
+	TEST(a_route_does_one_thing),
+	TEST(the_shares_of_pools_make_a_whole),
 	TEST(a_pair_has_two_nodes_that_differ),
 	TEST(both_nodes_have_the_same_paths),
 	TEST(groups_have_their_own_numbers_and_addresses),

@@ -86,11 +86,19 @@ static const char full[] =
 	"  web: {servers: {w1: \"10.0.2.31:8080\"}, health: {tcp: true}, when_all_down: {pool: "
 	"api}}\n";
 
+static const struct route *find(
+	const struct listener *l, const char *host, const char *path, enum http_method method)
+{
+	const struct http_head head = {.method = method, .method_text = SPAN("X")};
+	struct route_ask ask = {.head = &head, .host = span_of(host), .path = span_of(path)};
+
+	return routes_find(l->routes, &ask);
+}
+
 static int route_at(
 	const struct listener *l, const char *host, const char *path, enum http_method method)
 {
-	const struct route *r =
-		routes_find(l->routes, span_of(host), span_of(path), method, SPAN("X"));
+	const struct route *r = find(l, host, path, method);
 
 	return r ? (int)r->index : -1;
 }
@@ -251,10 +259,7 @@ static void check_time(unsigned which, unsigned places)
 	expected_early = places > 2 ? 42 * NS_PER_S : expected;
 	CHECK_INT(time_at(&s->timeouts, times[which].at), places ? 41 * NS_PER_S : by_default);
 	CHECK_INT(time_at(&s->listeners[0].timeouts, times[which].at), expected_early);
-	CHECK_INT(time_at(&routes_find(s->listeners[0].routes, SPAN("a"), SPAN("/"), HTTP_GET,
-				  SPAN("GET"))
-				   ->timeouts,
-			  times[which].at),
+	CHECK_INT(time_at(&find(&s->listeners[0], "a", "/", HTTP_GET)->timeouts, times[which].at),
 		times[which].early ? expected_early : expected);
 	settings_unref(s);
 	done();
@@ -283,12 +288,9 @@ static void limits_of_content_are_the_routes_or_else_the_listeners(void)
 		"  plain: {bind: \"127.0.0.1:81\", pool: p}\n"
 		"pools: {p: {servers: {a: \"127.0.0.1:82\"}}}\n");
 	const struct listener *web = &s->listeners[0], *plain = &s->listeners[1];
-	const struct content_limits *a =
-		&routes_find(web->routes, SPAN("a"), SPAN("/a"), HTTP_GET, SPAN("GET"))->content;
-	const struct content_limits *b =
-		&routes_find(web->routes, SPAN("a"), SPAN("/b"), HTTP_GET, SPAN("GET"))->content;
-	const struct content_limits *rest =
-		&routes_find(web->routes, SPAN("a"), SPAN("/"), HTTP_GET, SPAN("GET"))->content;
+	const struct content_limits *a = &find(web, "a", "/a", HTTP_GET)->content;
+	const struct content_limits *b = &find(web, "a", "/b", HTTP_GET)->content;
+	const struct content_limits *rest = &find(web, "a", "/", HTTP_GET)->content;
 
 	CHECK_INT(a->body_max_bytes, 2000);
 	CHECK_INT(a->body_rate, 1024);

@@ -63,8 +63,9 @@ static enum http_method method_of(const char *text)
 /* The index of the route found, -1 for none. */
 static int find(const struct routes *r, const char *host, const char *path, const char *method)
 {
-	const struct route *found =
-		routes_find(r, span_of(host), span_of(path), method_of(method), span_of(method));
+	const struct http_head head = {.method = method_of(method), .method_text = span_of(method)};
+	struct route_ask ask = {.head = &head, .host = span_of(host), .path = span_of(path)};
+	const struct route *found = routes_find(r, &ask);
 
 	return found ? (int)found->index : -1;
 }
