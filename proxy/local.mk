@@ -77,6 +77,9 @@ proxy_libproxy_a_SOURCES = \
 	proxy/pool/membership.c proxy/pool/membership.h \
 	proxy/pool/pool.c proxy/pool/pool.h \
 	proxy/pool/probe.c proxy/pool/probe.h \
+	proxy/pool/probe_agent.c \
+	proxy/pool/probe_grpc.c \
+	proxy/pool/probe_http.c \
 	proxy/pool/queue.c proxy/pool/queue.h \
 	proxy/pool/server.c proxy/pool/server.h \
 	proxy/proxy.c proxy/proxy.h \
@@ -85,6 +88,7 @@ proxy_libproxy_a_SOURCES = \
 	proxy/settings/build_action.c \
 	proxy/settings/build_match.c \
 	proxy/settings/build_routes.c \
+	proxy/settings/check.c proxy/settings/check.h \
 	proxy/settings/diff.c \
 	proxy/settings/sticky.c \
 	proxy/settings/settings.c proxy/settings/settings.h \

@@ -34,6 +34,8 @@ int conf_type_scalar(
 int conf_check(struct conf *c, const struct conf_key *top, struct conf_report *report);
 /* What several keys say together, of the typed tree of conf_schema. -1: out of memory. */
 int conf_rules(const struct conf *c, struct conf_report *report);
+/* Those of a pool's checks (conf_rules_health.c). */
+void conf_rules_health(struct conf_report *report, const struct conf_node *pool);
 /* Those of the protocols that the groups speak (conf_rules_protocol.c). */
 void conf_rules_protocol(struct conf_report *report, const struct conf_node *failover);
 bool conf_speaks_vrrp(const struct conf_node *failover, const struct conf_node *group);

@@ -339,34 +339,6 @@ static void check_listeners(struct rules *r, const struct conf_node *listeners)
 	map_fini(&seen);
 }
 
-static void check_health(struct rules *r, const struct conf_node *pool)
-{
-	static const char *const of_http[] = {"expect", "method", "host"};
-	const struct conf_node *health = good(pool, "health"), *http, *tcp;
-
-	if (!health)
-		return;
-	http = conf_find(health, "http");
-	tcp = conf_find(health, "tcp");
-	if (tcp && !tcp->broken && tcp->num == 0)
-		tcp = NULL;
-	if (!http && !tcp) {
-		if (!conf_find(health, "grpc"))
-			conf_error(r->report, health->name_pos, NULL,
-				"'health' of pool '%.*s' needs 'http: PATH' or 'tcp: true'",
-				SPAN_ARG(pool->name));
-	} else if (http && tcp) {
-		conf_error(r->report, tcp->name_pos, NULL, "a check is 'http' or 'tcp', not both");
-	}
-	for (size_t i = 0; !http && tcp && i < countof(of_http); i++) {
-		const struct conf_node *n = good(health, of_http[i]);
-
-		if (n)
-			conf_error(r->report, n->name_pos, NULL, "'%s' is for http checks only",
-				of_http[i]);
-	}
-}
-
 static void check_limits(struct rules *r, const struct conf_node *pool)
 {
 	const struct conf_node *limits = good(pool, "limits");
@@ -414,7 +386,7 @@ static void check_pools(struct rules *r, const struct conf_node *pools)
 					"'%.*s' is no server's address: write its IP address",
 					SPAN_ARG(address->text));
 		}
-		check_health(r, pool);
+		conf_rules_health(r->report, pool);
 		check_limits(r, pool);
 		check_stand_in(r, pool, pools->count);
 	}

@@ -711,6 +711,27 @@ static const struct conf_key server_keys[] = {{.name = "address",
 		.help = "Where it is; a node prefers the servers of its own zone."},
 	{0}};
 
+static const struct conf_key agent_keys[] = {
+	{.name = "port",
+		.type = CONF_TYPE_COUNT,
+		.required = true,
+		.min = 1,
+		.max = 65535,
+		.help = "Where it listens, at the server's address."},
+	{.name = "every",
+		.type = CONF_TYPE_DURATION,
+		.fallback = "2s",
+		.min = 50 * MS,
+		.max = HOUR,
+		.help = "Between two connections to it."},
+	{.name = "timeout",
+		.type = CONF_TYPE_DURATION,
+		.fallback = "1s",
+		.min = 10 * MS,
+		.max = 60 * S,
+		.help = "For its line to come."},
+	{0}};
+
 static const struct conf_key health_keys[] = {
 	{.name = "http", .type = CONF_TYPE_PATH, .help = "Path to ask for."},
 	{.name = "tcp", .type = CONF_TYPE_BOOL, .fallback = "false", .help = "Only connect."},
@@ -757,8 +778,30 @@ static const struct conf_key health_keys[] = {
 		.min = 1,
 		.max = 100,
 		.help = "Failed checks in a row that take a server out."},
-	LATER("grpc", "gRPC checks", "write http or tcp"), LATER("body", "body match", NULL),
-	LATER("headers", "headers", NULL), {0}};
+	{.name = "grpc",
+		.type = CONF_TYPE_TEXT,
+		.max = 200,
+		.help = "Service to ask grpc.health.v1.Health for; \"*\" for the server as a "
+			"whole. "
+			"HTTP/2 in clear text."},
+	{.name = "body",
+		.type = CONF_TYPE_TEXT,
+		.min = 1,
+		.max = 200,
+		.help = "Text that the content of the answer must have in its first 64 KiB."},
+	{.name = "headers",
+		.type = CONF_TYPE_NAMED,
+		.noun = "header",
+		.min = 1,
+		.max = 16,
+		.value = ROW(.type = CONF_TYPE_TEXT, .max = 500, .help = "Its value."),
+		.help = "Fields to ask with, such as {Authorization: \"Bearer x\"}."},
+	{.name = "agent",
+		.type = CONF_TYPE_MAP,
+		.keys = agent_keys,
+		.help = "A program on each server's machine that says a line about it: 75%, up, "
+			"drain, maint, down #reason. With http, tcp or grpc, or alone."},
+	{0}};
 
 static const struct conf_key retry_keys[] = {
 	{.name = "attempts",

@@ -4,6 +4,7 @@
 
 #include "proxy/pool/probe.h"
 #include "proxy/pool/queue.h"
+#include "proxy/settings/check.h"
 #include "shared/assert.h"
 #include "shared/list.h"
 #include "shared/log.h"
@@ -448,25 +449,12 @@ static struct check *check_new(struct checks *c, const struct pool *p, const str
 	return ch;
 }
 
-static bool same_check(const struct check_conf *a, const struct check_conf *b)
-{
-	if (a->kind != b->kind || !span_eq(a->path, b->path) || !span_eq(a->host, b->host) ||
-		!span_eq(a->method, b->method) || a->expect_count != b->expect_count ||
-		a->port != b->port || a->every_ns != b->every_ns ||
-		a->timeout_ns != b->timeout_ns || a->send_proxy != b->send_proxy)
-		return false;
-	for (unsigned i = 0; i < a->expect_count; i++)
-		if (a->expect[i].from != b->expect[i].from || a->expect[i].to != b->expect[i].to)
-			return false;
-	return true;
-}
-
 /* The server stays: its health with it, and, where the check is the same, its rhythm and the probe
  * under way. One that was out of service is used again once its checks say so. */
 static bool keep(struct check *ch, const struct pool *p, const struct member *m)
 {
 	bool was_checked = ch->checked, had_check = ch->pool->check.kind != CHECK_NONE;
-	bool same = same_check(&ch->pool->check, &p->check);
+	bool same = check_same(&ch->pool->check, &p->check);
 	struct health *h = &ch->server->health;
 	enum health_state from = h->state;
 	enum health_change change;

@@ -1,7 +1,10 @@
 /*
- * One check of one server: connects, for an http check asks and reads the head of the answer, and
- * says how it went. A connection of its own each time, since accepting one is part of being well.
- * Knows nothing of schedules or of what the verdict means (checks.c, health.c).
+ * One check of one server: connects, says what its kind of check says, hears the answer, and tells
+ * how it went. A connection of its own each time, since accepting one is part of being well. Knows
+ * nothing of schedules or of what the verdict means (checks.c, health.c).
+ *
+ * probe.c owns the socket and the time; what is said and heard is a speech of its kind, which sees
+ * bytes only: probe_http.c, probe_grpc.c, probe_agent.c. A tcp check has none.
  */
 #pragma once
 
@@ -17,19 +20,40 @@ enum probe_verdict {
 	PROBE_POSTPONED /* we lack files or ports: says nothing of the server */
 };
 
+struct probe;
+struct grpc_call;
+
+struct speech {
+	/* Puts into p->out what is said once connected. -1: it is over, probe_done() was called. */
+	int (*begin)(struct probe *p);
+	/* p->in has more; takes what it can, and may put more into p->out. */
+	void (*heard)(struct probe *p);
+	/* The server has closed. Ends the probe. */
+	void (*ended)(struct probe *p);
+	/* Lets go of its own; NULL: nothing to let go of. */
+	void (*forget)(struct probe *p);
+};
+extern const struct speech speech_http, speech_grpc, speech_agent;
+
 struct probe {
 	struct ev_loop *loop;
-	/* reason: NULL when it passed, else valid during the call. May come from within
-	 * probe_start. */
+	/* reason: NULL when it passed (but of an agent, whose line it is), else valid during the
+	 * call. May come from within probe_start. */
 	void (*on_done)(struct probe *p, enum probe_verdict verdict, const char *reason);
 	const struct check_conf *conf; /* borrows while it runs; may be pointed at an equal one */
+	const struct speech *speech;   /* NULL: only connects */
 	struct addr address;
 	int fd; /* -1: not running */
 	bool connected;
 	ev_io io;
 	ev_timer deadline;
-	size_t sent_bytes; /* of the request */
-	struct buf in;
+	struct buf out, in;
+	struct { /* of an http check, once the head was good */
+		bool reading;
+		struct http1_body body;
+		struct buf text;
+	} content;
+	struct grpc_call *call;
 };
 
 void probe_init(struct probe *p, struct ev_loop *loop,
@@ -42,3 +66,6 @@ static inline bool probe_running(const struct probe *p)
 {
 	return p->fd >= 0;
 }
+
+/* --- for the speeches: the verdict is there. reason (may lie in p->in) is copied. */
+void probe_done(struct probe *p, enum probe_verdict verdict, const char *reason);

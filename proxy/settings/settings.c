@@ -11,6 +11,7 @@
 #include "proxy/net/tally.h"
 #include "proxy/settings/arena.h"
 #include "proxy/settings/build.h"
+#include "proxy/settings/check.h"
 #include "proxy/settings/routes.h"
 #include "proxy/settings/stream.h"
 #include "shared/assert.h"
@@ -96,42 +97,6 @@ void build_pool_timeouts(
 }
 
 /* --- pools ----------------------------------------------------------------------------------- */
-
-static void build_check(const struct conf_node *node, struct check_conf *c)
-{
-	const struct conf_node *health = conf_find(node, "health");
-	const struct conf_node *expect;
-
-	c->kind = CHECK_NONE;
-	c->rise = c->fall = 1;
-	if (!health)
-		return;
-	if (conf_find(health, "http")) {
-		c->kind = CHECK_HTTP;
-		c->path = conf_text(health, "http");
-		c->host = conf_text(health, "host");
-		c->method = conf_text(health, "method");
-	} else {
-		c->kind = CHECK_TCP;
-	}
-	expect = conf_find(health, "expect");
-	if (expect) {
-		conf_each (range, expect) {
-			ASSERT(c->expect_count < countof(c->expect));
-			c->expect[c->expect_count].from = (uint16_t)(range->num / 1000);
-			c->expect[c->expect_count++].to = (uint16_t)(range->num % 1000);
-		}
-	} else { /* a list: the table's default is text */
-		c->expect[c->expect_count].from = 200;
-		c->expect[c->expect_count++].to = 399;
-	}
-	if (conf_find(health, "port"))
-		c->port = (uint16_t)conf_u64(health, "port");
-	c->every_ns = conf_u64(health, "every");
-	c->timeout_ns = conf_u64(health, "timeout");
-	c->rise = (unsigned)conf_u64(health, "rise");
-	c->fall = (unsigned)conf_u64(health, "fall");
-}
 
 static void build_retry(const struct conf_node *node, struct retry_conf *r)
 {
@@ -254,7 +219,7 @@ static void build_pool(struct builder *b, const struct conf_node *node, struct p
 		p->limits.per_server = (uint32_t)conf_u64(node, "limits.connections_per_server");
 		p->limits.queue = (uint32_t)conf_u64(node, "limits.queue");
 	}
-	build_check(node, &p->check);
+	check_build(node, p);
 	stream_build_pool(node, p);
 	build_retry(node, &p->retry);
 	build_passive(node, p);

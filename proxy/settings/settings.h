@@ -59,8 +59,12 @@ struct hash_conf {
 };
 
 struct check_conf {
-	enum { CHECK_NONE, CHECK_HTTP, CHECK_TCP } kind;
+	enum { CHECK_NONE, CHECK_HTTP, CHECK_TCP, CHECK_GRPC, CHECK_AGENT } kind;
 	struct span path, host, method;
+	struct span body;		 /* that the content must have; empty: any */
+	struct span service;		 /* of grpc; empty: the server as a whole */
+	const struct conf_node *headers; /* to ask with, by name; NULL: none */
+	bool names_agent;		 /* User-Agent is one of these */
 	struct {
 		uint16_t from, to;
 	} expect[16];
@@ -132,6 +136,7 @@ struct pool {
 	struct member *members;
 	unsigned member_count;
 	struct check_conf check;
+	struct check_conf agent; /* what the servers' machines say of themselves */
 	struct timeouts timeouts;
 	struct retry_conf retry;
 	struct pool_limits limits;

@@ -26,6 +26,7 @@ struct fake {	/* answers every request with the same bytes, in pieces if asked *
 	uint16_t port;
 	ev_io accept;
 	const char *answer; /* NULL: none, ever; "": closes */
+	size_t answer_len;  /* where it has NULs; 0: it is text */
 	size_t piece;	    /* bytes at a time; 0: all */
 	unsigned connections;
 	char request[1024]; /* the last one */
@@ -56,7 +57,8 @@ static void fake_conn_free(struct fake_conn *c)
 static void fake_send(struct ev_loop *l, ev_timer *t, int events)
 {
 	struct fake_conn *c = t->data;
-	size_t len = strlen(c->fake->answer), n = len - c->sent;
+	size_t len = c->fake->answer_len ? c->fake->answer_len : strlen(c->fake->answer);
+	size_t n = len - c->sent;
 
 	(void)events;
 	if (c->fake->piece && n > c->fake->piece)
@@ -407,6 +409,134 @@ static void a_tcp_check_only_connects(void)
 	end();
 }
 
+#define HTTP_TEXT(text) "HTTP/1.1 200 OK\r\n\r\n" text
+
+static void the_content_must_have_the_text_whatever_its_framing(void)
+{
+	begin("{http: /, every: 50ms, timeout: 2s, body: 'all good'}");
+	fakes[0].answer = HTTP_TEXT("we are all good here"); /* until the close */
+	fakes[1].answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+			  "5\r\nall g\r\n3;x\r\nood\r\n0\r\n\r\n";
+	fakes[1].piece = 1;
+	fakes[2].answer = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nall bad good";
+	CHECK(becomes(0, HEALTH_UP));
+	CHECK(becomes(1, HEALTH_UP));
+	CHECK(becomes(2, HEALTH_DOWN));
+	CHECK_TEXT(span_of(server(2)->health.reason), "the content does not have 'all good'");
+	end();
+}
+
+static void a_good_text_with_a_bad_status_or_a_broken_end_does_not_count(void)
+{
+	begin("{http: /, every: 50ms, timeout: 2s, body: good}");
+	fakes[0].answer = "HTTP/1.1 503 No\r\n\r\ngood";
+	fakes[1].answer = "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\ngood";
+	fakes[2].answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\ngood";
+	CHECK(becomes(0, HEALTH_DOWN));
+	CHECK_TEXT(span_of(server(0)->health.reason), "status 503, expected 200-399");
+	CHECK(becomes(1, HEALTH_DOWN));
+	CHECK_TEXT(span_of(server(1)->health.reason), "closed in the content of the answer");
+	CHECK(becomes(2, HEALTH_DOWN));
+	CHECK(strstr(server(2)->health.reason, "chunk") != NULL);
+	end();
+}
+
+static void only_the_first_64_kib_are_looked_at(void)
+{
+	enum { HEAD = 19, MOST = 65536 };
+	static char near[HEAD + MOST + 1000], far[HEAD + MOST + 1000];
+
+	memset(near, '.', sizeof(near) - 1);
+	memcpy(near, HTTP_TEXT(""), HEAD);
+	memcpy(far, near, sizeof(far));
+	memcpy(near + HEAD + MOST - 4, "good", 4);
+	memcpy(far + HEAD + MOST - 3, "good", 4);
+	begin("{http: /, every: 50ms, timeout: 2s, body: good}");
+	fakes[0].answer = near;
+	fakes[1].answer = far;
+	CHECK(becomes(0, HEALTH_UP));
+	CHECK(becomes(1, HEALTH_DOWN));
+	CHECK_TEXT(span_of(server(1)->health.reason),
+		"the content does not have 'good' in its first 64 KiB");
+	end();
+}
+
+static void it_asks_with_the_fields_that_the_pool_says(void)
+{
+	begin("{http: /, every: 50ms, headers: {Authorization: 'Bearer x', User-Agent: me}}");
+	CHECK(becomes(0, HEALTH_UP));
+	CHECK(strstr(fakes[0].request, "\r\nAuthorization: Bearer x\r\nUser-Agent: me\r\n") !=
+		NULL);
+	CHECK(strstr(fakes[0].request, "tandem-check") == NULL);
+	apply("{http: /, every: 50ms, headers: {Authorization: 'Bearer y'}}");
+	run_ms(100);
+	CHECK(strstr(fakes[0].request,
+		      "\r\nAuthorization: Bearer y\r\nUser-Agent: tandem-check\r\n") != NULL);
+	end();
+}
+
+/* A server's side of HTTP/2 for the first call, byte for byte: SETTINGS, the head (:status 200),
+ * one message, and the trailers with grpc-status. */
+#define H2_SETTINGS "\0\0\0\4\0\0\0\0\0"
+#define H2_HEAD "\0\0\1\1\4\0\0\0\1\x88"
+#define H2_MESSAGE(status)   \
+	"\0\0\7\0\0\0\0\0\1" \
+	"\0\0\0\0\2"         \
+	"\x08" status
+#define H2_TRAILERS(digit)     \
+	"\0\0\x0f\1\5\0\0\0\1" \
+	"\0\x0bgrpc-status\1" digit
+#define GRPC(status, digit) H2_SETTINGS H2_HEAD H2_MESSAGE(status) H2_TRAILERS(digit)
+static void answers(unsigned i, const char *bytes, size_t len)
+{
+	fakes[i].answer = bytes;
+	fakes[i].answer_len = len;
+}
+#define ANSWER(i, bytes) answers(i, bytes, sizeof(bytes) - 1)
+
+static void a_grpc_check_passes_when_the_service_serves(void)
+{
+	begin("{grpc: shop.Cart, every: 50ms, timeout: 2s}");
+	for (unsigned i = 0; i < SERVERS; i++)
+		ANSWER(i, GRPC("\1", "0"));
+	fakes[1].piece = 1;
+	CHECK(becomes(0, HEALTH_UP));
+	CHECK(becomes(1, HEALTH_UP));
+	CHECK(memmem(fakes[0].request, sizeof(fakes[0].request), "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+		      24) != NULL);
+	CHECK(memmem(fakes[0].request, sizeof(fakes[0].request), "\0\0\0\0\x0b\x0a\x09shop.Cart",
+		      16) != NULL);
+	ANSWER(0, GRPC("\2", "0"));
+	ANSWER(1, GRPC("\1", "5"));
+	CHECK(becomes(0, HEALTH_DOWN));
+	CHECK_TEXT(span_of(server(0)->health.reason), "grpc status NOT_SERVING");
+	CHECK(becomes(1, HEALTH_DOWN));
+	CHECK_TEXT(span_of(server(1)->health.reason), "grpc-status 5, expected 0");
+	end();
+}
+
+static void a_grpc_check_takes_nothing_for_well_that_it_does_not_understand(void)
+{
+	begin("{grpc: '*', every: 50ms, timeout: 200ms}");
+	ANSWER(0, H2_SETTINGS "\0\0\1\1\5\0\0\0\1\x8d"); /* :status 404, and no more */
+	fakes[1].answer = "HTTP/1.1 400 Bad Request\r\n\r\n";
+	ANSWER(2, H2_SETTINGS H2_HEAD H2_TRAILERS("0")); /* no message */
+	CHECK(becomes(0, HEALTH_DOWN));
+	CHECK_TEXT(span_of(server(0)->health.reason), "status 404, expected 200");
+	CHECK(becomes(1, HEALTH_DOWN));
+	CHECK_TEXT(span_of(server(1)->health.reason), "not a gRPC answer over HTTP/2");
+	CHECK(becomes(2, HEALTH_DOWN));
+	CHECK_TEXT(span_of(server(2)->health.reason), "the answer is not a HealthCheckResponse");
+	ANSWER(1, H2_SETTINGS H2_HEAD);
+	ANSWER(2, H2_SETTINGS "\0\0\x08\7\0\0\0\0\0"
+			      "\0\0\0\0\0\0\0\0"); /* GOAWAY */
+	run_ms(150);
+	CHECK(server(1)->health.state == HEALTH_DOWN); /* closed, or reset */
+	CHECK(strstr(server(1)->health.reason, "expected") == NULL);
+	CHECK_TEXT(span_of(server(2)->health.reason), "the server does not take the call");
+	end();
+}
+
 static void a_worker_that_was_refused_takes_a_server_out_within_one_iteration(void)
 {
 	begin("{http: /, every: 10s}");
@@ -667,6 +797,12 @@ static const struct test_case cases[] = {
 	TEST(a_head_that_never_ends_is_a_failure),
 	TEST(a_refused_check_takes_it_out_at_once_and_it_comes_back),
 	TEST(a_tcp_check_only_connects),
+	TEST(the_content_must_have_the_text_whatever_its_framing),
+	TEST(a_good_text_with_a_bad_status_or_a_broken_end_does_not_count),
+	TEST(only_the_first_64_kib_are_looked_at),
+	TEST(it_asks_with_the_fields_that_the_pool_says),
+	TEST(a_grpc_check_passes_when_the_service_serves),
+	TEST(a_grpc_check_takes_nothing_for_well_that_it_does_not_understand),
 	TEST(a_worker_that_was_refused_takes_a_server_out_within_one_iteration),
 	TEST(a_view_that_could_not_be_made_is_made_later_also_after_a_reload),
 	TEST(without_checks_traffic_decides_but_never_of_the_last_half),

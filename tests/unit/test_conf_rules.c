@@ -142,16 +142,27 @@ static void the_shares_of_pools_make_a_whole(void)
 
 #define HEALTH(health) "pools: {p: {servers: {s: \"10.0.0.1:80\"}, health: {" health "}}}\n"
 
-static void a_check_is_http_or_tcp(void)
+static void a_check_is_one_of_three_kinds_or_an_agents(void)
 {
-	CHECK_CLEAN(HEALTH("http: /"));
+	static const char needs[] = "'health' of pool 'p' needs 'http: PATH', 'grpc: SERVICE' or "
+				    "'tcp: true'\n";
+
+	CHECK_CLEAN(HEALTH("http: /, body: ok, headers: {Accept: a/b}"));
 	CHECK_CLEAN(HEALTH("tcp: true, every: 1s"));
-	CHECK_PRINTS(
-		HEALTH("every: 1s"), "'health' of pool 'p' needs 'http: PATH' or 'tcp: true'\n");
-	CHECK_PRINTS(
-		HEALTH("tcp: false"), "'health' of pool 'p' needs 'http: PATH' or 'tcp: true'\n");
-	CHECK_PRINTS(HEALTH("http: /, tcp: true"), "a check is 'http' or 'tcp', not both\n");
+	CHECK_CLEAN(HEALTH("grpc: '*', host: h, port: 50051"));
+	CHECK_CLEAN(HEALTH("agent: {port: 9100}"));
+	CHECK_CLEAN(HEALTH("http: /, agent: {port: 9100, every: 5s}"));
+	CHECK_PRINTS(HEALTH("every: 1s"), needs);
+	CHECK_PRINTS(HEALTH("tcp: false"), needs);
+	CHECK_PRINTS(HEALTH("http: /, tcp: true"), "a check is one of 'http', 'grpc' and 'tcp'\n");
+	CHECK_PRINTS(HEALTH("http: /, grpc: a.B"), "a check is one of 'http', 'grpc' and 'tcp'\n");
 	CHECK_PRINTS(HEALTH("tcp: true, expect: 200"), "'expect' is for http checks only\n");
+	CHECK_PRINTS(HEALTH("grpc: a.B, body: x"), "'body' is for http checks only\n");
+	CHECK_PRINTS(HEALTH("tcp: true, host: h"), "'host' is for http and grpc checks only\n");
+	CHECK_PRINTS(HEALTH("agent: {port: 1}, rise: 2"),
+		"'rise' is for http, grpc and tcp checks only\n");
+	CHECK_PRINTS(HEALTH("http: /, headers: {host: h}"), "write this as 'host' of 'health'\n");
+	CHECK_PRINTS(HEALTH("http: /, headers: {Connection: x}"), "leave 'Connection' out\n");
 }
 
 #define POOL_WITH(keys) "pools: {p: {servers: {s: \"10.0.0.1:80\"}, " keys "}}\n"
@@ -266,7 +277,7 @@ static const struct test_case cases[] = {
 	TEST(times_that_are_not_safe_are_refused_with_the_rule),
 	TEST(a_listener_leads_somewhere_once),
 	TEST(a_tcp_listener_has_nothing_of_http),
-	TEST(a_check_is_http_or_tcp),
+	TEST(a_check_is_one_of_three_kinds_or_an_agents),
 	TEST(a_queue_needs_a_limit_and_has_one_time),
 	TEST(pools_do_not_stand_in_for_each_other_in_a_circle),
 	TEST(vrrp_has_keys_of_its_own),
