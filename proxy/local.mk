@@ -93,6 +93,10 @@ proxy_libproxy_a_SOURCES = \
 	proxy/settings/sticky.c \
 	proxy/settings/settings.c proxy/settings/settings.h \
 	proxy/settings/stream.c proxy/settings/stream.h \
+	proxy/settings/tls.c \
+	proxy/tls/cert.c proxy/tls/cert.h \
+	proxy/tls/server.c proxy/tls/server.h \
+	proxy/tls/tickets.c proxy/tls/tickets.h \
 	proxy/status.c proxy/status.h \
 	proxy/worker.c proxy/worker.h
 PROXY_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(TLS_CFLAGS) $(NGHTTP2_CFLAGS) $(CARES_CFLAGS) $(PCRE_CFLAGS) $(MAXMIND_CFLAGS)

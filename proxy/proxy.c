@@ -9,6 +9,7 @@
 #include "proxy/conditions.h"
 #include "proxy/observe/access_log.h"
 #include "shared/log.h"
+#include "shared/rng.h"
 
 #define YIELD_S 0.5		   /* the longest wait for the agent to give the address away */
 #define ALIVE_NS (100 * NS_PER_MS) /* a loop that has not turned for so long gives no beat */
@@ -307,6 +308,7 @@ int proxy_reload(struct proxy *p, json_t **ret_changes, struct err *err)
 	if (!s)
 		return -1;
 	if (settings_sticky_key(s, p->options->state_dir, err) < 0 ||
+		settings_ticket_secret(s, p->ticket_secret, err) < 0 ||
 		change_prepare(&change, p, s, err) < 0) {
 		settings_unref(s);
 		return refuse_reload(p, json_pack("[s]", err->text), err);
@@ -635,6 +637,7 @@ int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err
 	if (!p->loop || !p->membership)
 		return err_set(err, "out of memory");
 	p->files = daemon_raise_files();
+	random_bytes(p->ticket_secret, sizeof(p->ticket_secret));
 	s = load_or_print(p, err);
 	if (!s)
 		return -1;
@@ -647,6 +650,7 @@ int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err
 	if (!p->checks || !p->admin || start_workers(p, err) < 0 ||
 		daemon_drop_privileges(o->user, capabilities, countof(capabilities), err) < 0 ||
 		settings_sticky_key(s, o->state_dir, err) < 0 ||
+		settings_ticket_secret(s, p->ticket_secret, err) < 0 ||
 		change_prepare(&change, p, s, err) < 0) {
 		settings_unref(s);
 		return p->checks && p->admin ? -1 : err_set(err, "out of memory");

@@ -44,7 +44,8 @@ struct proxy {
 	uint64_t ping;	     /* the number that workers were last asked to echo */
 	uint64_t alive_ns;   /* when all loops last did */
 	uint64_t requests_before, requests_per_second;
-	bool conditions_changed; /* the agent is to be told */
+	uint8_t ticket_secret[TICKET_SECRET_BYTES]; /* where there is no pair's */
+	bool conditions_changed;		    /* the agent is to be told */
 	bool stopping;
 	bool config_refused; /* at start */
 };

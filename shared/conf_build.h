@@ -38,6 +38,8 @@ int conf_rules(const struct conf *c, struct conf_report *report);
 void conf_rules_health(struct conf_report *report, const struct conf_node *pool);
 /* Those of the protocols that the groups speak (conf_rules_protocol.c). */
 void conf_rules_protocol(struct conf_report *report, const struct conf_node *failover);
+/* Those of TLS (conf_rules_tls.c). */
+void conf_rules_tls(struct conf_report *report, const struct conf_node *listeners);
 bool conf_speaks_vrrp(const struct conf_node *failover, const struct conf_node *group);
 /* Those of what is passed on without being HTTP (conf_rules_stream.c). */
 void conf_rules_stream(struct conf_report *report, const struct conf *c);

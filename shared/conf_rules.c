@@ -401,6 +401,7 @@ int conf_rules(const struct conf *conf, struct conf_report *report)
 		check_failover(&r, failover);
 	check_listeners(&r, good(conf->root, "listeners"));
 	check_admin(&r, good(conf->root, "admin"));
+	conf_rules_tls(report, good(conf->root, "listeners"));
 	check_pools(&r, good(conf->root, "pools"));
 	conf_rules_stream(report, conf);
 	if (conf_rules_routes(report, conf->root) < 0)

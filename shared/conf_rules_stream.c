@@ -8,8 +8,8 @@
 
 enum { HTTP, TCP }; /* as the words of 'mode' */
 
-static const char *const tcp_keys[] = {
-	"bind", "mode", "pool", "proxy_protocol", "limits", "timeouts", "allow", "deny", NULL};
+static const char *const tcp_keys[] = {"bind", "mode", "pool", "proxy_protocol", "tls", "limits",
+	"timeouts", "allow", "deny", NULL};
 static const char *const limits[] = {"connections", "connections_per_client", NULL};
 static const char *const times[] = {
 	"head", "connect", "queue", "tunnel", "half_closed", "drain", NULL};

@@ -632,6 +632,65 @@ static const struct conf_key proxy_protocol_keys[] = {
 			"one."},
 	{0}};
 
+static const struct conf_key certificate_keys[] = {
+	{.name = "cert",
+		.type = CONF_TYPE_FILE,
+		.required = true,
+		.help = "File in PEM form: the certificate, then its chain."},
+	{.name = "key",
+		.type = CONF_TYPE_FILE,
+		.help = "File with its private key; not written: in the same file."},
+	{0}};
+static const struct conf_key certificates_directory = {.type = CONF_TYPE_FILE,
+	.help = "Directory: NAME.crt, .cert or .pem with NAME.key beside it or inside, and "
+		"subdirectories with fullchain.pem and privkey.pem."};
+static const struct conf_key certificate = {.type = CONF_TYPE_MAP,
+	.keys = certificate_keys,
+	.short_for = "cert",
+	.noun = "certificate",
+	.help = "A certificate."};
+static const struct conf_key certificates_list = {.type = CONF_TYPE_LIST,
+	.min = 1,
+	.max = 1000,
+	.value = &certificate,
+	.help = "Certificates; the first is for clients that name no host."};
+
+static const struct conf_key listener_tls_keys[] = {
+	{.name = "certificates",
+		.type = CONF_TYPE_EITHER,
+		.required = true,
+		.shapes = {[CONF_SCALAR] = &certificates_directory,
+			[CONF_MAP] = &certificate,
+			[CONF_LIST] = &certificates_list},
+		.help = "A directory, or a list of {cert: FILE, key: FILE}. The one for the host "
+			"that the client names is taken, of several kinds of key what it can "
+			"check."},
+	{.name = "min_version",
+		.type = CONF_TYPE_ENUM,
+		.words = WORDS("1.2", "1.3"),
+		.fallback = "1.2",
+		.help = "Oldest version of TLS that is spoken."},
+	{.name = "ciphers",
+		.type = CONF_TYPE_TEXT,
+		.help = "Ciphers as OpenSSL names them, with colons in between, ours to choose by; "
+			"not written: ECDHE with AES-GCM or ChaCha20."},
+	{.name = "client_ca",
+		.type = CONF_TYPE_FILE,
+		.help = "Certificates in PEM form that clients' certificates are checked against."},
+	{.name = "client_auth",
+		.type = CONF_TYPE_ENUM,
+		.words = WORDS("none", "optional", "required"),
+		.fallback = "none",
+		.help = "Ask clients for a certificate: optional lets everybody in, and tells "
+			"servers what came of it (X-Client-Cert-Verify)."},
+	{.name = "hsts",
+		.type = CONF_TYPE_DURATION,
+		.min = S,
+		.max = 10 * 365 * 24 * HOUR,
+		.help = "For so long browsers are to come with TLS only "
+			"(Strict-Transport-Security); not written: nothing is said."},
+	{0}};
+
 static const struct conf_key listener_keys[] = {
 	{.name = "bind",
 		.type = CONF_TYPE_LIST,
@@ -683,7 +742,11 @@ static const struct conf_key listener_keys[] = {
 		.max = 64,
 		.help = "Name in the Via field, which finds loops; not written: one made from the "
 			"configuration, the same on both boxes."},
-	LATER("tls", "TLS", NULL), LATER("h2", "HTTP/2", NULL), LATER("h2c", "HTTP/2", NULL),
+	{.name = "tls",
+		.type = CONF_TYPE_MAP,
+		.keys = listener_tls_keys,
+		.help = "TLS is spoken here."},
+	LATER("h2", "HTTP/2", NULL), LATER("h2c", "HTTP/2", NULL),
 	{.name = "proxy_protocol",
 		.type = CONF_TYPE_MAP,
 		.keys = proxy_protocol_keys,

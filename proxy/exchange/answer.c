@@ -61,6 +61,7 @@ static void stage_answer(struct exchange *x, const struct answer *a)
 		stage_text(s, "Content-Type: %.*s\r\nContent-Length: %zu\r\n",
 			SPAN_ARG(a->content_type), a->content.len);
 	stage_span(s, a->fields);
+	stage_span(s, exchange_hsts(x));
 	stage_text(s, "%s%.*s%s%s\r\n", has_id ? "X-Request-Id: " : "",
 		has_id ? (int)sizeof(x->request_id) : 0, x->request_id, has_id ? "\r\n" : "",
 		x->keep_client ? "" : "Connection: close\r\n");

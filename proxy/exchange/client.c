@@ -9,6 +9,7 @@
 #include "proxy/exchange/plain.h"
 #include "proxy/exchange/tunnel.h"
 #include "proxy/net/tally.h"
+#include "proxy/tls/server.h"
 #include "proxy/worker.h"
 
 static struct client *client_of(struct conn *c)
@@ -337,6 +338,7 @@ void client_free(struct conn *conn)
 		client_list_gone(&w->list, c);
 	leave_tally(c);
 	list_remove(&c->link);
+	free(c->cert_fields);
 	a->client_count--;
 	atomic_fetch_sub_explicit(&a->listener->state->connections, 1, memory_order_relaxed);
 	atomic_fetch_sub_explicit(&w->clients, 1, memory_order_relaxed);
@@ -354,12 +356,42 @@ static const struct conn_handler handler = {
 	.free = client_free,
 };
 
-void client_begin(struct client *c)
+static void client_speaks(struct client *c);
+
+/* The handshake is over. */
+static void on_secured(struct conn *conn)
 {
-	c->state = CLIENT_OPEN;
-	c->conn.handler = &handler;
+	struct client *c = client_of(conn);
+
+	c->ssl = tls_of(conn);
+	if (tls_server_of(c->ssl)->client_auth != CLIENT_AUTH_NONE) {
+		c->cert_fields = tls_client_fields(c->ssl);
+		if (!c->cert_fields) {
+			client_close(c);
+			return;
+		}
+	}
+	conn_deadline(conn, c->acceptor->listener->timeouts.head_ns);
+	client_speaks(c);
+}
+
+/* In the clear, or within TLS. */
+static void client_speaks(struct client *c)
+{
 	if (c->acceptor->listener->mode == LISTENER_TCP)
 		exchange_begin_plain(c);
+}
+
+void client_begin(struct client *c)
+{
+	const struct listener *l = c->acceptor->listener;
+
+	c->state = CLIENT_OPEN;
+	c->conn.handler = &handler;
+	if (!l->tls)
+		client_speaks(c);
+	else if (tls_accept(&c->conn, tls_server_session(l->tls), on_secured) < 0)
+		client_close(c);
 }
 
 void client_new(struct acceptor *a, int fd, const struct addr *peer, bool counted)
@@ -375,6 +407,8 @@ void client_new(struct acceptor *a, int fd, const struct addr *peer, bool counte
 	conn_init(&c->conn, a->worker, &handler, fd);
 	c->conn.send_ns = a->listener->timeouts.send_ns;
 	c->acceptor = a;
+	c->ssl = NULL;
+	c->cert_fields = NULL;
 	c->exchange = NULL;
 	c->addr = *peer;
 	c->claim = NULL;

@@ -27,8 +27,10 @@ struct client {
 	bool linger;		  /* after flushing: linger, do not just close */
 	uint64_t silent_since_ns; /* while it is idle, or has sent no whole head yet */
 	struct client_listed listed;
-	bool asked;   /* no newcomer any more: the head of a request was read */
-	bool counted; /* in the listener's tally */
+	struct ssl_st *ssl; /* it came with TLS, and the handshake is over; else NULL */
+	char *cert_fields;  /* what is known of its certificate, as lines; NULL: it was not asked */
+	bool asked;	    /* no newcomer any more: the head of a request was read */
+	bool counted;	    /* in the listener's tally */
 };
 
 #define CLIENT_LINGER_BYTES (64 * 1024)

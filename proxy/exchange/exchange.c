@@ -1,6 +1,7 @@
 #include "proxy/exchange/exchange.h"
 
 #include "proxy/exchange/tunnel.h"
+#include "proxy/tls/server.h"
 #include "proxy/worker.h"
 #include "shared/log.h"
 
@@ -275,6 +276,8 @@ static uint16_t refusal(struct exchange *x, enum exchange_end *ret_end)
 		return 405;
 	if (exchange_seen_in_via(x))
 		return 508;
+	if (x->client->ssl && tls_misdirected(x->client->ssl, exchange_without_port(h->authority)))
+		return 421;
 	*ret_end = END_DENIED;
 	if ((access->allow_count || access->deny_count) && !access_allows(access, &x->client_addr))
 		return 403;

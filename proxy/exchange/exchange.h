@@ -173,6 +173,11 @@ uint64_t exchange_sticky(const struct exchange *x);
 /* Ready lines that give the client the cookie of the server that has answered; empty: it has that
  * already, or its pool has none. */
 struct span exchange_set_cookie(const struct exchange *x, char *room, size_t size);
+/* The line that tells browsers to come with TLS only, over TLS; {0}: none. */
+static inline struct span exchange_hsts(const struct exchange *x)
+{
+	return x->client->ssl ? span_of(x->listener->hsts) : (struct span){0};
+}
 /* A Host without its port. */
 struct span exchange_without_port(struct span authority);
 /* Our own pseudonym in a Via that came in: the request has been here before. */

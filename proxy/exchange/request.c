@@ -24,6 +24,7 @@ static int stage_head(struct exchange *x)
 {
 	struct stage *s = &x->worker->stage;
 	const struct acceptor_fields *fields = client_fields(x->client);
+	bool secure = x->client->ssl;
 	size_t room, n;
 	char *out = stage_scratch(s, &room);
 	struct http1_request_out o = {
@@ -31,7 +32,9 @@ static int stage_head(struct exchange *x)
 		.host = x->request.authority,
 		.client_ip = client_ip(x->client),
 		.trusted = x->peer_trusted,
-		.fixed = span_make(fields->text, fields->len),
+		.fixed = span_make(fields->text[secure], fields->len[secure]),
+		.client_cert =
+			x->client->cert_fields ? span_of(x->client->cert_fields) : (struct span){0},
 		.request_id = span_make(x->request_id, sizeof(x->request_id)),
 		.via = x->listener->via,
 		.upgrade = tunnel_wanted(x),

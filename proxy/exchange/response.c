@@ -123,6 +123,7 @@ static int stage_head(struct exchange *x)
 		.upgrade = x->response.status == 101,
 		.via = x->listener->via,
 		.date = worker_date(x->worker),
+		.hsts = exchange_hsts(x),
 		.own = tells_server ? exchange_set_cookie(x, own, sizeof(own)) : (struct span){0},
 	};
 

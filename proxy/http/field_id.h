@@ -50,6 +50,8 @@ extern const char http1_names[HTTP_F_COUNT][NAME_BYTES];
 #define NAME_LENGTHS 20
 extern const uint8_t http1_candidates[NAME_LENGTHS][32];
 
+enum http_field_id http1_long_field_id(struct span name);
+
 static inline unsigned name_candidate(const char *name, size_t len)
 {
 	return http1_candidates[len][name[0] & 31];
@@ -59,8 +61,10 @@ static inline enum http_field_id http1_field_id(struct span name)
 {
 	unsigned id;
 
-	if (name.len < 2 || name.len >= NAME_LENGTHS)
+	if (name.len < 2)
 		return HTTP_F_OTHER;
+	if (name.len >= NAME_LENGTHS)
+		return http1_long_field_id(name);
 	id = name_candidate(name.ptr, name.len);
 	if (id == HTTP_F_OTHER)
 		return HTTP_F_OTHER;

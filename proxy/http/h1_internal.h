@@ -27,7 +27,7 @@ static inline bool field_in(unsigned id, uint64_t set)
 		FIELD_BIT(PROXY_AUTHENTICATE) | FIELD_BIT(PROXY_AUTHORIZATION))
 #define FIELDS_FORWARDED                                                                           \
 	(FIELD_BIT(X_FORWARDED_FOR) | FIELD_BIT(X_FORWARDED_PROTO) | FIELD_BIT(X_FORWARDED_HOST) | \
-		FIELD_BIT(X_FORWARDED_PORT) | FIELD_BIT(FORWARDED))
+		FIELD_BIT(X_FORWARDED_PORT) | FIELD_BIT(FORWARDED) | FIELD_BIT(X_CLIENT_CERT))
 /* What we set, or stake the framing and routing on: a Connection field cannot take it away. */
 #define FIELDS_OURS                                                                       \
 	(FIELDS_FORWARDED | FIELD_BIT(HOST) | FIELD_BIT(CONTENT_LENGTH) |                 \

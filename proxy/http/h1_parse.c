@@ -75,7 +75,7 @@ enum parse_rc http1_bad_name(
 bool http1_is_lookalike(struct span name)
 {
 	static const uint64_t guarded = FIELDS_OURS | FIELDS_HOP_BY_HOP | FIELD_BIT(EXPECT);
-	char dashed[24];
+	char dashed[32];
 	bool found = false;
 
 	if (name.len > sizeof(dashed))

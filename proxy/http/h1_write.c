@@ -247,6 +247,8 @@ size_t http1_write_request(
 
 	if (!has_id)
 		skip |= FIELD_BIT(X_REQUEST_ID);
+	if (UNLIKELY(o->client_cert.len))
+		skip |= FIELD_BIT(X_CLIENT_CERT);
 	if (UNLIKELY(takes_cookie))
 		skip |= FIELD_BIT(COOKIE);
 	if (has_room(&pen, h->method_text.len + 1 + o->target.len)) {
@@ -266,6 +268,8 @@ size_t http1_write_request(
 		PUT_LINE(&pen, "X-Forwarded-Host: ", h->authority);
 	if (!has_fixed)
 		put_span(&pen, o->fixed);
+	if (UNLIKELY(o->client_cert.len))
+		put_span(&pen, o->client_cert);
 	if (!has_id && o->request_id.len)
 		PUT_LINE(&pen, "X-Request-Id: ", o->request_id);
 	put_via(&pen, h, o->via);
@@ -320,6 +324,8 @@ size_t http1_write_response(
 	put_fields(&pen, h, skip);
 	if (!h->first[HTTP_F_DATE] && h->status >= 200)
 		put_span(&pen, o->date);
+	if (o->hsts.len && h->status >= 200 && !h->first[HTTP_F_STRICT_TRANSPORT_SECURITY])
+		put_span(&pen, o->hsts);
 	if (UNLIKELY(o->own.len))
 		put_span(&pen, o->own);
 	put_via(&pen, h, o->via);

@@ -34,7 +34,9 @@ enum http_method {
 	X(X_FORWARDED_HOST, "x-forwarded-host") X(X_FORWARDED_PORT, "x-forwarded-port") \
 	X(X_REQUEST_ID, "x-request-id") X(CONTENT_TYPE, "content-type") X(COOKIE, "cookie") \
 	X(AUTHORIZATION, "authorization") X(USER_AGENT, "user-agent") X(REFERER, "referer") \
-	X(RETRY_AFTER, "retry-after") X(SET_COOKIE, "set-cookie")
+	X(RETRY_AFTER, "retry-after") X(SET_COOKIE, "set-cookie") \
+	X(X_CLIENT_CERT, "x-client-cert-") /* and all that begin so */ \
+	X(STRICT_TRANSPORT_SECURITY, "strict-transport-security")
 /* clang-format on */
 enum http_field_id {
 #define X(name, text) HTTP_F_##name,
@@ -204,6 +206,8 @@ struct http1_request_out {
 	bool trusted;	       /* X-Forwarded-*, Forwarded and X-Request-Id that came in are kept */
 	struct span fixed; /* ready lines, each with CRLF: X-Forwarded-Proto, X-Forwarded-Port (left
 			    * out when trusted and the client sent its own) */
+	struct span
+		client_cert;	/* ready lines of what we know of it, which replace all that came */
 	struct span request_id; /* sent unless a trusted one came */
 	struct span via;	/* pseudonym; empty: no Via */
 	struct span extra;	/* further ready lines; empty: none */
@@ -228,6 +232,7 @@ struct http1_response_out {
 	bool upgrade;	      /* 101: Upgrade and Connection pass */
 	struct span via;      /* empty: none */
 	struct span date;     /* ready "Date: ...\r\n", used when the response has none */
+	struct span hsts;     /* a ready line, used when the response has none; empty: none */
 	struct span own;      /* ready lines of ours, each with CRLF; mostly empty */
 };
 size_t http1_write_response(

@@ -107,6 +107,8 @@ static const char *limit_reached(const struct acceptor *a, bool *ret_of_listener
 		atomic_load_explicit(&a->listener->state->connections, memory_order_relaxed) >= max)
 		return "the listener's limit of connections is reached";
 	*ret_of_listener = false;
+	if (a->listener->tls && a->worker->tls.handshakes >= TLS_HANDSHAKES_MAX)
+		return "as many TLS handshakes as may be are on their way";
 	if (atomic_load_explicit(&a->worker->clients, memory_order_relaxed) >=
 		a->worker->clients_max)
 		return "half of the files that we may open are clients: raise LimitNOFILE";
@@ -203,11 +205,15 @@ static void on_pause_over(struct ev_loop *loop, ev_timer *t, int events)
 
 void acceptor_fields_make(struct acceptor_fields *f, uint16_t port)
 {
-	int n = snprintf(f->text, sizeof(f->text),
-		"X-Forwarded-Proto: http\r\nX-Forwarded-Port: %u\r\n", port);
+	static const char *const schemes[] = {"http", "https"};
 
-	ASSERT(n > 0 && (size_t)n < sizeof(f->text));
-	f->len = (unsigned)n;
+	for (unsigned i = 0; i < countof(schemes); i++) {
+		int n = snprintf(f->text[i], sizeof(f->text[i]),
+			"X-Forwarded-Proto: %s\r\nX-Forwarded-Port: %u\r\n", schemes[i], port);
+
+		ASSERT(n > 0 && (size_t)n < sizeof(f->text[i]));
+		f->len[i] = (unsigned)n;
+	}
 }
 
 void acceptor_start(struct acceptor *a, struct worker *w, struct snapshot *snap,

@@ -16,10 +16,10 @@ struct worker;
 struct snapshot;
 struct listener;
 
-/* "X-Forwarded-Proto: http\r\nX-Forwarded-Port: 80\r\n" */
+/* "X-Forwarded-Proto: http\r\nX-Forwarded-Port: 80\r\n", and with https */
 struct acceptor_fields {
-	char text[64];
-	unsigned len;
+	char text[2][64];
+	unsigned len[2];
 };
 
 struct acceptor {

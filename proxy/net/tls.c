@@ -510,6 +510,7 @@ static int start(struct conn *c, SSL *ssl, void (*on_ready)(struct conn *c))
 		return -1;
 	}
 	SSL_set_bio(ssl, bio, bio);
+	SSL_set_app_data(ssl, c); /* for what is asked in the handshake: tickets.c */
 	t->ssl = ssl;
 	t->conn = c;
 	t->inner = c->handler;

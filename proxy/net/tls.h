@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 #include "proxy/net/conn.h"
+#include "proxy/tls/tickets.h"
 
 struct ssl_st; /* SSL */
 struct ssl_ctx_st;
@@ -41,6 +42,7 @@ struct tls_tally {
 	unsigned steps;	     /* in this turn of the loop */
 	uint64_t steps_ns;   /* when that began */
 	uint64_t told_ns;    /* of one that failed */
+	struct ticket_cache tickets;
 	/* Of clients, that came to an end: 1.2 and before, 1.3; in full, resumed. */
 	_Atomic uint64_t done_total[2][2];
 	_Atomic uint64_t failed_total;

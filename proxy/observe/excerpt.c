@@ -265,6 +265,8 @@ static bool is_open(enum http_field_id id)
 	case HTTP_F_USER_AGENT:
 	case HTTP_F_REFERER:
 	case HTTP_F_SET_COOKIE:
+	case HTTP_F_X_CLIENT_CERT:
+	case HTTP_F_STRICT_TRANSPORT_SECURITY:
 	case HTTP_F_COUNT:
 		break;
 	}

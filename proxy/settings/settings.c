@@ -14,6 +14,7 @@
 #include "proxy/settings/check.h"
 #include "proxy/settings/routes.h"
 #include "proxy/settings/stream.h"
+#include "proxy/tls/server.h"
 #include "shared/assert.h"
 #include "shared/map.h"
 
@@ -335,6 +336,10 @@ static void build_listener(struct builder *b, const struct conf_node *node, stru
 	build_access(b, node, &l->access);
 	if (stream_build_listener(node, l) < 0)
 		b->out_of_memory = true;
+	if (listener_build_tls(b->report, l) < 0)
+		b->out_of_memory = true;
+	if (b->out_of_memory)
+		return;
 	build_routes(b, node, l);
 }
 
@@ -396,6 +401,7 @@ static void dismantle(struct settings *s)
 
 		free(l->binds);
 		free((void *)(uintptr_t)l->proxies); /* const to those who read */
+		tls_server_free(l->tls);
 		routes_free((struct routes *)(uintptr_t)l->routes);
 		listener_state_unref(s->table, l->state);
 	}

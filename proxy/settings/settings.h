@@ -15,6 +15,7 @@
 #include "proxy/net/proxy_protocol.h"
 #include "proxy/pool/members.h"
 #include "proxy/settings/admin.h"
+#include "proxy/tls/tickets.h"
 #include "shared/addr.h"
 #include "shared/conf.h"
 
@@ -178,6 +179,8 @@ const struct route *routes_find(const struct routes *r, struct route_ask *ask);
 /* In the order of the file's words. */
 enum listener_mode { LISTENER_HTTP, LISTENER_TCP };
 
+struct tls_server;
+
 struct listener {
 	struct span name;
 	const struct conf_node *node; /* what it was built from */
@@ -190,7 +193,10 @@ struct listener {
 	struct content_limits content;
 	uint32_t connections_max, connections_per_client; /* 0: no limit */
 	enum http_path_mode path_mode;
-	struct span via; /* empty: off */
+	struct span via;	/* empty: off */
+	struct tls_server *tls; /* NULL: in the clear */
+	bool h2;		/* HTTP/2 is offered to those who come with TLS */
+	char hsts[56];		/* "Strict-Transport-Security: max-age=15552000\r\n", or "" */
 	const struct cidr *trusted;
 	unsigned trusted_count;
 	const struct cidr *proxies; /* whose connections begin with a PROXY protocol header */
@@ -202,6 +208,8 @@ struct listener {
 bool listener_trusts(const struct listener *l, const struct addr *a);
 /* Connections from there begin with a PROXY protocol header (stream.c). */
 bool listener_expects_header(const struct listener *l, const struct addr *a);
+/* l->tls, if the file asks for it; faults go to the report. -1: out of memory. (tls.c) */
+int listener_build_tls(struct conf_report *report, struct listener *l);
 
 /* Counters of a listener, kept over reloads. */
 struct listener_state {
@@ -260,6 +268,10 @@ void settings_locate(struct settings *s, const char *node);
 /* The key of the sticky cookies, where a pool has one: out of the pair's secret, and on a single
  * box kept in state_dir. The same rule as for settings_locate(). -1 with err. (sticky.c) */
 int settings_sticky_key(struct settings *s, const char *state_dir, struct err *err);
+/* The keys of the session tickets of all listeners: out of the pair's secret, or else the fallback.
+ * The same rule again. (tls.c) */
+int settings_ticket_secret(
+	struct settings *s, const uint8_t fallback[TICKET_SECRET_BYTES], struct err *err);
 struct settings *settings_ref(struct settings *s);
 /* Any thread; frees at the last (server and state references are given back under the table's
  * lock). */

@@ -48,6 +48,8 @@ static void nothing_else_is_taken_for_a_known_name(void)
 	}
 	CHECK_INT(http_field_id(span_make(NULL, 0)), HTTP_F_OTHER);
 	CHECK_INT(http_field_id(SPAN("x")), HTTP_F_OTHER);
+	CHECK_INT(http_field_id(SPAN("X-Client-Cert-Fingerprint")), HTTP_F_X_CLIENT_CERT);
+	CHECK_INT(http_field_id(SPAN("x-client-certainly-not-this")), HTTP_F_OTHER);
 	CHECK_INT(http_field_id(SPAN("a-name-that-is-longer-than-any-known-one")), HTTP_F_OTHER);
 }
 

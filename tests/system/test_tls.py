@@ -1,0 +1,496 @@
+#!/usr/bin/python3
+"""TLS towards clients, with the real program: which certificate, what is agreed on, resumption, clients'
+certificates, bodies, reloads."""
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+from rig import Proxy, Reader, Server
+
+CONFIG = """
+listeners:
+  main:
+    bind: "127.0.0.1:{port}"
+    tls: {%s}
+    pool: web%s
+pools:
+  web:
+    servers: {s0: "127.0.0.1:%d"}
+"""
+
+
+def openssl(*args, **how):
+    return subprocess.run(["openssl", *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=30, check=how.get("check", True)).stdout.decode()
+
+
+class Certs:
+    """A folder of certificates, made once for all tests."""
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix="tandem-certs-")
+        self.ca = self.make("ca", "ca.test", ca=True)
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def text(self, name):
+        with open(self.path(name)) as f:
+            return f.read()
+
+    def make(self, name, *hosts, kind="ec", ca=False, signer=None, days=90, into=None):
+        folder = into or self.dir
+        crt, key = os.path.join(folder, name + ".crt"), os.path.join(folder, name + ".key")
+        new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"] if kind == "ec" else ["-newkey", "rsa:2048"]
+        args = ["req", "-x509", *new, "-nodes", "-keyout", key, "-out", crt, "-days", str(days),
+                "-subj", "/CN=" + hosts[0]]
+        if ca:
+            args += ["-addext", "basicConstraints=critical,CA:TRUE"]
+        else:
+            args += ["-addext", "subjectAltName=" + ",".join("DNS:" + h for h in hosts),
+                     "-addext", "basicConstraints=critical,CA:FALSE"]
+        if signer:
+            args += ["-CA", self.path(signer + ".crt"), "-CAkey", self.path(signer + ".key")]
+        openssl(*args)
+        return crt
+
+
+def setUpModule():
+    global certs
+    certs = Certs()
+    certs.make("a", "a.test", "also-a.test", kind="rsa", signer="ca")
+    certs.make("a-ec", "a.test", "also-a.test", signer="ca")
+    certs.make("b", "b.test", signer="ca")
+    certs.make("wild", "*.wild.test", signer="ca")
+    certs.make("client", "Jane Doe", signer="ca")
+    certs.make("stranger", "Mallory")
+
+
+def tearDownModule():
+    shutil.rmtree(certs.dir)
+
+
+class Case(unittest.TestCase):
+    def serve(self, script=None):
+        s = Server(script)
+        self.addCleanup(s.kill)
+        return s
+
+    def proxy(self, server, tls="", listener="", workers=1, names=("a", "a-ec", "b", "wild"), **how):
+        listed = ", ".join("{cert: %s, key: %s}" % (certs.path(n + ".crt"), certs.path(n + ".key")) for n in names)
+        text = CONFIG % ("certificates: [%s]%s" % (listed, tls), "\n    " + listener if listener else "", server.port)
+        p = Proxy(text + how.pop("more", ""), workers=workers, **how)
+        self.addCleanup(self.stop, p)
+        return p
+
+    def stop(self, p):
+        if p.proc.poll() is None:
+            p.proc.kill()
+            p.proc.wait()
+        p.log.close()
+        with open(p.log.name, errors="replace") as f:
+            text = f.read()
+        for bad in ("ERROR: AddressSanitizer", "runtime error:", "WARNING: ThreadSanitizer", "ASSERT"):
+            self.assertNotIn(bad, text)
+        shutil.rmtree(p.tmp)
+
+    def context(self, **how):
+        c = ssl.create_default_context(cafile=certs.ca)
+        c.maximum_version = how.get("version", ssl.TLSVersion.MAXIMUM_SUPPORTED)
+        if how.get("alpn"):
+            c.set_alpn_protocols(how["alpn"])
+        if how.get("cert"):
+            c.load_cert_chain(certs.path(how["cert"] + ".crt"), certs.path(how["cert"] + ".key"))
+        return c
+
+    def connect(self, p, name="a.test", context=None, session=None, port=None, **how):
+        c = context or self.context(**how)
+        raw = socket.create_connection(("127.0.0.1", port or p.port), 10)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        s = c.wrap_socket(raw, server_hostname=name, session=session)
+        self.addCleanup(s.close)
+        return s
+
+    def get(self, s, host="a.test", path="/", fields=""):
+        s.sendall(("GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n" % (path, host, fields)).encode())
+        return Reader(s).response()
+
+    def eventually(self, what, within=5):
+        end = time.monotonic() + within
+        while not what():
+            self.assertLess(time.monotonic(), end, "it never came true")
+            time.sleep(0.02)
+
+
+def names(s):
+    return sorted(v for k, v in s.getpeercert()["subjectAltName"])
+
+
+class Handshake(Case):
+    def test_certificate_by_name(self):
+        p = self.proxy(self.serve())
+        self.assertEqual(names(self.connect(p, "a.test")), ["a.test", "also-a.test"])
+        self.assertEqual(names(self.connect(p, "B.test")), ["b.test"])
+        self.assertEqual(names(self.connect(p, "x.wild.test")), ["*.wild.test"])
+        # Unknown, none, two labels where the wildcard has one: the first.
+        loose = self.context()
+        loose.check_hostname = False
+        for name in ("nobody.test", None, "y.x.wild.test"):
+            self.assertEqual(names(self.connect(p, name, context=loose)), ["a.test", "also-a.test"])
+
+    def test_rsa_and_ecdsa_side_by_side(self):
+        p = self.proxy(self.serve())
+        at = ["s_client", "-connect", "127.0.0.1:%d" % p.port, "-servername", "also-a.test", "-tls1_2"]
+        self.assertIn("ECDHE-ECDSA", openssl(*at))
+        self.assertIn("ECDHE-RSA", openssl(*at, "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"))
+        self.assertIn("Peer signature type: RSA-PSS", openssl(*at[:-1], "-sigalgs", "rsa_pss_rsae_sha256"))
+
+    def test_protocol_and_versions(self):
+        p = self.proxy(self.serve(), tls=', min_version: "1.3"')
+        s = self.connect(p, alpn=["http/1.1"])
+        self.assertEqual((s.selected_alpn_protocol(), s.version()), ("http/1.1", "TLSv1.3"))
+        self.assertIsNone(self.connect(p).selected_alpn_protocol())
+        with self.assertRaisesRegex(ssl.SSLError, "(?i)no.application.protocol"):
+            self.connect(p, alpn=["smtp"])
+        with self.assertRaisesRegex(ssl.SSLError, "(?i)protocol.version"):
+            self.connect(p, version=ssl.TLSVersion.TLSv1_2)
+        p = self.proxy(self.serve(), tls=', ciphers: "ECDHE-RSA-AES256-GCM-SHA384:TLS_CHACHA20_POLY1305_SHA256"')
+        self.assertEqual(self.connect(p).cipher()[0], "TLS_CHACHA20_POLY1305_SHA256")
+        self.assertEqual(self.connect(p, version=ssl.TLSVersion.TLSv1_2).cipher()[0], "ECDHE-RSA-AES256-GCM-SHA384")
+
+    def test_stalled_and_strange_handshakes_end(self):
+        p = self.proxy(self.serve(), listener="timeouts: {head: 200ms}")
+        silent, half, plain = (socket.create_connection(("127.0.0.1", p.port), 5) for _ in range(3))
+        half.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01")
+        plain.sendall(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        for s in (plain, half, silent):
+            s.settimeout(3)
+            while s.recv(100):
+                pass
+            s.close()
+        self.assertEqual(self.get(self.connect(p)).status, 200)
+        self.assertEqual(p.logged().count("tls.failed"), 1)  # one line for all of them
+        # One that is done and says nothing then has the head's time again, and is closed.
+        s = self.connect(p)
+        s.settimeout(3)
+        self.assertEqual(s.recv(1), b"")
+
+    def test_no_renegotiation(self):
+        p = self.proxy(self.serve())
+        r = subprocess.run(["openssl", "s_client", "-connect", "127.0.0.1:%d" % p.port, "-tls1_2"], input=b"R\n",
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20)
+        self.assertIn(b"no renegotiation", r.stdout)
+
+
+class Traffic(Case):
+    def test_keep_alive_posts_and_large_bodies(self):
+        blob = os.urandom(3 * 1024 * 1024)
+
+        def echo(conn, n):
+            rest = b""
+            while True:
+                head, body, rest = server.read_request(conn, n, rest)
+                if head is None:
+                    return
+                conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+        server = self.serve(echo)
+        p = self.proxy(server)
+        s = self.connect(p)
+        r = Reader(s)
+        for size in (0, 1, 1369, 16384, 20000, 100000, len(blob)):
+            body = blob[:size]
+            t = threading.Thread(target=s.sendall, args=(
+                b"POST /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: %d\r\n\r\n" % size + body,))
+            t.start()
+            answer = r.response()
+            t.join()
+            self.assertEqual(answer.status, 200)
+            self.assertEqual(hashlib.sha256(answer.body).digest(), hashlib.sha256(body).digest())
+        head = server.heads()[0]
+        self.assertIn(b"X-Forwarded-Proto: https\r\nX-Forwarded-Port: %d\r\n" % p.port, head)
+        self.assertEqual(len(server.received), 1)
+        self.assertEqual(p.status()["pipes"]["open"], 0)
+
+    def test_slow_reader_gets_all_of_it(self):
+        blob = os.urandom(6 * 1024 * 1024)
+        p = self.proxy(self.serve(lambda c, n: (c.recv(65536), c.sendall(
+            b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(blob) + blob), c.recv(1))))
+        s = self.connect(p)
+        s.sendall(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        r = Reader(s)
+        head = r.until(b"\r\n\r\n")
+        self.assertIn(b"200 OK", head)
+        got = hashlib.sha256()
+        want = len(blob)
+        while want:
+            if want % 7 == 0:
+                time.sleep(0.01)
+            part = r.exactly(min(want, 100003))
+            got.update(part)
+            want -= len(part)
+        self.assertEqual(got.digest(), hashlib.sha256(blob).digest())
+
+    def test_pipelined_requests_in_one_record(self):
+        def slow(conn, n):
+            rest = b""
+            while True:
+                head, _, rest = server.read_request(conn, n, rest)
+                if head is None:
+                    return
+                time.sleep(0.02)
+                conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+        server = self.serve(slow)
+        p = self.proxy(server)
+        s = self.connect(p)
+        # More than one read of them, all decrypted at once: the kernel has nothing to wake us with.
+        s.sendall(b"".join(b"GET /%d HTTP/1.1\r\nHost: a.test\r\nX-Fill: %s\r\n\r\n" % (i, b"f" * 700) for i in range(40)))
+        r = Reader(s)
+        for _ in range(40):
+            self.assertEqual(r.response().body, b"ok")
+
+    def test_websocket(self):
+        def upgrade(conn, n):
+            server.read_head(conn, n)
+            conn.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+            while True:
+                data = conn.recv(65536)
+                if not data:
+                    conn.sendall(b"bye")
+                    return
+                conn.sendall(data)
+
+        server = self.serve(upgrade)
+        s = self.connect(self.proxy(server))
+        s.sendall(b"GET /ws HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        r = Reader(s)
+        self.assertIn(b" 101 ", r.until(b"\r\n\r\n"))
+        for size in (1, 5000, 200000):
+            data = os.urandom(size)
+            t = threading.Thread(target=s.sendall, args=(data,))
+            t.start()
+            self.assertEqual(r.exactly(size), data)
+            t.join()
+        # The end of one side goes through behind a goodbye, and the other side's last words come back.
+        s.sendall(b"last")
+        self.assertEqual(r.exactly(4), b"last")
+        try:
+            s.unwrap()
+        except (ssl.SSLError, OSError):
+            pass
+
+    def test_hsts_on_all_answers(self):
+        server = self.serve()
+        p = self.proxy(server, tls=", hsts: 180d", listener="path: reject")
+        r = self.get(self.connect(p))
+        self.assertEqual(r.get("strict-transport-security"), "max-age=15552000")
+        r = self.get(self.connect(p), path="/a/../b")
+        self.assertEqual((r.status, r.get("strict-transport-security")), (400, "max-age=15552000"))
+        own = self.serve(lambda c, n: server.answer_all(c, 0, b"", b"Strict-Transport-Security: max-age=1\r\n"))
+        p = self.proxy(own, tls=", hsts: 180d")
+        self.assertEqual(self.get(self.connect(p)).head.lower().count(b"strict-transport"), 1)
+
+    def test_misdirected(self):
+        p = self.proxy(self.serve())
+        s = self.connect(p, "a.test")
+        self.assertEqual(self.get(s, "a.test:%d" % p.port).status, 200)
+        self.assertEqual(self.get(s, "ALSO-a.test").status, 200)  # of the same certificate
+        self.assertEqual(self.get(s, "unknown.test").status, 200)  # which the default serves as well
+        self.assertEqual(self.get(s, "b.test").status, 421)
+        self.assertEqual(self.get(s, "x.wild.test").status, 421)
+        self.assertEqual(self.get(self.connect(p, "x.wild.test"), "y.wild.test").status, 200)
+        loose = self.context()
+        loose.check_hostname = False
+        self.assertEqual(self.get(self.connect(p, None, context=loose), "b.test").status, 200)
+        self.assertEqual(self.get(self.connect(p, "b.test"), "127.0.0.1").status, 421)
+
+
+class Clients(Case):
+    SPOOF = "X-Client-Cert-Subject: CN=root\r\nx_client_cert_verify: SUCCESS\r\nX-Client-Cert-Verify: SUCCESS\r\n"
+
+    def fields(self, server):
+        head = server.heads()[-1].decode()
+        return {line.split(": ")[0].lower(): line.split(": ", 1)[1] for line in head.split("\r\n")
+                if line.lower().replace("_", "-").startswith("x-client-cert")}
+
+    def test_none(self):
+        server = self.serve()
+        p = self.proxy(server)
+        self.get(self.connect(p, cert="client"), fields=self.SPOOF)
+        self.assertEqual(self.fields(server), {})
+
+    def test_optional(self):
+        server = self.serve()
+        p = self.proxy(server, tls=", client_ca: %s, client_auth: optional" % certs.ca)
+        self.get(self.connect(p), fields=self.SPOOF)
+        self.assertEqual(self.fields(server), {"x-client-cert-verify": "NONE"})
+        self.get(self.connect(p, cert="client"), fields=self.SPOOF)
+        f = self.fields(server)
+        der = ssl.PEM_cert_to_DER_cert(certs.text("client.crt"))
+        self.assertEqual(f["x-client-cert-verify"], "SUCCESS")
+        self.assertEqual((f["x-client-cert-subject"], f["x-client-cert-issuer"]), ("CN=Jane Doe", "CN=ca.test"))
+        self.assertEqual(f["x-client-cert-fingerprint"], hashlib.sha256(der).hexdigest())
+        self.assertRegex(f["x-client-cert-serial"], "^[0-9A-F]+$")
+        self.get(self.connect(p, cert="stranger"))
+        self.assertTrue(self.fields(server)["x-client-cert-verify"].startswith("FAILED:self-signed"))
+
+    def test_required(self):
+        server = self.serve()
+        p = self.proxy(server, tls=", client_ca: %s, client_auth: required" % certs.ca)
+        self.assertEqual(self.get(self.connect(p, cert="client")).status, 200)
+        for cert in (None, "stranger"):
+            with self.assertRaises((ssl.SSLError, ConnectionResetError, EOFError)):
+                self.get(self.connect(p, cert=cert))
+        # A session of a listener that asks for none does not open one that does.
+        other = self.proxy(server)
+        c = self.context()
+        s = self.connect(other, context=c)
+        self.get(s)
+        with self.assertRaises((ssl.SSLError, ConnectionResetError, EOFError)):
+            self.get(self.connect(p, context=c, session=s.session))
+
+
+class Resumption(Case):
+    PAIR = """
+failover:
+  nodes:
+    t: {id: 1, paths: {lan: 127.0.0.1}}
+    u: {id: 2, paths: {lan: 127.0.0.2}}
+  secret_file: %s
+  groups: {web: {vrid: 51, interface: lo, virtual_ips: [127.0.0.99/32]}}
+"""
+
+    def resumes(self, first, second, version):
+        c = self.context(version=version)
+        s = self.connect(first, context=c)
+        self.get(s)
+        self.assertFalse(s.session_reused)
+        return [self.connect(second, context=c, session=s.session).session_reused for _ in range(8)]
+
+    def both(self):
+        return (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
+
+    def test_with_any_worker(self):
+        p = self.proxy(self.serve(), workers=4)
+        for version in self.both():
+            self.assertEqual(self.resumes(p, p, version), [True] * 8)
+
+    def test_on_the_other_node(self):
+        secret = certs.path("pair.key")
+        with open(secret, "w") as f:
+            f.write("a secret that both nodes have\n")
+        os.chmod(secret, 0o600)
+        server = self.serve()
+        pair = [self.proxy(server, more=self.PAIR % secret) for _ in range(2)]
+        stranger = self.proxy(server)
+        for version in self.both():
+            self.assertEqual(self.resumes(*pair, version), [True] * 8)
+            self.assertEqual(self.resumes(pair[0], stranger, version), [False] * 8)
+
+    def test_over_a_reload(self):
+        p = self.proxy(self.serve())
+        c = self.context()
+        s = self.connect(p, context=c)
+        self.get(s)
+        self.assertTrue(p.rpc("reload")["result"]["ok"])
+        self.assertTrue(self.connect(p, context=c, session=s.session).session_reused)
+
+
+class Reload(Case):
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="tandem-live-")
+        self.addCleanup(shutil.rmtree, self.dir)
+        certs.make("site", "a.test", signer="ca", into=self.dir)
+
+    def start(self, server):
+        text = CONFIG % ("certificates: " + self.dir, "", server.port)
+        p = Proxy(text, workers=2)
+        self.addCleanup(self.stop, p)
+        return p
+
+    def serial(self, p):
+        return self.connect(p).getpeercert()["serialNumber"]
+
+    def test_new_certificates_under_load(self):
+        p = self.start(self.serve())
+        kept = self.connect(p)
+        self.get(kept)
+        before, stop, failed = self.serial(p), threading.Event(), []
+
+        def load():
+            c = self.context()
+            while not stop.is_set():
+                try:
+                    with c.wrap_socket(socket.create_connection(("127.0.0.1", p.port), 10), server_hostname="a.test") as s:
+                        for _ in range(3):
+                            s.sendall(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+                            if Reader(s).response().status != 200:
+                                failed.append("status")
+                except OSError as e:
+                    failed.append(repr(e))
+
+        threads = [threading.Thread(target=load) for _ in range(4)]
+        for t in threads:
+            t.start()
+        try:
+            seen = {before}
+            for _ in range(3):
+                certs.make("site", "a.test", signer="ca", into=self.dir)
+                p.proc.send_signal(signal.SIGHUP)  # the file itself is as it was
+                self.eventually(lambda: self.serial(p) not in seen)
+                seen.add(self.serial(p))
+        finally:
+            stop.set()
+            for t in threads:
+                t.join()
+        self.assertEqual(failed, [])
+        self.assertEqual(self.get(kept).status, 200)
+
+    def refused(self, p, *words):
+        before = self.serial(p)
+        error = p.rpc("reload")["error"]["message"]
+        for word in words:
+            self.assertIn(word, error)
+        self.assertEqual(self.serial(p), before)
+        check = subprocess.run([os.path.join(os.environ.get("TANDEM_BUILD", "."), "proxy/tandem-proxy"), "--check",
+                                "-c", p.file], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20)
+        self.assertEqual(check.returncode, 2)
+        self.assertIn(words[0].encode(), check.stdout)
+
+    def test_bad_files_are_refused_and_named(self):
+        p = self.start(self.serve())
+        shutil.copy(certs.path("b.key"), os.path.join(self.dir, "site.key"))
+        self.refused(p, "site.key does not belong to the certificate in", "site.crt", "tandem.yaml:")
+        os.unlink(os.path.join(self.dir, "site.key"))
+        self.refused(p, "site.crt holds no private key")
+        with open(os.path.join(self.dir, "site.crt"), "w") as f:
+            f.write("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
+        self.refused(p, "site.crt holds no certificate")
+        os.unlink(os.path.join(self.dir, "site.crt"))
+        self.refused(p, "there is no certificate in")
+
+    def test_every_form_in_a_directory(self):
+        live = os.path.join(self.dir, "live.test")
+        os.mkdir(live)
+        for name, to in (("b.crt", "fullchain.pem"), ("b.key", "privkey.pem")):
+            shutil.copy(certs.path(name), os.path.join(live, to))
+        with open(os.path.join(self.dir, "wild.pem"), "w") as f:
+            f.write(certs.text("wild.key") + certs.text("wild.crt"))
+        with open(os.path.join(self.dir, "README"), "w") as f:
+            f.write("nothing")
+        p = self.start(self.serve())
+        for name in ("a.test", "b.test", "x.wild.test"):
+            self.assertIn(name.replace("x.", "*."), names(self.connect(p, name)))
+
+
+if __name__ == "__main__":
+    unittest.main()
