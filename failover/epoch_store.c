@@ -11,6 +11,7 @@
 
 #include "failover/core/packet.h"
 #include "shared/assert.h"
+#include "shared/state_file.h"
 #include "shared/thread.h"
 
 struct epoch_store {
@@ -30,50 +31,13 @@ struct epoch_store {
 	uint64_t taken, finished, put;
 };
 
-static int write_all(int fd, const char *text, size_t len)
-{
-	ssize_t n = write(fd, text, len);
-
-	if (n < 0)
-		return -1;
-	if ((size_t)n == len)
-		return 0;
-	errno = ENOSPC; /* a short write to a file: the disk is full */
-	return -1;
-}
-
-static int sync_dir(const char *dir)
-{
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
-
-	if (fd < 0)
-		return -1;
-	rc = fsync(fd);
-	close(fd);
-	return rc;
-}
-
 static int store(const char *dir, const char *group, uint64_t epoch, struct err *err)
 {
-	char file[PATH_MAX], tmp[PATH_MAX], text[32];
-	int len = snprintf(text, sizeof(text), "%" PRIu64 "\n", epoch), fd, rc;
+	char name[EPOCH_GROUP_MAX + sizeof("epoch-")], text[32];
+	int len = snprintf(text, sizeof(text), "%" PRIu64 "\n", epoch);
 
-	(void)snprintf(file, sizeof(file), "%s/epoch-%s", dir, group);
-	(void)snprintf(tmp, sizeof(tmp), "%s/epoch-%s.new", dir, group);
-	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	if (fd < 0)
-		return err_set_errno(err, "cannot create %s", tmp);
-	rc = write_all(fd, text, (size_t)len);
-	if (rc == 0)
-		rc = fsync(fd);
-	if (rc != 0)
-		err_set_errno(err, "cannot write %s", tmp);
-	close(fd);
-	if (rc == 0 && (rename(tmp, file) != 0 || sync_dir(dir) != 0))
-		rc = err_set_errno(err, "cannot put %s in place", file);
-	if (rc != 0)
-		(void)unlink(tmp);
-	return rc;
+	(void)snprintf(name, sizeof(name), "epoch-%s", group);
+	return state_file_write(dir, name, span_make(text, (size_t)len), err);
 }
 
 static void *run(void *arg)

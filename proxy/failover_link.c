@@ -64,6 +64,8 @@ static void on_open(void *ctx)
 	if (l->stopping)
 		rpc_link_notify(l->link, "proxy.stopping", NULL);
 	ev_timer_again(l->loop, &l->beat);
+	if (l->o.on_open)
+		l->o.on_open(l->o.ctx);
 }
 
 static void on_closed(void *ctx)

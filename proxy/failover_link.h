@@ -47,6 +47,7 @@ struct failover_link_options {
 	/* Has every event loop turned since the last call? If not, this beat is not sent. */
 	bool (*alive)(void *ctx);
 	uint64_t (*connections)(void *ctx); /* open clients, for the beat */
+	void (*on_open)(void *ctx);	    /* the agent listens; hello was said. May be NULL. */
 	void (*on_role)(
 		void *ctx, enum failover_role from, enum failover_role to); /* may be NULL */
 	/* Other virtual IPs, or other orders to drain, or (with the link closed) none. May be

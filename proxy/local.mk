@@ -75,6 +75,8 @@ proxy_libproxy_a_SOURCES = \
 	proxy/pool/checks.c proxy/pool/checks.h \
 	proxy/pool/members.c proxy/pool/members.h \
 	proxy/pool/membership.c proxy/pool/membership.h \
+	proxy/orders.c proxy/orders.h \
+	proxy/pool/overrides.c proxy/pool/overrides.h \
 	proxy/pool/pool.c proxy/pool/pool.h \
 	proxy/pool/probe.c proxy/pool/probe.h \
 	proxy/pool/probe_agent.c \
@@ -97,6 +99,7 @@ proxy_libproxy_a_SOURCES = \
 	proxy/tls/cert.c proxy/tls/cert.h \
 	proxy/tls/server.c proxy/tls/server.h \
 	proxy/tls/tickets.c proxy/tls/tickets.h \
+	proxy/server_methods.c \
 	proxy/status.c proxy/status.h \
 	proxy/worker.c proxy/worker.h
 PROXY_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(TLS_CFLAGS) $(NGHTTP2_CFLAGS) $(CARES_CFLAGS) $(PCRE_CFLAGS) $(MAXMIND_CFLAGS)

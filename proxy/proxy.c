@@ -165,6 +165,7 @@ static void apply(struct proxy *p, struct settings *s, struct change *c)
 	membership_apply(p->membership, s, c->sets);
 	httpd_apply(p->admin, c->admin);
 	checks_apply(p->checks, s);
+	orders_follow(p->orders, p->membership, s);
 	daemon_log_level(p->options, conf_text(s->conf->root, "log.level"));
 	if (old)
 		settings_unref(old);
@@ -393,6 +394,32 @@ static void on_vips(void *ctx, bool open)
 	p->conditions_changed = true;
 }
 
+static void on_link_open(void *ctx)
+{
+	struct proxy *p = ctx;
+
+	orders_share(p->orders);
+}
+
+static void on_state(
+	void *ctx, const char *kind, const struct failover_version *version, const json_t *doc)
+{
+	struct proxy *p = ctx;
+
+	if (strcmp(kind, ORDERS_KIND) == 0)
+		orders_hear(p->orders, version, doc);
+}
+
+static void share_orders(void *ctx, const struct failover_version *version, json_t *book)
+{
+	struct proxy *p = ctx;
+
+	if (p->link) /* what is lost is said again when the link opens */
+		(void)failover_link_state(p->link, ORDERS_KIND, version, book);
+	else
+		json_decref(book);
+}
+
 static void on_watchdog(struct ev_loop *loop, ev_timer *t, int events)
 {
 	struct proxy *p = t->data;
@@ -424,6 +451,7 @@ static void on_second(struct ev_loop *loop, ev_timer *t, int events)
 	/* A listener that a reload removed takes its count along: then a second is not told. */
 	p->requests_per_second = now > p->requests_before ? now - p->requests_before : 0;
 	p->requests_before = now;
+	membership_sweep(p->membership);
 	if (p->link && p->conditions_changed &&
 		failover_link_conditions(p->link, conditions_now(p->settings)) == 0)
 		p->conditions_changed = false;
@@ -607,8 +635,10 @@ static int start_link(struct proxy *p, struct err *err)
 	const struct failover_link_options o = {.ctx = p,
 		.alive = link_alive,
 		.connections = link_connections,
+		.on_open = on_link_open,
 		.on_role = on_role,
-		.on_vips = on_vips};
+		.on_vips = on_vips,
+		.on_state = on_state};
 
 	if (!conf_find(p->settings->conf->root, "failover"))
 		return 0;
@@ -619,13 +649,31 @@ static int start_link(struct proxy *p, struct err *err)
 	return p->link ? 0 : -1;
 }
 
+static int open_orders(struct proxy *p, struct err *err)
+{
+	const struct orders_options orders = {.loop = p->loop,
+		.state_dir = p->options->state_dir,
+		.node = p->options->node ? p->options->node : "",
+		.ctx = p,
+		.on_event = on_event,
+		.share = share_orders};
+	struct membership_options membership = {
+		.ctx = p, .on_changed = on_members_changed, .on_event = on_event};
+
+	p->orders = orders_new(&orders, err);
+	if (!p->orders)
+		return -1;
+	membership.book = orders_book(p->orders);
+	p->membership = membership_new(p->table, &membership);
+	return p->membership ? 0 : err_set(err, "out of memory");
+}
+
 int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err)
 {
 	static const int capabilities[] = {CAP_NET_BIND_SERVICE};
 	const struct checks_options check_options = {
 		.ctx = p, .on_pool_changed = on_pool_changed, .on_event = on_event};
-	const struct membership_options membership_options = {
-		.ctx = p, .on_changed = on_members_changed, .on_event = on_event};
+
 	const struct httpd_options admin_options = {.ctx = p, .on_request = admin_on_request};
 	struct settings *s;
 	struct change change;
@@ -633,8 +681,7 @@ int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err
 	*p = (struct proxy){
 		.options = o, .loop = ev_default_loop(EVFLAG_AUTO | EVFLAG_NOENV), .generation = 1};
 	p->table = server_table_new();
-	p->membership = p->table ? membership_new(p->table, &membership_options) : NULL;
-	if (!p->loop || !p->membership)
+	if (!p->loop || !p->table)
 		return err_set(err, "out of memory");
 	p->files = daemon_raise_files();
 	random_bytes(p->ticket_secret, sizeof(p->ticket_secret));
@@ -649,7 +696,7 @@ int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err
 	 * too. */
 	if (!p->checks || !p->admin || start_workers(p, err) < 0 ||
 		daemon_drop_privileges(o->user, capabilities, countof(capabilities), err) < 0 ||
-		settings_sticky_key(s, o->state_dir, err) < 0 ||
+		open_orders(p, err) < 0 || settings_sticky_key(s, o->state_dir, err) < 0 ||
 		settings_ticket_secret(s, p->ticket_secret, err) < 0 ||
 		change_prepare(&change, p, s, err) < 0) {
 		settings_unref(s);
@@ -688,6 +735,7 @@ void proxy_fini(struct proxy *p)
 	failover_link_free(p->link);
 	checks_free(p->checks);
 	membership_free(p->membership);
+	orders_free(p->orders);
 	httpd_free(p->admin);
 	rpc_server_free(p->rpc);
 	for (unsigned i = 0; p->workers && i < p->worker_count; i++)

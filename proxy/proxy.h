@@ -9,6 +9,7 @@
 #include "proxy/client_feed.h"
 #include "proxy/failover_link.h"
 #include "proxy/net/httpd.h"
+#include "proxy/orders.h"
 #include "proxy/pool/checks.h"
 #include "proxy/pool/membership.h"
 #include "proxy/worker.h"
@@ -27,6 +28,7 @@ struct proxy {
 	struct server_table *table;
 	struct settings *settings; /* the running snapshot */
 	struct pool_view **views;  /* of that snapshot, by pool index */
+	struct orders *orders;
 	struct membership *membership;
 	struct checks *checks;
 	struct rpc_server *rpc;

@@ -51,9 +51,12 @@ json_t *proxy_status(struct proxy *p)
 		json_object_setn_new(listeners, s->listeners[i].name.ptr, s->listeners[i].name.len,
 			listener_status(&s->listeners[i]));
 	}
-	for (unsigned i = 0; i < s->pool_count; i++)
-		json_object_setn_new(pools, s->pools[i].name.ptr, s->pools[i].name.len,
-			pool_status(&s->pools[i]));
+	for (unsigned i = 0; i < s->pool_count; i++) {
+		json_t *pool = pool_status(&s->pools[i]);
+
+		orders_describe(p->orders, &s->pools[i], pool);
+		json_object_setn_new(pools, s->pools[i].name.ptr, s->pools[i].name.len, pool);
+	}
 	root = json_pack("{s:s,s:s,s:s,s:b,s:o,s:i,s:I,s:I,s:{s:I,s:I},s:I,s:I,s:o,s:o}", "node",
 		p->options->node ? p->options->node : "", "version", PACKAGE_VERSION, "role",
 		p->link ? failover_role_name(failover_link_role(p->link)) : "single", "draining",
@@ -62,6 +65,7 @@ json_t *proxy_status(struct proxy *p)
 		(json_int_t)server_connections, "pipes", "open", (json_int_t)pipes, "refused_total",
 		(json_int_t)refused, "requests_total", (json_int_t)requests, "requests_per_second",
 		(json_int_t)p->requests_per_second, "listeners", listeners, "pools", pools);
+	json_object_set_new(root, "orders", orders_status(p->orders));
 	return root;
 }
 
@@ -156,5 +160,8 @@ const struct rpc_method proxy_methods[] = {
 	{"check", method_check},
 	{"errors", method_errors},
 	{"reload", method_reload},
+	{"server.set", method_server_set},
+	{"server.add", method_server_add},
+	{"server.remove", method_server_remove},
 	{NULL, NULL},
 };

@@ -8,3 +8,11 @@
 #include "proxy/proxy.h"
 
 json_t *proxy_status(struct proxy *p); /* owned; NULL when out of memory */
+
+/* server_methods.c */
+int method_server_set(void *ctx, const struct rpc_caller *who, const json_t *params,
+	json_t **ret_result, struct err *err);
+int method_server_add(void *ctx, const struct rpc_caller *who, const json_t *params,
+	json_t **ret_result, struct err *err);
+int method_server_remove(void *ctx, const struct rpc_caller *who, const json_t *params,
+	json_t **ret_result, struct err *err);

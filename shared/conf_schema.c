@@ -772,6 +772,10 @@ static const struct conf_key server_keys[] = {{.name = "address",
 	{.name = "zone",
 		.type = CONF_TYPE_NAME,
 		.help = "Where it is; a node prefers the servers of its own zone."},
+	{.name = "enabled",
+		.type = CONF_TYPE_BOOL,
+		.fallback = "true",
+		.help = "false: it belongs to the pool, but gets no traffic and no checks."},
 	{0}};
 
 static const struct conf_key agent_keys[] = {

@@ -36,6 +36,7 @@ shared_libshell_a_SOURCES = \
 	shared/rpc_socket.c shared/rpc_socket.h \
 	shared/rpc_wire.c shared/rpc_wire.h \
 	shared/secret.c shared/secret.h \
+	shared/state_file.c shared/state_file.h \
 	shared/yaml.c
 shared_libshell_a_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) $(YAML_CFLAGS) $(CAP_CFLAGS) $(SYSTEMD_CFLAGS)
 CORE_LIBS = shared/libcore.a

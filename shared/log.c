@@ -29,8 +29,8 @@ enum {
 static const char *const subsystems[] = {"access_log", "address", "admin", "agent", "alert",
 	"announce", "check", "config", "conn", "daemon", "epoch", "exchange", "fence", "fsm",
 	"gateway", "group", "health", "hook", "http", "lease", "link", "listener", "neighbor",
-	"netlink", "path", "peer", "pool", "probe", "proxy", "reload", "role", "route", "rpc",
-	"server", "settings", "tls", "vrrp", "witness", "worker"};
+	"netlink", "orders", "path", "peer", "pool", "probe", "proxy", "reload", "role", "route",
+	"rpc", "server", "settings", "tls", "vrrp", "witness", "worker"};
 _Static_assert(countof(subsystems) <= 64, "one bit each in debug_mask");
 
 static const char *const level_names[] = {

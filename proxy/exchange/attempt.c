@@ -100,6 +100,8 @@ void exchange_release_server(struct exchange *x, bool reusable)
 		upstream_release(sc, x->server_idle_ns);
 	else if (sc)
 		upstream_discard(sc);
+	if (x->tunnel)
+		atomic_fetch_sub_explicit(&s->sessions, 1, memory_order_relaxed);
 	exchange_give_back(x, x->server_pool, s);
 }
 

@@ -275,6 +275,7 @@ static void begin(struct exchange *x)
 		exchange_cut(x, END_PROXY_FULL);
 		return;
 	}
+	atomic_fetch_add_explicit(&x->server->sessions, 1, memory_order_relaxed);
 	x->client->conn.handler = &client_side;
 	x->upstream->conn.handler = &server_side;
 	set_limit(x, x->timeouts->tunnel_ns);

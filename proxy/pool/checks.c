@@ -467,6 +467,8 @@ static bool keep(struct check *ch, const struct pool *p, const struct member *m)
 	atomic_store(&ch->server->failures_max, p->passive.failures);
 	ch->wanted = true;
 	conf = health_conf_of(ch);
+	if (!ch->checked && p->check.kind != CHECK_NONE)
+		conf.idle = m->disabled ? "not checked: disabled" : "not checked: in maintenance";
 	if (ch->checked && !was_checked && had_check)
 		change = health_distrust(
 			h, "out of service until now", monotonic_ns(), realtime_ns());

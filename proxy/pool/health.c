@@ -234,7 +234,7 @@ enum health_change health_reconfigure(
 	if (h->state == HEALTH_EJECTED)
 		h->below = c->active ? h->below : HEALTH_UNKNOWN;
 	else if (!c->active)
-		enter(h, HEALTH_UNKNOWN, 0, &now, unknown_reason(false));
+		enter(h, HEALTH_UNKNOWN, 0, &now, c->idle ? c->idle : unknown_reason(false));
 	else if (h->state == HEALTH_UNKNOWN)
 		say(h, unknown_reason(true));
 	else if (h->state == HEALTH_FAILING && h->count >= c->fall)

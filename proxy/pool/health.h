@@ -53,8 +53,9 @@ struct health_event {
 };
 
 struct health_conf {
-	bool active;	/* a check is configured */
-	bool may_eject; /* the pool can spare this server */
+	bool active;	  /* it is checked */
+	const char *idle; /* why it is not; NULL: no check is configured */
+	bool may_eject;	  /* the pool can spare this server */
 	unsigned rise, fall;
 	uint64_t every_ns;
 	uint64_t eject_ns; /* the first ejection; the nth in close succession is n times as long */

@@ -21,6 +21,12 @@ struct source {
 struct roster { /* what a pool has beside its configuration */
 	char *pool;
 	struct list sources; /* the first one has the say */
+	struct list leaving; /* struct leaver */
+};
+
+struct leaver {
+	struct list link;      /* of its roster */
+	struct server *server; /* holds a reference */
 };
 
 struct membership {
@@ -111,7 +117,7 @@ static bool is_name(struct span s)
 	return true;
 }
 
-static int check_list(const struct membership_server *list, unsigned count, struct err *err)
+int membership_check(const struct membership_server *list, unsigned count, struct err *err)
 {
 	struct map seen;
 	int rc = 0;
@@ -143,8 +149,17 @@ static int check_list(const struct membership_server *list, unsigned count, stru
 /* --- rosters -----------------------------------------------------------------------------------
  */
 
+static void leaver_free(struct leaver *l)
+{
+	list_remove(&l->link);
+	server_unref(l->server);
+	free(l);
+}
+
 static void roster_free(struct roster *r)
 {
+	list_each_safe (it, &r->leaving)
+		leaver_free(list_item(it, struct leaver, link));
 	list_each_safe (it, &r->sources)
 		source_free(list_item(it, struct source, link));
 	free(r->pool);
@@ -161,6 +176,7 @@ static struct roster *roster_get(struct membership *m, struct span pool)
 	if (!r)
 		return NULL;
 	list_init(&r->sources);
+	list_init(&r->leaving);
 	r->pool = span_dup(pool);
 	if (!r->pool || map_put(&m->rosters, pool, r) < 0) {
 		roster_free(r);
@@ -196,60 +212,104 @@ static int merge_add(struct merge *g, const struct member *m)
 	return 0;
 }
 
-static int merge_source(
-	struct merge *g, struct membership *m, const struct pool *p, const struct source *src)
+static int merge_found(struct merge *g, struct membership *m, const struct pool *p,
+	const struct membership_server *s, const char *source)
 {
-	for (unsigned i = 0; i < src->count; i++) {
-		const struct membership_server *s = &src->list[i];
-		struct member member = {.weight = s->weight, .zone = s->zone, .backup = s->backup};
+	struct member member = {.weight = s->weight, .zone = s->zone, .backup = s->backup};
 
-		if (map_get(&g->names, s->name)) {
-			log_event(LOG_WARNING, "server.name_taken",
-				"another server of the pool has this name: not used",
-				F_SPAN("pool", p->name), F_SPAN("server", s->name),
-				F_TEXT("source", src->name));
-			continue;
-		}
-		member.server = server_get(m->table, p->name, s->name, &s->address);
-		if (!member.server)
-			return err_set(g->err,
-				errno == ENOSPC ? "no room for server '%.*s': at most %d at a time"
-						: "out of memory for server '%.*s' of at most %d",
-				SPAN_ARG(s->name), SERVERS_MAX);
-		if (merge_add(g, &member) < 0) {
-			server_unref(member.server);
-			return -1;
-		}
+	if (map_get(&g->names, s->name)) {
+		log_event(LOG_WARNING, "server.name_taken",
+			"another server of the pool has this name: not used",
+			F_SPAN("pool", p->name), F_SPAN("server", s->name),
+			F_TEXT("source", source));
+		return 0;
 	}
-	return 0;
+	member.server = server_get(m->table, p->name, s->name, &s->address);
+	if (!member.server)
+		return err_set(g->err,
+			errno == ENOSPC ? "no room for server '%.*s': at most %d at a time"
+					: "out of memory for server '%.*s' of at most %d",
+			SPAN_ARG(s->name), SERVERS_MAX);
+	if (merge_add(g, &member) == 0)
+		return 0;
+	server_unref(member.server);
+	return -1;
 }
 
-/* The servers of a pool: the configuration's, then those of the sources. NULL with err. */
+/* Servers that people added. */
+static int merge_added(struct merge *g, struct membership *m, const struct pool *p)
+{
+	const struct override *v;
+	size_t at = 0;
+	int rc = 0;
+
+	while (rc == 0 && m->options.book && (v = overrides_next(m->options.book, &at))) {
+		const struct membership_server s = {.name = v->server,
+			.address = v->added.address,
+			.weight = v->added.weight,
+			.zone = span_of(v->added.zone),
+			.backup = v->added.backup};
+
+		if (v->added.set && span_eq(v->pool, p->name))
+			rc = merge_found(g, m, p, &s, SOURCE_RUNTIME);
+	}
+	return rc;
+}
+
+static void merge_overrides(struct merge *g, const struct membership *m)
+{
+	uint64_t now_ms = realtime_ns() / NS_PER_MS;
+
+	for (unsigned i = 0; m->options.book && i < g->count; i++) {
+		struct member *member = &g->members[i];
+		const struct override *v = overrides_find(m->options.book,
+			span_of(member->server->pool_name), span_of(member->server->name));
+
+		member->admin = override_admin(v, now_ms);
+		if (v && v->weight.set)
+			member->weight = v->weight.value;
+	}
+}
+
+static int merge_all(struct merge *g, struct membership *m, const struct pool *p)
+{
+	const struct roster *r = map_get(&m->rosters, p->name);
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < p->member_count; i++)
+		rc = merge_add(g, &p->members[i]);
+	if (rc == 0)
+		rc = merge_added(g, m, p);
+	if (!r)
+		return rc;
+	list_each (it, &r->sources) {
+		const struct source *src = list_item(it, struct source, link);
+
+		for (unsigned i = 0; rc == 0 && i < src->count; i++)
+			rc = merge_found(g, m, p, &src->list[i], src->name);
+	}
+	return rc;
+}
+
+/* The servers of a pool: the configuration's, then who was added, then those of the sources. NULL
+ * with err. */
 static struct member_set *merge(struct membership *m, const struct pool *p, struct err *err)
 {
 	const struct roster *r = map_get(&m->rosters, p->name);
+	unsigned room = p->member_count + (m->options.book ? OVERRIDES_MAX : 0);
 	struct merge g = {.err = err};
-	unsigned room = p->member_count;
 	struct member_set *set = NULL;
-	int rc = 0;
 
 	if (r)
 		list_each (it, &r->sources)
 			room += list_item(it, struct source, link)->count;
 	map_init(&g.names, room);
 	g.members = malloc((room + 1) * sizeof(*g.members));
-	if (!g.members)
-		rc = -1;
-	for (unsigned i = 0; rc == 0 && i < p->member_count; i++)
-		rc = merge_add(&g, &p->members[i]);
-	if (r)
-		list_each (it, &r->sources)
-			if (rc == 0)
-				rc = merge_source(&g, m, p, list_item(it, struct source, link));
-	if (rc == 0)
+	err_set(err, "out of memory");
+	if (g.members && merge_all(&g, m, p) == 0) {
+		merge_overrides(&g, m);
 		set = member_set_new(g.members, g.count);
-	if (!set && (rc == 0 || !g.members))
-		err_set(err, "out of memory");
+	}
 	for (unsigned i = p->member_count; i < g.count; i++)
 		server_unref(g.members[i].server);
 	map_fini(&g.names);
@@ -275,9 +335,12 @@ static void tell(const struct membership *m, const struct pool *p, const struct 
 				"server", s->name, "address", s->address_text, "source", source));
 }
 
-/* Every server of one set that the other does not have. */
-static void tell_others(const struct membership *m, const struct pool *p,
-	const struct member_set *set, const struct member_set *other, bool came, const char *source)
+/* Every server of one set that the other does not have. source: NULL is a reload, which says itself
+ * who came and who left. */
+static void each_other(struct membership *m, const struct pool *p, const struct member_set *set,
+	const struct member_set *other, const char *source,
+	void (*each)(
+		struct membership *m, const struct pool *p, struct server *s, const char *source))
 {
 	bool there[SERVERS_MAX] = {false};
 
@@ -285,7 +348,66 @@ static void tell_others(const struct membership *m, const struct pool *p,
 		there[other->members[i].server->slot] = true;
 	for (unsigned i = 0; i < set->count; i++)
 		if (!there[set->members[i].server->slot])
-			tell(m, p, set->members[i].server, came, source);
+			each(m, p, set->members[i].server, source);
+}
+
+static void on_came(
+	struct membership *m, const struct pool *p, struct server *s, const char *source)
+{
+	struct roster *r = map_get(&m->rosters, p->name);
+
+	if (source)
+		tell(m, p, s, true, source);
+	if (r)
+		list_each_safe (it, &r->leaving)
+			if (list_item(it, struct leaver, link)->server == s)
+				leaver_free(list_item(it, struct leaver, link));
+}
+
+/* Without memory for it, it is not shown any more; what it has ends all the same. */
+static void on_left(
+	struct membership *m, const struct pool *p, struct server *s, const char *source)
+{
+	struct roster *r = roster_get(m, p->name);
+	struct leaver *l = r ? calloc(1, sizeof(*l)) : NULL;
+
+	if (source)
+		tell(m, p, s, false, source);
+	if (!l)
+		return;
+	l->server = server_ref(s);
+	list_append(&r->leaving, &l->link);
+}
+
+static bool has_ended(const struct server *s)
+{
+	return atomic_load(&s->in_flight) == 0 && atomic_load(&s->queued) == 0;
+}
+
+void membership_each_leaving(const struct membership *m, const struct pool *p, void *ctx,
+	void (*each)(void *ctx, const struct server *s))
+{
+	const struct roster *r = map_get(&m->rosters, p->name);
+
+	if (r)
+		list_each (it, &r->leaving)
+			if (!has_ended(list_item(it, struct leaver, link)->server))
+				each(ctx, list_item(it, struct leaver, link)->server);
+}
+
+void membership_sweep(struct membership *m)
+{
+	struct span name;
+	size_t at = 0;
+	void *value;
+
+	while (map_next(&m->rosters, &at, &name, &value)) {
+		struct roster *r = value;
+
+		list_each_safe (it, &r->leaving)
+			if (has_ended(list_item(it, struct leaver, link)->server))
+				leaver_free(list_item(it, struct leaver, link));
+	}
 }
 
 /* The pool's servers are those of `set` from now on. Takes it. */
@@ -299,13 +421,13 @@ static void install(
 		return;
 	}
 	p->state->set = set;
-	tell_others(m, p, old, set, false, source);
-	tell_others(m, p, set, old, true, source);
+	each_other(m, p, old, set, source, on_left);
+	each_other(m, p, set, old, source, on_came);
 	m->options.on_changed(m->options.ctx, p);
 	member_set_unref(old);
 }
 
-static const struct pool *pool_named(const struct membership *m, struct span name)
+const struct pool *membership_pool(const struct membership *m, struct span name)
 {
 	for (unsigned i = 0; m->settings && i < m->settings->pool_count; i++)
 		if (span_eq(m->settings->pools[i].name, name))
@@ -325,7 +447,7 @@ static void swap(struct roster *r, struct source *was, struct source *next)
 int membership_source_set(struct membership *m, struct span pool, const char *source,
 	const struct membership_server *list, unsigned count, struct err *err)
 {
-	const struct pool *p = pool_named(m, pool);
+	const struct pool *p = membership_pool(m, pool);
 	struct source *was, *next = NULL;
 	struct member_set *set;
 	struct roster *r;
@@ -333,7 +455,7 @@ int membership_source_set(struct membership *m, struct span pool, const char *so
 	ASSERT(strlen(source) < SOURCE_NAME_MAX);
 	if (!p)
 		return err_set(err, "there is no pool '%.*s'", SPAN_ARG(pool));
-	if (check_list(list, count, err) < 0)
+	if (membership_check(list, count, err) < 0)
 		return -1;
 	r = roster_get(m, pool);
 	if (r && count > 0)
@@ -358,16 +480,30 @@ int membership_source_set(struct membership *m, struct span pool, const char *so
 	return 0;
 }
 
-const char *membership_source_of(
-	const struct membership *m, struct span pool, const struct server *s)
+int membership_refresh(struct membership *m, struct span pool, struct err *err)
 {
-	const struct pool *p = pool_named(m, pool);
-	const struct roster *r = map_get(&m->rosters, pool);
+	const struct pool *p = membership_pool(m, pool);
+	struct member_set *set = p ? merge(m, p, err) : NULL;
 
-	for (unsigned i = 0; p && i < p->member_count; i++)
+	if (!p)
+		return 0; /* of a pool that the other node has, or that was removed */
+	if (!set)
+		return -1;
+	install(m, p, set, SOURCE_RUNTIME);
+	return 0;
+}
+
+const char *membership_source_of(
+	const struct membership *m, const struct pool *p, const struct server *s)
+{
+	const struct override *v =
+		m->options.book ? overrides_find(m->options.book, p->name, span_of(s->name)) : NULL;
+	const struct roster *r = map_get(&m->rosters, p->name);
+
+	for (unsigned i = 0; i < p->member_count; i++)
 		if (p->members[i].server == s)
-			return NULL;
-	if (r)
+			return SOURCE_CONFIGURATION;
+	if (r && !(v && v->added.set))
 		list_each (it, &r->sources) {
 			const struct source *src = list_item(it, struct source, link);
 
@@ -375,7 +511,7 @@ const char *membership_source_of(
 				if (span_eq(src->list[i].name, span_of(s->name)))
 					return src->name;
 		}
-	return NULL;
+	return SOURCE_RUNTIME;
 }
 
 /* --- snapshots ---------------------------------------------------------------------------------
@@ -412,7 +548,7 @@ static void forget_lost_pools(struct membership *m)
 	void *value;
 
 	while (map_next(&m->rosters, &at, &name, &value)) {
-		if (pool_named(m, name))
+		if (membership_pool(m, name))
 			continue;
 		roster_free(map_take(&m->rosters, name));
 		at = 0; /* it has changed under us */
@@ -423,12 +559,19 @@ void membership_apply(struct membership *m, struct settings *s, struct member_se
 {
 	struct settings *old = m->settings;
 
+	m->settings = settings_ref(s);
 	for (unsigned i = 0; i < s->pool_count; i++) {
-		member_set_unref(s->pools[i].state->set);
-		s->pools[i].state->set = sets[i];
+		const struct pool *p = &s->pools[i];
+		struct member_set *was = p->state->set;
+
+		p->state->set = sets[i];
+		if (was) {
+			each_other(m, p, was, sets[i], NULL, on_left);
+			each_other(m, p, sets[i], was, NULL, on_came);
+		}
+		member_set_unref(was);
 	}
 	free(sets);
-	m->settings = settings_ref(s);
 	forget_lost_pools(m);
 	settings_unref(old);
 }

@@ -10,12 +10,15 @@
  * gone when the last of that is; its place is then free for another. Lists survive reloads, but for
  * those of pools that a reload removes.
  *
+ * What people said of servers (overrides.h) goes on top: those whom they added come before the
+ * sources, and their states and weights replace what a server has otherwise.
+ *
  * Main thread. Names are keys of everything else (hashes, sticky sessions, overrides): a source
  * gives the same server the same name each time.
  */
 #pragma once
 
-#include "proxy/settings/settings.h"
+#include "proxy/pool/overrides.h"
 
 #define SOURCE_SERVERS_MAX 10000 /* of one source in a pool, as in the configuration */
 #define SOURCE_NAME_MAX 32
@@ -24,6 +27,7 @@
 struct membership;
 struct membership_options {
 	void *ctx;
+	const struct overrides *book; /* borrows; may be NULL */
 	/* The servers of this pool of the running snapshot are others now: p->state->set. */
 	void (*on_changed)(void *ctx, const struct pool *p);
 	/* A server came or went: for events; the log has it already. Takes fields. May be NULL. */
@@ -48,9 +52,23 @@ struct membership_server {
  */
 int membership_source_set(struct membership *m, struct span pool, const char *source,
 	const struct membership_server *list, unsigned count, struct err *err);
-/* The source that has this server now, or NULL: the configuration, or nobody. */
+/* Would such a list be taken? -1 with err. */
+int membership_check(const struct membership_server *list, unsigned count, struct err *err);
+/* The book says other things of this pool now, or its time has come. -1 with err: it stays as it
+ * is. */
+int membership_refresh(struct membership *m, struct span pool, struct err *err);
+/* The pool of the running snapshot; NULL: there is none of that name. */
+const struct pool *membership_pool(const struct membership *m, struct span name);
+#define SOURCE_CONFIGURATION "configuration"
+#define SOURCE_RUNTIME "runtime" /* added by somebody */
+/* Which source this server of the pool comes from. */
 const char *membership_source_of(
-	const struct membership *m, struct span pool, const struct server *s);
+	const struct membership *m, const struct pool *p, const struct server *s);
+/* Calls each for those that have left this pool and still have something to end. */
+void membership_each_leaving(const struct membership *m, const struct pool *p, void *ctx,
+	void (*each)(void *ctx, const struct server *s));
+/* Lets go of those that have nothing any more; now and then. */
+void membership_sweep(struct membership *m);
 
 /* --- for whoever applies snapshots -------------------------------------------------------------
  */

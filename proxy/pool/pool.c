@@ -326,14 +326,15 @@ static json_t *server_status(const struct pool *p, const struct member *m, uint6
 	else
 		health_format(&s->health, &conf, now_ns, health, sizeof(health));
 	time_format(s->health.since_realtime_ns, since);
-	return json_pack("{s:s, s:s%, s:i, s:i, s:b, s:s, s:s, s:s, s:s, s:s, s:I, s:i, s:I, s:I}",
+	return json_pack(
+		"{s:s, s:s%, s:i, s:i, s:b, s:s, s:s, s:s, s:s, s:s, s:I, s:i, s:i, s:I, s:I}",
 		"address", s->address_text, "zone", m->zone.len ? m->zone.ptr : "", m->zone.len,
 		"weight", (int)m->weight, "effective_weight", (int)((m->weight * share + 99) / 100),
 		"backup", (int)m->backup, "configured", m->disabled ? "disabled" : "enabled",
 		"admin", admin_state_name(m->admin), "health", health, "reason", s->health.reason,
-		"since", since, "in_flight", (json_int_t)atomic_load(&s->in_flight), "queued",
-		(int)atomic_load(&s->queued), "requests_total",
-		(json_int_t)atomic_load(&s->requests_total), "failures_total",
+		"since", since, "in_flight", (json_int_t)atomic_load(&s->in_flight), "sessions",
+		(int)atomic_load(&s->sessions), "queued", (int)atomic_load(&s->queued),
+		"requests_total", (json_int_t)atomic_load(&s->requests_total), "failures_total",
 		(json_int_t)atomic_load(&s->failures_total));
 }
 

@@ -33,7 +33,8 @@ struct server {
 	_Alignas(64) uint32_t slot; /* small, unique among living servers: index of workers' own
 				       tables */
 	_Atomic uint32_t in_flight;
-	_Atomic uint32_t queued; /* requests that wait, and would rather be here */
+	_Atomic uint32_t sessions; /* of those: tunnels, which may last */
+	_Atomic uint32_t queued;   /* requests that wait, and would rather be here */
 	/* It failed, and the main thread has yet to judge: until then those who wait do not run
 	 * into it one after the other. Of pools with a limit only. */
 	_Atomic bool suspect;

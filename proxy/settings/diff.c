@@ -68,6 +68,9 @@ static void diff_member(
 	if (!span_eq(old->zone, new->zone))
 		say(d, "pool %.*s: server %s zone '%.*s' -> '%.*s'", SPAN_ARG(pool), name,
 			SPAN_ARG(old->zone), SPAN_ARG(new->zone));
+	if (old->disabled != new->disabled)
+		say(d, "pool %.*s: server %s %s", SPAN_ARG(pool), name,
+			new->disabled ? "disabled" : "enabled");
 	if (old->backup != new->backup)
 		say(d, "pool %.*s: server %s is %s backup", SPAN_ARG(pool), name,
 			new->backup ? "now a" : "no longer a");

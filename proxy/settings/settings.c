@@ -169,6 +169,7 @@ static void build_members(struct builder *b, const struct conf_node *servers, st
 		p->member_count++;
 		m->weight = (uint32_t)conf_u64(node, "weight");
 		m->backup = conf_bool(node, "backup");
+		m->disabled = !conf_bool(node, "enabled");
 		m->zone = conf_text(node, "zone");
 	}
 }

@@ -134,8 +134,14 @@ class Proxy:
         self.workers = workers
         self.write(config)
         self.log = open(os.path.join(self.tmp, "log"), "wb")
+        self.args, self.files = args, files
+        self.start(wait)
+
+    def start(self, wait=True):
+        """The program, for the first time or after it has ended."""
+        files = self.files
         self.proc = subprocess.Popen(
-            [PROXY, "-c", self.file, "--run-dir", self.tmp, "--state-dir", self.tmp, "--node", "t", *args],
+            [PROXY, "-c", self.file, "--run-dir", self.tmp, "--state-dir", self.tmp, "--node", "t", *self.args],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
             preexec_fn=files and (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))))
         if wait:

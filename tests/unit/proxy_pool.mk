@@ -3,7 +3,7 @@ PROXY_POOL_CORE_TESTS = tests/unit/test_routes tests/unit/test_health tests/unit
 	tests/unit/test_spread
 PROXY_POOL_TESTS = tests/unit/test_pool tests/unit/test_queue tests/unit/test_proxy_settings tests/unit/test_checks \
 	tests/unit/test_sticky \
-	tests/unit/test_membership
+	tests/unit/test_membership tests/unit/test_overrides
 check_PROGRAMS += $(PROXY_POOL_CORE_TESTS) $(PROXY_POOL_TESTS)
 TESTS += $(PROXY_POOL_CORE_TESTS) $(PROXY_POOL_TESTS)
 
@@ -27,3 +27,6 @@ tests_unit_test_sticky_SOURCES = tests/unit/test_sticky.c
 tests_unit_test_sticky_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)
 tests_unit_test_membership_SOURCES = tests/unit/test_membership.c
 tests_unit_test_membership_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)
+tests_unit_test_overrides_SOURCES = tests/unit/test_overrides.c
+tests_unit_test_overrides_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_overrides_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)

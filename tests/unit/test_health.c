@@ -374,7 +374,24 @@ static void random_events_keep_the_invariants(void)
 	}
 }
 
+static void one_that_nobody_looked_at_is_used_again_once_checks_pass(void)
+{
+	struct health h = fresh(&checked);
+
+	CHECK_INT(health_distrust(&h, "out of service until now", 2, 2), HEALTH_TURNED);
+	CHECK(!health_usable(&h));
+	CHECK_TEXT(span_of(h.reason), "out of service until now");
+	feed(&h, &checked, HEALTH_CHECK_PASSED);
+	CHECK(!health_usable(&h));
+	feed(&h, &checked, HEALTH_CHECK_PASSED);
+	CHECK_INT(h.state, HEALTH_UP);
+	health_distrust(&h, "out of service until now", 9, 9);
+	feed(&h, &checked, HEALTH_CHECK_FAILED);
+	CHECK_INT(h.state, HEALTH_DOWN);
+}
+
 static const struct test_case cases[] = {
+	TEST(one_that_nobody_looked_at_is_used_again_once_checks_pass),
 	TEST(a_new_server_is_unknown_and_used),
 	TEST(the_first_passed_check_makes_it_up),
 	TEST(it_goes_down_after_fall_failures_and_is_used_until_then),

@@ -175,7 +175,8 @@ static void a_name_belongs_to_who_says_it_first(void)
 	CHECK_INT(set("dns", &w1, 1), 0);
 	CHECK_NAMES("w1 w2");
 	CHECK_INT(changes, 0);
-	CHECK(membership_source_of(membership, SPAN("web"), web()->members[0].server) == NULL);
+	CHECK(strcmp(membership_source_of(membership, web(), web()->members[0].server),
+		      SOURCE_CONFIGURATION) == 0);
 	d1 = named("d1", "10.0.1.1:80");
 	CHECK_INT(set("dns", &d1, 1), 0);
 	d1 = named("d1", "10.0.1.2:80");
@@ -185,7 +186,7 @@ static void a_name_belongs_to_who_says_it_first(void)
 	CHECK_INT(set("dns", NULL, 0), 0);
 	CHECK_TEXT(span_of(web()->state->set->members[2].server->address_text), "10.0.1.2:80");
 	CHECK_TEXT(span_of(membership_source_of(
-			   membership, SPAN("web"), web()->state->set->members[2].server)),
+			   membership, web(), web()->state->set->members[2].server)),
 		"file");
 	end();
 }

@@ -1,0 +1,284 @@
+#!/usr/bin/python3
+"""Changes while requests run: servers drained, weighed, added and removed over the socket, kept over restarts,
+reconciled with the configuration; nobody's request fails."""
+import json
+import os
+import threading
+import time
+import unittest
+
+from rig import Reader, ask
+from test_http1 import Case, config, get
+from test_upgrade import switch, upgrade
+
+CHECKED = "health: {http: /, every: 50ms, rise: 1}"
+
+
+def named(name):
+    """A server's script: every answer carries its name; /slow takes half a second, an Upgrade is a tunnel."""
+    def script(conn, n):
+        rest = b""
+        while True:
+            head, _, rest = s.read_request(conn, n, rest)
+            if head is None:
+                return
+            if b"\r\nUpgrade:" in head:
+                conn.sendall(switch())
+                while conn.recv(100):
+                    conn.sendall(b"echo")
+                return
+            if b" /slow " in head:
+                time.sleep(0.5)
+            conn.sendall(b"HTTP/1.1 200 OK\r\nX-Server: %s\r\nContent-Length: 2\r\n\r\nok" % name)
+    s = None
+
+    def made(server):
+        nonlocal s
+        s = server
+    return script, made
+
+
+class Load:
+    """Clients that ask over and over, on kept and on fresh connections, and note what they were answered."""
+
+    def __init__(self, case, proxy, clients=3):
+        self.answers, self.failures, self.running, self.proxy = [], [], True, proxy
+        self.threads = [threading.Thread(target=self.run, args=(i,), daemon=True) for i in range(clients)]
+        for t in self.threads:
+            t.start()
+        case.addCleanup(self.stop)
+
+    def run(self, i):
+        conn = None
+        while self.running:
+            try:
+                conn = conn or self.proxy.connect()
+                conn.sendall(get())
+                r = Reader(conn).response()
+                self.answers.append((time.monotonic(), r.status, r.get("X-Server")))
+                if r.status != 200:
+                    self.failures.append(r.head)
+            except (OSError, EOFError) as e:
+                self.failures.append(repr(e))
+                conn = conn and conn.close()
+                continue
+            if i % 2:
+                conn = conn.close()
+        if conn:
+            conn.close()
+
+    def stop(self):
+        self.running = False
+        for t in self.threads:
+            t.join(5)
+
+    def names_since(self, at):
+        return {name for when, _, name in list(self.answers) if when > at}
+
+
+class Change(Case):
+    def named(self, name):
+        script, made = named(name.encode())
+        s = self.serve(script)
+        made(s)
+        return s
+
+    def order(self, p, method, **params):
+        answer = p.rpc(method, dict({"pool": "web"}, **params))
+        self.assertIn("result", answer, answer)
+        return answer["result"]
+
+    def refused(self, p, method, **params):
+        return p.rpc(method, dict({"pool": "web"}, **params))["error"]["message"]
+
+    def server(self, p, name):
+        return p.status()["pools"]["web"]["servers"][name]
+
+    def two(self, pool=CHECKED, **how):
+        a, b = self.named("s0"), self.named("s1")
+        p = self.proxy(config(a, b, pool="balance: round_robin\n" + pool), **how)
+        self.eventually(lambda: self.server(p, "s0")["health"] == self.server(p, "s1")["health"] == "up")
+        return a, b, p
+
+
+class Drains(Change):
+    def test_a_drained_server_ends_what_it_has_and_gets_nothing_new(self):
+        a, b, p = self.two(workers=2)
+        tunnel = p.connect()
+        self.addCleanup(tunnel.close)
+        load = Load(self, p)
+        while True:  # round robin: the next one is s1's
+            tunnel.sendall(upgrade())
+            self.assertEqual(Reader(tunnel).response().status, 101)
+            if self.server(p, "s1")["sessions"] == 1:
+                break
+            tunnel.close()
+            tunnel = p.connect()
+        r = self.order(p, "server.set", server="s1", admin="draining")
+        self.assertTrue(r["changed"])
+        self.assertRegex(r["text"], r"^web/s1: ready -> draining, 1 session, \d+ requests? in flight$")
+        self.assertEqual((r["admin"], r["sessions"]), ({"from": "ready", "to": "draining"}, 1))
+        time.sleep(0.1)
+        at = time.monotonic()
+        time.sleep(0.3)
+        self.assertEqual(load.names_since(at), {"s0"})
+        tunnel.sendall(b"still there?")
+        self.assertEqual(tunnel.recv(100), b"echo")
+        s = self.server(p, "s1")
+        self.assertEqual((s["admin"], s["health"], s["configured"]), ("draining", "up", "enabled"))
+        self.assertTrue(s["admin_by"] and s["admin_since"])
+        self.assertFalse(self.order(p, "server.set", server="s1", admin="draining")["changed"])
+        self.order(p, "server.set", server="s1", admin="ready")
+        self.eventually(lambda: "s1" in load.names_since(time.monotonic() - 0.1))
+        load.stop()
+        self.assertEqual(load.failures, [])
+
+    def test_a_drain_with_a_timeout_ends_in_maintenance_which_stops_checks(self):
+        a, b, p = self.two()
+        self.order(p, "server.set", server="s1", admin="draining", timeout="200ms", by="deploy")
+        self.assertRegex(self.server(p, "s1")["admin_by"], r"^deploy \(.+\)$")
+        self.eventually(lambda: self.server(p, "s1")["admin"] == "maintenance")
+        time.sleep(0.1)
+        checks = len(b.received)
+        time.sleep(0.3)
+        self.assertEqual(len(b.received), checks)
+        self.assertEqual(self.server(p, "s1")["reason"], "not checked: in maintenance")
+        b.kill()
+        self.order(p, "server.set", server="s1", admin="ready")
+        for _ in range(20):  # it is not trusted before a check has passed
+            self.assertEqual(ask(p, get()).get("X-Server"), "s0")
+        self.eventually(lambda: self.server(p, "s1")["health"] == "down")
+
+    def test_orders_that_make_no_sense_are_refused_with_the_remedy(self):
+        _, _, p = self.two()
+        self.assertIn("did you mean 'web'?", self.refused(p, "server.set", pool="wbe", server="s0", admin="ready"))
+        self.assertIn("did you mean 's0'?", self.refused(p, "server.set", server="s00", admin="ready"))
+        self.assertIn("ready, draining or maintenance", self.refused(p, "server.set", server="s0", admin="drain"))
+        self.assertIn("from 1 to 256", self.refused(p, "server.set", server="s0", weight=0))
+        self.assertIn("unit", self.refused(p, "server.set", server="s0", admin="draining", timeout="5"))
+        self.assertIn("goes with", self.refused(p, "server.set", server="s0", admin="ready", timeout="5s"))
+        self.assertIn("nothing to set", self.refused(p, "server.set", server="s0"))
+        self.assertIn("'by'", self.refused(p, "server.set", server="s0", admin="ready", by="a\nb"))
+        self.assertEqual(p.status()["orders"]["servers"], 0)
+
+    def test_a_server_that_the_configuration_disables_gets_nothing(self):
+        a, b = self.named("s0"), self.named("s1")
+        text = config(a, b, pool=CHECKED)
+        p = self.proxy(text.replace('s1: "127.0.0.1:%d"' % b.port,
+                                    's1: {address: "127.0.0.1:%d", enabled: false}' % b.port))
+        self.eventually(lambda: self.server(p, "s0")["health"] == "up")
+        for _ in range(10):
+            self.assertEqual(ask(p, get()).get("X-Server"), "s0")
+        self.assertEqual(self.server(p, "s1")["configured"], "disabled")
+        self.assertEqual(b.received, [])
+
+
+class Membership(Change):
+    def test_servers_come_and_go_under_load_and_a_scaler_may_say_it_twice(self):
+        a, b, p = self.two(workers=2)
+        c = self.named("s2")
+        load = Load(self, p)
+        new = dict(server="s2", address="127.0.0.1:%d" % c.port)
+        r = self.order(p, "server.add", **new)
+        self.assertEqual((r["changed"], r["text"]), (True, "web/s2: added, 127.0.0.1:%d" % c.port))
+        self.assertFalse(self.order(p, "server.add", **new)["changed"])
+        self.eventually(lambda: "s2" in load.names_since(0))
+        self.assertEqual(self.server(p, "s2")["source"], "runtime")
+        self.assertTrue(self.order(p, "server.add", weight=3, **new)["changed"])
+        self.assertEqual(self.server(p, "s2")["weight"], 3)
+        self.assertTrue(self.order(p, "server.remove", server="s2")["changed"])
+        time.sleep(0.1)
+        at = time.monotonic()
+        again = self.order(p, "server.remove", server="s2")
+        self.assertEqual((again["changed"], again["text"]), (False, "web/s2: is not there"))
+        time.sleep(0.2)
+        self.assertEqual(load.names_since(at), {"s0", "s1"})
+        self.assertIn("configuration", self.refused(p, "server.remove", server="s0"))
+        self.assertFalse(self.order(p, "server.add", server="s0", address="127.0.0.1:%d" % a.port)["changed"])
+        self.assertIn("take another name", self.refused(p, "server.add", server="s0", address="127.0.0.1:1"))
+        self.assertIn("IP address and a port", self.refused(p, "server.add", server="s3", address="here:80"))
+        self.assertIn("not a name", self.refused(p, "server.add", server="a/b", address="127.0.0.1:1"))
+        load.stop()
+        self.assertEqual(load.failures, [])
+
+    def test_a_removed_server_ends_its_requests_and_is_shown_until_then(self):
+        p = self.proxy(config(pool="balance: round_robin"))
+        self.assertEqual(ask(p, get()).status, 503)
+        c = self.named("s2")
+        self.order(p, "server.add", server="s2", address="127.0.0.1:%d" % c.port)
+        conn = p.connect()
+        self.addCleanup(conn.close)
+        conn.sendall(get("/slow"))
+        self.eventually(lambda: self.server(p, "s2")["in_flight"] == 1)
+        r = self.order(p, "server.remove", server="s2")
+        self.assertEqual(r["text"], "web/s2: removed, 0 sessions, 1 request in flight")
+        self.assertEqual(p.status()["pools"]["web"]["leaving"]["s2"]["in_flight"], 1)
+        self.assertEqual(ask(p, get()).status, 503)
+        self.assertIn(b"X-Server: s2", conn.recv(4096))
+        self.assertEqual(p.status()["pools"]["web"]["leaving"], {})
+
+
+class Kept(Change):
+    def restart(self, p):
+        p.proc.kill()
+        p.proc.wait()
+        os.unlink(os.path.join(p.tmp, "proxy.sock"))  # start() waits for it
+        p.start()
+
+    def saved(self, p):
+        def all_saved():
+            orders = p.status()["orders"]
+            return orders["saved"] == orders["changes"]
+        self.eventually(all_saved)
+
+    def test_orders_survive_a_restart_and_a_reload_until_the_configuration_says_otherwise(self):
+        a, b, p = self.two()
+        c = self.named("s2")
+        self.order(p, "server.add", server="s2", address="127.0.0.1:%d" % c.port, zone="here")
+        self.order(p, "server.set", server="s0", admin="maintenance", by="ann")
+        self.order(p, "server.set", server="s1", weight=7)
+        self.saved(p)
+        self.restart(p)
+        self.assertEqual(self.server(p, "s0")["admin"], "maintenance")
+        self.assertEqual((self.server(p, "s1")["weight"], self.server(p, "s1")["weight_configured"]), (7, 1))
+        self.assertEqual(self.server(p, "s2")["zone"], "here")
+        self.assertTrue(p.rpc("reload")["result"]["ok"])
+        self.assertEqual((self.server(p, "s0")["admin"], self.server(p, "s1")["weight"]), ("maintenance", 7))
+        with open(p.file) as f:
+            text = f.read()
+        text = text.replace('s0: "127.0.0.1:%d"' % a.port, 's0: {address: "127.0.0.1:%d", enabled: false}' % a.port)
+        text = text.replace('s1: "127.0.0.1:%d"' % b.port, 's1: {address: "127.0.0.1:%d", weight: 3}' % b.port)
+        with open(p.file, "w") as f:
+            f.write(text)
+        self.assertTrue(p.rpc("reload")["result"]["ok"])
+        s0, s1 = self.server(p, "s0"), self.server(p, "s1")
+        self.assertEqual((s0["configured"], s0["admin"], s1["weight"]), ("disabled", "ready", 3))
+        self.assertIn("weight 7 was set when 1 was configured, now it is 3", p.logged())
+        self.assertEqual(self.server(p, "s2")["address"], "127.0.0.1:%d" % c.port)
+
+    def test_a_file_that_makes_no_sense_is_set_aside_and_the_proxy_starts(self):
+        a, b, p = self.two()
+        with open(os.path.join(p.tmp, "servers.json"), "w") as f:
+            f.write('{"format": 1, "servers": {"web/s0": {"admin": 5}}')
+        self.restart(p)
+        self.assertEqual(self.server(p, "s0")["admin"], "ready")
+        self.assertIn("orders.corrupt", p.logged())
+        self.assertTrue(os.path.exists(os.path.join(p.tmp, "servers.json.bad")))
+
+    def test_a_disk_that_takes_nothing_is_said_and_changes_nothing_else(self):
+        a, b, p = self.two()
+        os.mkdir(os.path.join(p.tmp, "servers.json.new"))
+        self.order(p, "server.set", server="s0", admin="draining")
+        self.eventually(lambda: p.status()["orders"]["trouble"])
+        self.assertIn("servers.json.new", p.status()["orders"]["trouble"])
+        self.assertEqual(self.server(p, "s0")["admin"], "draining")
+        os.rmdir(os.path.join(p.tmp, "servers.json.new"))
+        self.order(p, "server.set", server="s0", admin="ready")
+        self.saved(p)
+        self.assertIsNone(p.status()["orders"]["trouble"])
+        with open(os.path.join(p.tmp, "servers.json")) as f:
+            self.assertIsNone(json.load(f)["servers"]["web/s0"]["admin"]["value"])
+
+
+if __name__ == "__main__":
+    unittest.main()
