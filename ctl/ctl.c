@@ -165,6 +165,7 @@ static const struct verb {
 	{"pools", "pools", "the pools, their servers summed up", 0, verb_pools},
 	{"servers", "servers [POOL]", "each server: health, weight, requests", TAKES_ARGUMENT,
 		verb_servers},
+	{"certs", "certs", "the certificates, the one that ends first on top", 0, verb_certs},
 	{"events", "events [--since N]", "what changes, as it changes; --since first replays",
 		TAKES_SINCE, verb_events},
 	{"errors", "errors", "the last malformed requests and responses, and where they are wrong",

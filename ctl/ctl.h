@@ -67,6 +67,7 @@ enum tint pool_tint(const json_t *pool);
 int verb_status(struct ctl *c);
 int verb_pools(struct ctl *c);
 int verb_servers(struct ctl *c);
+int verb_certs(struct ctl *c);
 int verb_events(struct ctl *c);
 int verb_check(struct ctl *c);
 int verb_errors(struct ctl *c);

@@ -1,6 +1,7 @@
 # ctl/: tandemctl. Everything but main is an archive, so that the tests can link it.
 noinst_LIBRARIES += ctl/libctl.a
 ctl_libctl_a_SOURCES = \
+	ctl/certs.c \
 	ctl/config.c \
 	ctl/ctl.c ctl/ctl.h \
 	ctl/errors.c \

@@ -125,7 +125,8 @@ void alert(struct alerts *a, enum alert_kind kind, const char *subject, bool on,
  */
 static bool is_the_proxys(enum alert_kind kind)
 {
-	return kind == ALERT_SERVER_DOWN || kind == ALERT_POOL_DEGRADED || kind == ALERT_POOL_DOWN;
+	return kind == ALERT_SERVER_DOWN || kind == ALERT_POOL_DEGRADED ||
+	       kind == ALERT_POOL_DOWN || kind == ALERT_CERT_EXPIRING;
 }
 
 static bool is_named(const json_t *list, const struct alert_condition *c)

@@ -1,5 +1,6 @@
 #include "proxy/conditions.h"
 
+#include "proxy/certs.h"
 #include "proxy/pool/members.h"
 
 static void add(json_t *list, const char *kind, const char *subject, const char *words)
@@ -56,5 +57,6 @@ json_t *conditions_now(const struct settings *s)
 		look_at_pool(list, &s->pools[i]);
 	for (unsigned i = 0; i < s->pool_count; i++)
 		look_at_servers(list, &s->pools[i]);
+	certs_each_condition(s, add, list);
 	return json_pack("{s:o}", "conditions", list);
 }

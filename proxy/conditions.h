@@ -1,7 +1,7 @@
 /*
  * What is wrong with the servers, for the agent's alerts: servers that are down, pools that miss
- * some or have none. Sent as a whole when something changed, at most once a second, so that the
- * agent needs no history. Main thread.
+ * some or have none, and of certificates that end soon. Sent as a whole when something changed, at
+ * most once a second, so that the agent needs no history. Main thread.
  */
 #pragma once
 

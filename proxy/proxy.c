@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "proxy/admin.h"
+#include "proxy/certs.h"
 #include "proxy/conditions.h"
 #include "proxy/observe/access_log.h"
 #include "shared/log.h"
@@ -166,6 +167,7 @@ static void apply(struct proxy *p, struct settings *s, struct change *c)
 	httpd_apply(p->admin, c->admin);
 	checks_apply(p->checks, s);
 	orders_follow(p->orders, p->membership, s);
+	certs_log(s, 0);
 	daemon_log_level(p->options, conf_text(s->conf->root, "log.level"));
 	if (old)
 		settings_unref(old);
@@ -457,6 +459,16 @@ static void on_second(struct ev_loop *loop, ev_timer *t, int events)
 		p->conditions_changed = false;
 }
 
+static void on_certs(struct ev_loop *loop, ev_timer *t, int events)
+{
+	struct proxy *p = t->data;
+
+	(void)loop;
+	(void)events;
+	certs_log(p->settings, (int64_t)(realtime_ns() / NS_PER_S) - (int64_t)CERTS_LOOK_S);
+	p->conditions_changed = true;
+}
+
 /* --- start
  * ------------------------------------------------------------------------------------------------
  */
@@ -616,6 +628,9 @@ static void start_watchers(struct proxy *p)
 	ev_async_init(&p->health_wake, on_health_wake);
 	ev_timer_init(&p->yield, on_yield_over, YIELD_S, 0);
 	ev_timer_init(&p->second, on_second, 1, 1);
+	ev_timer_init(&p->certs, on_certs, CERTS_LOOK_S, CERTS_LOOK_S);
+	p->certs.data = p;
+	ev_timer_start(p->loop, &p->certs);
 	ev_timer_init(&p->watchdog, on_watchdog, watchdog, watchdog);
 	p->worker_done.data = p->health_wake.data = p->second.data = p->watchdog.data =
 		p->yield.data = p;

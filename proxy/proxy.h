@@ -39,7 +39,7 @@ struct proxy {
 	unsigned worker_count;
 	struct daemon_signals signals;
 	ev_async worker_done, health_wake;
-	ev_timer second, watchdog, yield;
+	ev_timer second, watchdog, yield, certs;
 	uint64_t files; /* that we may have open */
 	struct reload_result last_reload;
 	uint64_t generation; /* the last one given out */

@@ -2,6 +2,8 @@
 
 #include "proxy/status.h"
 
+#include "proxy/certs.h"
+
 #include <string.h>
 
 static json_t *config_status(const struct proxy *p)
@@ -32,6 +34,21 @@ static json_t *listener_status(const struct listener *l)
 		(json_int_t)atomic_load(&l->state->connections_shed_total), "requests_total",
 		(json_int_t)atomic_load(&l->state->requests_total), "regex_gave_up_total",
 		(json_int_t)atomic_load(&l->state->regex_gave_up_total));
+}
+
+static json_t *tls_status(const struct proxy *p)
+{
+	uint64_t full = 0, resumed = 0, failed = 0;
+
+	for (unsigned i = 0; i < p->worker_count; i++) {
+		const struct tls_tally *t = &p->workers[i]->tls;
+
+		full += atomic_load(&t->done_total[0][0]) + atomic_load(&t->done_total[1][0]);
+		resumed += atomic_load(&t->done_total[0][1]) + atomic_load(&t->done_total[1][1]);
+		failed += atomic_load(&t->failed_total);
+	}
+	return json_pack("{s:I,s:I,s:I}", "full_total", (json_int_t)full, "resumed_total",
+		(json_int_t)resumed, "failed_total", (json_int_t)failed);
 }
 
 json_t *proxy_status(struct proxy *p)
@@ -66,6 +83,8 @@ json_t *proxy_status(struct proxy *p)
 		(json_int_t)refused, "requests_total", (json_int_t)requests, "requests_per_second",
 		(json_int_t)p->requests_per_second, "listeners", listeners, "pools", pools);
 	json_object_set_new(root, "orders", orders_status(p->orders));
+	json_object_set_new(root, "tls_handshakes", tls_status(p));
+	json_object_set_new(root, "certificates", certs_status(s));
 	return root;
 }
 

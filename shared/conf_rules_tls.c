@@ -18,10 +18,22 @@ static void check_client_auth(struct conf_report *report, const struct conf_node
 
 void conf_rules_tls(struct conf_report *report, const struct conf_node *listeners)
 {
+	bool any = false;
+
+	conf_each (listener, listeners)
+		any = any || conf_find(listener, "tls");
 	conf_each (listener, listeners) {
 		const struct conf_node *tls = good(listener, "tls");
+		const struct conf_node *redirect = good(listener, "redirect");
 
 		if (tls)
 			check_client_auth(report, tls);
+		if (redirect && conf_find(listener, "tls"))
+			conf_error(report, redirect->name_pos, NULL,
+				"listener '%.*s' has 'tls': there is nothing to redirect to",
+				SPAN_ARG(listener->name));
+		else if (redirect && !any)
+			conf_error(report, redirect->name_pos, "give one of them 'tls'",
+				"no listener speaks TLS: there is nothing to redirect to");
 	}
 }

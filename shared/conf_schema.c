@@ -751,7 +751,12 @@ static const struct conf_key listener_keys[] = {
 		.type = CONF_TYPE_MAP,
 		.keys = proxy_protocol_keys,
 		.help = "Proxies in front of us say whose a connection is (the PROXY protocol)."},
-	LATER("redirect", "redirect", NULL), ACCESS_ROWS("in at all"), {0}};
+	{.name = "redirect",
+		.type = CONF_TYPE_ENUM,
+		.words = WORDS("https"),
+		.help = "Requests that no route takes are sent to the same host and path over TLS, "
+			"where a listener has that."},
+	ACCESS_ROWS("in at all"), {0}};
 
 /* --- pools ----------------------------------------------------------------------------------- */
 
@@ -1046,8 +1051,8 @@ static const struct conf_key alert_keys[] = {
 		.value = ROW(.type = CONF_TYPE_ENUM,
 			.words = WORDS("failover", "peer_down", "proxy_down", "failover_alarm",
 				"config_mismatch", "witness_down", "server_down", "pool_degraded",
-				"pool_down"),
-			.later_words = WORDS("cert_expiring"), .help = "A kind of alert."),
+				"pool_down", "cert_expiring"),
+			.help = "A kind of alert."),
 		.help = "What to tell."},
 	{.name = "webhook", .type = CONF_TYPE_TEXT, .help = "URL that gets it as JSON by POST."},
 	{.name = "exec",

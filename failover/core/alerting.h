@@ -25,7 +25,8 @@
 	X(WITNESS_DOWN, "witness_down", C, "the witness does not answer")                  \
 	X(SERVER_DOWN, "server_down", C, "a server is down")                               \
 	X(POOL_DEGRADED, "pool_degraded", C, "less than all servers of a pool are up")     \
-	X(POOL_DOWN, "pool_down", C, "no server of a pool is up")
+	X(POOL_DOWN, "pool_down", C, "no server of a pool is up")                          \
+	X(CERT_EXPIRING, "cert_expiring", C, "a certificate is near its end")
 
 enum alert_kind {
 #define X(name, text, type, what) ALERT_##name,

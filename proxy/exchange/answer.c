@@ -7,6 +7,8 @@
 
 #include "proxy/worker.h"
 
+#define HTTP_LINE_MAX 9216 /* of a target, a host and what stands around them */
+
 /* Content that is all here already is stepped over, so that the connection can live on. */
 static void skip_content_in_hand(struct exchange *x)
 {
@@ -112,4 +114,35 @@ void exchange_answer_with(struct exchange *x, const struct answer *a, enum excha
 		return;
 	}
 	exchange_finish(x);
+}
+
+void exchange_send_to_tls(struct exchange *x)
+{
+	const struct http_head *h = &x->request;
+	struct span host = exchange_without_port(h->authority);
+	struct span target = h->target.ptr[0] == '/' ? h->target : SPAN("/"); /* else "*" */
+	bool safe = h->method == HTTP_GET || h->method == HTTP_HEAD;
+	uint16_t status = safe ? 301 : 308; /* with 301 others may become GET (RFC 9110 15.4.2) */
+	char port[8] = "", line[HTTP_LINE_MAX], words[64];
+	int n, len;
+
+	if (!host.len) {
+		exchange_answer(x, 400, END_REFUSED);
+		return;
+	}
+	if (x->listener->redirect_port != 443)
+		snprintf(port, sizeof(port), ":%u", x->listener->redirect_port);
+	len = snprintf(line, sizeof(line), "Location: https://%.*s%s%.*s\r\n", SPAN_ARG(host), port,
+		SPAN_ARG(target));
+	if (len < 0 || (size_t)len >= sizeof(line)) {
+		exchange_answer(x, 414, END_REFUSED);
+		return;
+	}
+	n = snprintf(words, sizeof(words), "%u %s\n", status, http_reason(status));
+	exchange_answer_with(x,
+		&(const struct answer){.status = status,
+			.fields = span_make(line, (size_t)len),
+			.content_type = SPAN("text/plain; charset=utf-8"),
+			.content = span_make(words, (size_t)n)},
+		END_ANSWERED);
 }

@@ -357,6 +357,10 @@ static void begin(struct exchange *x)
 		return;
 	}
 	status = refusal(x, &why);
+	if (status == 404 && x->listener->redirect_port) {
+		exchange_send_to_tls(x);
+		return;
+	}
 	if (status) {
 		exchange_answer(x, status, why);
 		return;

@@ -229,6 +229,8 @@ struct answer {
 	struct span fields;		   /* ready lines */
 	struct span content_type, content; /* without a type there is no content */
 };
+/* To the same host and path over TLS, as the listener has it. */
+void exchange_send_to_tls(struct exchange *x);
 void exchange_answer_with(struct exchange *x, const struct answer *a, enum exchange_end end);
 /* The response is broken off: the client is cut, never given what looks complete. */
 void exchange_cut(struct exchange *x, enum exchange_end end);

@@ -6,6 +6,7 @@
 #include "proxy/pool/members.h"
 #include "proxy/pool/queue.h"
 #include "proxy/proxy.h"
+#include "proxy/tls/server.h"
 #include "shared/units.h"
 
 struct writing {
@@ -319,6 +320,47 @@ static void of_failover(struct writing *w)
 	}
 }
 
+/* --- TLS ---------------------------------------------------------------------------------------
+ */
+
+static void handshakes(struct writing *w)
+{
+	static const char *const versions[] = {"1.2", "1.3"}, *const resumed[] = {"no", "yes"};
+
+	family(w, "tls_handshakes_total", "counter",
+		"Handshakes with clients that came to an end.");
+	for (unsigned v = 0; v < countof(versions); v++)
+		for (unsigned r = 0; r < countof(resumed); r++) {
+			uint64_t n = 0;
+
+			for (unsigned i = 0; i < w->proxy->worker_count; i++)
+				n += atomic_load_explicit(
+					&w->proxy->workers[i]->tls.done_total[v][r],
+					memory_order_relaxed);
+			begin(w, "tls_handshakes_total");
+			label(w, "version", span_of(versions[v]));
+			label(w, "resumed", span_of(resumed[r]));
+			value(w, n);
+		}
+}
+
+static void certificates(struct writing *w, const struct settings *s)
+{
+	family(w, "cert_not_after_seconds", "gauge", "Until when it is valid, in Unix time.");
+	for (unsigned i = 0; i < s->listener_count; i++) {
+		const struct listener *l = &s->listeners[i];
+
+		for (unsigned j = 0; l->tls && j < l->tls->store->count; j++) {
+			const struct cert *c = l->tls->store->certs[j];
+
+			begin(w, "cert_not_after_seconds");
+			label(w, "listener", l->name);
+			label(w, "file", span_of(c->file));
+			value(w, c->until_s > 0 ? (uint64_t)c->until_s : 0);
+		}
+	}
+}
+
 int metrics_write(const struct proxy *p, struct buf *out)
 {
 	const struct settings *s = p->settings;
@@ -341,6 +383,8 @@ int metrics_write(const struct proxy *p, struct buf *out)
 		s->generation);
 	alone(&w, "config_last_reload_ok", "0: the last reload was refused.",
 		p->last_reload.ok || !p->last_reload.at[0]);
+	handshakes(&w);
+	certificates(&w, s);
 	of_failover(&w);
 	family(&w, "build_info", "gauge", "Always 1; the version is a label.");
 	begin(&w, "build_info");

@@ -252,7 +252,7 @@ void build_routes(struct builder *b, const struct conf_node *listener, struct li
 	struct route_building rb = {0};
 	struct routes *built = NULL;
 
-	ASSERT(!routes != !pool); /* the table's rules see to that */
+	ASSERT(!routes || !pool); /* the table's rules see to that; without both it redirects */
 	if (count > ROUTES_MAX) {
 		conf_error(b->report, routes->name_pos, NULL, "a listener has at most %d routes",
 			ROUTES_MAX);

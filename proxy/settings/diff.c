@@ -7,6 +7,7 @@
 
 #include "proxy/settings/routes.h"
 #include "proxy/settings/settings.h"
+#include "proxy/tls/server.h"
 #include "shared/assert.h"
 #include "shared/map.h"
 
@@ -144,10 +145,22 @@ static void diff_binds(struct diff *d, const struct listener *old, const struct 
 	}
 }
 
+/* The files may be others than they were, whatever the file that names them says. */
+static bool same_certificates(const struct tls_server *a, const struct tls_server *b)
+{
+	if (!a || !b || a->store->count != b->store->count)
+		return a == b;
+	for (unsigned i = 0; i < a->store->count; i++)
+		if (memcmp(a->store->certs[i]->fingerprint, b->store->certs[i]->fingerprint,
+			    sizeof(a->store->certs[i]->fingerprint)) != 0)
+			return false;
+	return true;
+}
+
 static void diff_listener(struct diff *d, const struct listener *old, const struct listener *new)
 {
-	static const char *const parts[] = {
-		"mode", "proxy_protocol", "trusted_proxies", "path", "limits", "timeouts", "via"};
+	static const char *const parts[] = {"mode", "proxy_protocol", "trusted_proxies", "path",
+		"limits", "timeouts", "via", "tls", "redirect"};
 	unsigned before = routes_count(old->routes), after = routes_count(new->routes);
 
 	diff_binds(d, old, new);
@@ -160,6 +173,8 @@ static void diff_listener(struct diff *d, const struct listener *old, const stru
 	for (size_t i = 0; i < countof(parts); i++)
 		if (!same(conf_find(old->node, parts[i]), conf_find(new->node, parts[i])))
 			say(d, "listener %.*s: %s changed", SPAN_ARG(new->name), parts[i]);
+	if (!same_certificates(old->tls, new->tls))
+		say(d, "listener %.*s: certificates changed", SPAN_ARG(new->name));
 }
 
 /* --- the whole ---------------------------------------------------------------------------------

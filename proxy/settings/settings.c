@@ -473,6 +473,7 @@ struct settings *settings_build(struct conf *conf, struct conf_report *report,
 		build_pools(&b, conf_find(conf->root, "pools"));
 	if (!b.out_of_memory && conf_report_errors(report) == 0)
 		build_listeners(&b, conf_find(conf->root, "listeners"));
+	settings_build_redirects(s);
 	map_fini(&b.pools);
 	if (b.out_of_memory || conf_report_errors(report) > 0) {
 		if (b.out_of_memory)

@@ -180,6 +180,7 @@ const struct route *routes_find(const struct routes *r, struct route_ask *ask);
 enum listener_mode { LISTENER_HTTP, LISTENER_TCP };
 
 struct tls_server;
+struct settings;
 
 struct listener {
 	struct span name;
@@ -196,6 +197,7 @@ struct listener {
 	struct span via;	/* empty: off */
 	struct tls_server *tls; /* NULL: in the clear */
 	bool h2;		/* HTTP/2 is offered to those who come with TLS */
+	uint16_t redirect_port; /* what no route takes goes there over TLS; 0: nowhere */
 	char hsts[56];		/* "Strict-Transport-Security: max-age=15552000\r\n", or "" */
 	const struct cidr *trusted;
 	unsigned trusted_count;
@@ -210,6 +212,8 @@ bool listener_trusts(const struct listener *l, const struct addr *a);
 bool listener_expects_header(const struct listener *l, const struct addr *a);
 /* l->tls, if the file asks for it; faults go to the report. -1: out of memory. (tls.c) */
 int listener_build_tls(struct conf_report *report, struct listener *l);
+/* Where `redirect: https` leads, when all listeners are built: 443 if that is one of them. */
+void settings_build_redirects(struct settings *s);
 
 /* Counters of a listener, kept over reloads. */
 struct listener_state {

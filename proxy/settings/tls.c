@@ -140,6 +140,30 @@ int listener_build_tls(struct conf_report *report, struct listener *l)
 	return 0;
 }
 
+static uint16_t secure_port(const struct settings *s)
+{
+	uint16_t first = 0;
+
+	for (unsigned i = 0; i < s->listener_count; i++) {
+		const struct listener *l = &s->listeners[i];
+
+		for (unsigned j = 0; l->tls && l->mode == LISTENER_HTTP && j < l->bind_count; j++) {
+			uint16_t port = addr_port(&l->binds[j]);
+
+			if (!first || port == 443)
+				first = port;
+		}
+	}
+	return first;
+}
+
+void settings_build_redirects(struct settings *s)
+{
+	for (unsigned i = 0; i < s->listener_count; i++)
+		if (conf_find(s->listeners[i].node, "redirect"))
+			s->listeners[i].redirect_port = secure_port(s);
+}
+
 int settings_ticket_secret(
 	struct settings *s, const uint8_t fallback[TICKET_SECRET_BYTES], struct err *err)
 {

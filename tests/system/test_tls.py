@@ -13,7 +13,7 @@ import threading
 import time
 import unittest
 
-from rig import Proxy, Reader, Server
+from rig import BUILD, Proxy, Reader, Server, free_port
 
 CONFIG = """
 listeners:
@@ -96,8 +96,7 @@ class Case(unittest.TestCase):
             p.proc.kill()
             p.proc.wait()
         p.log.close()
-        with open(p.log.name, errors="replace") as f:
-            text = f.read()
+        text = open_text(p.log.name)
         for bad in ("ERROR: AddressSanitizer", "runtime error:", "WARNING: ThreadSanitizer", "ASSERT"):
             self.assertNotIn(bad, text)
         shutil.rmtree(p.tmp)
@@ -128,6 +127,11 @@ class Case(unittest.TestCase):
         while not what():
             self.assertLess(time.monotonic(), end, "it never came true")
             time.sleep(0.02)
+
+
+def open_text(name):
+    with open(name, errors="replace") as f:
+        return f.read()
 
 
 def names(s):
@@ -314,6 +318,79 @@ class Traffic(Case):
         self.assertEqual(self.get(self.connect(p, "b.test"), "127.0.0.1").status, 421)
 
 
+class Redirect(Case):
+    def test_to_the_same_place_over_tls(self):
+        server, clear = self.serve(), free_port()
+        p = self.proxy(server, more="")
+        text = open_text(p.file).replace("listeners:", """listeners:
+  clear: {bind: "127.0.0.1:%d", redirect: https}
+  mixed: {bind: "127.0.0.1:%d", redirect: https, routes: [{match: {path: /.well-known/*}, pool: web}]}""" % (
+            clear, mixed := free_port()))
+        with open(p.file, "w") as f:
+            f.write(text)
+        self.assertTrue(p.rpc("reload")["result"]["ok"])
+
+        def ask(port, line, host="a.test:%d" % clear):
+            with socket.create_connection(("127.0.0.1", port), 5) as s:
+                s.sendall(("%s HTTP/1.1\r\nHost: %s\r\n\r\n" % (line, host)).encode())
+                return Reader(s).response(line.split()[0])
+
+        r = ask(clear, "GET /a%2f..?q=/x")
+        self.assertEqual(r.status, 400)
+        r = ask(clear, "GET /a//b?q=%0a/x")
+        self.assertEqual((r.status, r.get("location")), (301, "https://a.test:%d/a//b?q=%%0a/x" % p.port))
+        self.assertIsNone(r.get("strict-transport-security"))
+        self.assertEqual(ask(clear, "HEAD /").status, 301)
+        r = ask(clear, "POST /x", "[::1]:80")
+        self.assertEqual((r.status, r.get("location")), (308, "https://[::1]:%d/x" % p.port))
+        self.assertEqual(ask(clear, "OPTIONS *").get("location"), "https://a.test:%d/" % p.port)
+        self.assertEqual(ask(mixed, "GET /.well-known/acme-challenge/x").status, 200)
+        self.assertEqual(ask(mixed, "GET /").status, 301)
+        with socket.create_connection(("127.0.0.1", clear), 5) as s:
+            s.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            self.assertEqual(Reader(s).response().status, 400)
+
+
+class Tcp(Case):
+    def test_bytes_of_any_protocol(self):
+        def upper(conn, n):
+            while data := conn.recv(65536):
+                conn.sendall(data.upper())
+            conn.sendall(b"END")
+
+        p = self.proxy(self.serve(upper), listener="mode: tcp")
+        s = self.connect(p, alpn=["postgresql"])
+        self.assertEqual((s.selected_alpn_protocol(), names(s)), (None, ["a.test", "also-a.test"]))
+        r = Reader(s)
+        s.sendall(b"select 1")
+        self.assertEqual(r.exactly(8), b"SELECT 1")
+        data = os.urandom(300000).hex().encode()
+        t = threading.Thread(target=s.sendall, args=(data,))
+        t.start()
+        self.assertEqual(r.exactly(len(data)), data.upper())
+        t.join()
+
+
+class Shown(Case):
+    def test_ends_of_certificates(self):
+        certs.make("soon", "soon.test", signer="ca", days=10)
+        p = self.proxy(self.serve(), names=("soon", "a", "b"))
+        self.get(self.connect(p))
+        status = p.status()
+        first = status["certificates"][0]
+        self.assertEqual((first["names"], first["listener"], first["key"]), (["soon.test"], "main", "EC 256"))
+        self.assertEqual(first["file"], certs.path("soon.crt"))
+        self.assertIn(first["days_left"], (9, 10))
+        self.assertEqual(first["not_after"][:4], time.strftime("%Y", time.gmtime(time.time() + 864000)))
+        self.assertEqual(status["tls_handshakes"]["full_total"], 1)
+        self.assertIn("tls.cert_expiring", p.logged())
+        ctl = subprocess.run([os.path.join(BUILD, "ctl/tandemctl"), "--run-dir", p.tmp, "certs"],
+                             stdout=subprocess.PIPE, timeout=10, check=True).stdout.decode().split("\n")
+        self.assertRegex(ctl[1], r"^soon\.test +main +EC 256 +\S+ +(9|10) ")
+        self.assertRegex(ctl[2], r"^a\.test and 1 more ")
+        self.assertRegex(open_text(p.log.name), "soon.test")
+
+
 class Clients(Case):
     SPOOF = "X-Client-Cert-Subject: CN=root\r\nx_client_cert_verify: SUCCESS\r\nX-Client-Cert-Verify: SUCCESS\r\n"
 
@@ -461,7 +538,7 @@ class Reload(Case):
         for word in words:
             self.assertIn(word, error)
         self.assertEqual(self.serial(p), before)
-        check = subprocess.run([os.path.join(os.environ.get("TANDEM_BUILD", "."), "proxy/tandem-proxy"), "--check",
+        check = subprocess.run([os.path.join(BUILD, "proxy/tandem-proxy"), "--check",
                                 "-c", p.file], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20)
         self.assertEqual(check.returncode, 2)
         self.assertIn(words[0].encode(), check.stdout)
