@@ -18,6 +18,7 @@ proxy_libproxy_core_a_SOURCES = \
 	proxy/http/scan.c proxy/http/scan.h \
 	proxy/http/stamp.c \
 	proxy/http/upgrade.c \
+	proxy/net/client_hello.c proxy/net/client_hello.h \
 	proxy/net/proxy_protocol.c proxy/net/proxy_protocol.h \
 	proxy/net/wheel.c proxy/net/wheel.h \
 	proxy/observe/excerpt.c proxy/observe/excerpt.h \

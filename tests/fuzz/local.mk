@@ -1,9 +1,10 @@
 # Fuzz targets. Each is one file, fuzz_NAME.c, linked twice: as replay_NAME, which runs the committed corpus in
 # `make check` with any compiler, and as fuzz_NAME for libFuzzer (configure --enable-fuzz CC=clang; `make fuzz`).
 # A new target NAME: its name in FUZZ_TARGETS, replay_NAME in FUZZ_REPLAY, fuzz_NAME below FUZZ, and its six lines.
-FUZZ_TARGETS = h1_head h1_body path conf packet exchange vrrp proxy_header
+FUZZ_TARGETS = h1_head h1_body path conf packet exchange vrrp proxy_header client_hello
 FUZZ_REPLAY = tests/fuzz/replay_h1_head tests/fuzz/replay_h1_body tests/fuzz/replay_path tests/fuzz/replay_conf \
-	tests/fuzz/replay_packet tests/fuzz/replay_exchange tests/fuzz/replay_vrrp tests/fuzz/replay_proxy_header
+	tests/fuzz/replay_packet tests/fuzz/replay_exchange tests/fuzz/replay_vrrp tests/fuzz/replay_proxy_header \
+	tests/fuzz/replay_client_hello
 FUZZ_SECONDS = 60
 EXTRA_DIST += tests/fuzz/corpus tests/fuzz/h1_head.dict tests/fuzz/exchange.dict
 check_PROGRAMS += $(FUZZ_REPLAY)
@@ -40,10 +41,14 @@ tests_fuzz_replay_vrrp_LDADD = $(FAILOVER_CORE_LIBS)
 tests_fuzz_replay_proxy_header_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz_proxy_header.c tests/fuzz/fuzz.h
 tests_fuzz_replay_proxy_header_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/fuzz/corpus/proxy_header"'
 tests_fuzz_replay_proxy_header_LDADD = $(FUZZ_HTTP_LIBS)
+tests_fuzz_replay_client_hello_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz_client_hello.c tests/fuzz/fuzz.h
+tests_fuzz_replay_client_hello_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/fuzz/corpus/client_hello"'
+tests_fuzz_replay_client_hello_LDADD = $(FUZZ_HTTP_LIBS)
 
 if FUZZ
 FUZZ_BINARIES = tests/fuzz/fuzz_h1_head tests/fuzz/fuzz_h1_body tests/fuzz/fuzz_path tests/fuzz/fuzz_conf \
-	tests/fuzz/fuzz_packet tests/fuzz/fuzz_exchange tests/fuzz/fuzz_vrrp tests/fuzz/fuzz_proxy_header
+	tests/fuzz/fuzz_packet tests/fuzz/fuzz_exchange tests/fuzz/fuzz_vrrp tests/fuzz/fuzz_proxy_header \
+	tests/fuzz/fuzz_client_hello
 EXTRA_PROGRAMS = $(FUZZ_BINARIES)
 CLEANFILES += $(FUZZ_BINARIES)
 tests_fuzz_fuzz_h1_head_SOURCES = tests/fuzz/fuzz_h1_head.c tests/fuzz/fuzz.h
@@ -72,6 +77,9 @@ tests_fuzz_fuzz_vrrp_LDADD = $(FAILOVER_CORE_LIBS)
 tests_fuzz_fuzz_proxy_header_SOURCES = tests/fuzz/fuzz_proxy_header.c tests/fuzz/fuzz.h
 tests_fuzz_fuzz_proxy_header_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 tests_fuzz_fuzz_proxy_header_LDADD = $(FUZZ_HTTP_LIBS)
+tests_fuzz_fuzz_client_hello_SOURCES = tests/fuzz/fuzz_client_hello.c tests/fuzz/fuzz.h
+tests_fuzz_fuzz_client_hello_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+tests_fuzz_fuzz_client_hello_LDADD = $(FUZZ_HTTP_LIBS)
 
 # What is found new goes to tests/fuzz/found/ in the build folder; the committed corpus is only read.
 fuzz: $(FUZZ_BINARIES)

@@ -1,6 +1,6 @@
 # Tests of the proxy's net/, observe/ and the decisions of exchange/.
 PROXY_UNIT_TESTS = tests/unit/test_wheel tests/unit/test_retry tests/unit/test_excerpt \
-	tests/unit/test_tally tests/unit/test_pipes tests/unit/test_tls tests/unit/test_counts tests/unit/test_proxy_protocol
+	tests/unit/test_tally tests/unit/test_pipes tests/unit/test_tls tests/unit/test_counts tests/unit/test_proxy_protocol tests/unit/test_client_hello
 check_PROGRAMS += $(PROXY_UNIT_TESTS)
 TESTS += $(PROXY_UNIT_TESTS)
 tests_unit_test_wheel_SOURCES = tests/unit/test_wheel.c
@@ -15,6 +15,8 @@ tests_unit_test_tally_SOURCES = tests/unit/test_tally.c
 tests_unit_test_tally_LDADD = proxy/libproxy.a $(CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_proxy_protocol_SOURCES = tests/unit/test_proxy_protocol.c
 tests_unit_test_proxy_protocol_LDADD = proxy/libproxy-core.a $(CORE_LIBS) $(UNIT_LIBS)
+tests_unit_test_client_hello_SOURCES = tests/unit/test_client_hello.c
+tests_unit_test_client_hello_LDADD = proxy/libproxy-core.a $(CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_pipes_SOURCES = tests/unit/test_pipes.c
 tests_unit_test_pipes_LDADD = proxy/libproxy.a $(CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_tls_SOURCES = tests/unit/test_tls.c
