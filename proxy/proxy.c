@@ -48,6 +48,15 @@ static bool has_bind(const struct settings *s, const struct addr *a)
 	return false;
 }
 
+/* Two listeners may have one address. */
+static bool is_among(const struct addr *a, const struct addr *const *binds, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		if (addr_eq(binds[i], a))
+			return true;
+	return false;
+}
+
 /* Sockets for the binds of `s` that the running snapshot does not have: those of worker w are at
  * [w * count, w * count + count). */
 struct sockets {
@@ -83,7 +92,8 @@ static int sockets_open(struct sockets *k, const struct settings *s, const struc
 	}
 	for (unsigned i = 0; i < s->listener_count; i++)
 		for (unsigned j = 0; j < s->listeners[i].bind_count; j++)
-			if (!has_bind(running, &s->listeners[i].binds[j]))
+			if (!has_bind(running, &s->listeners[i].binds[j]) &&
+				!is_among(&s->listeners[i].binds[j], binds, k->count))
 				binds[k->count++] = &s->listeners[i].binds[j];
 	for (; opened < workers * k->count; opened++) {
 		k->all[opened].bind = *binds[opened % k->count];

@@ -41,8 +41,9 @@ struct post {
 	/* of apply */
 	struct snapshot *snapshot;
 	struct worker_socket *sockets;
-	struct acceptor **acceptors; /* room for as many */
 	unsigned socket_count;
+	struct acceptor **acceptors; /* room for one for each address of each listener */
+	unsigned acceptor_count;
 	/* of view; snapshot is memory for one of the settings with that generation */
 	uint64_t generation;
 	struct pool_view *view;
@@ -138,13 +139,86 @@ static void on_wake(struct ev_loop *loop, ev_async *a, int events)
 /* --- applying a snapshot ------------------------------------------------------------------------
  */
 
-static const struct listener *listener_of(const struct settings *s, const struct addr *bind_to)
+/* Of what clients have in hand only a listener of the same mode can make anything. */
+static const struct listener *listener_of(
+	const struct settings *s, const struct addr *bind_to, enum listener_mode mode)
 {
 	for (unsigned i = 0; i < s->listener_count; i++)
 		for (unsigned j = 0; j < s->listeners[i].bind_count; j++)
-			if (addr_eq(&s->listeners[i].binds[j], bind_to))
+			if (s->listeners[i].mode == mode &&
+				addr_eq(&s->listeners[i].binds[j], bind_to))
 				return &s->listeners[i];
 	return NULL;
+}
+
+static struct acceptor *acceptor_of(
+	struct worker *w, const struct addr *bind_to, enum listener_mode mode)
+{
+	list_each (it, &w->acceptors) {
+		struct acceptor *a = list_item(it, struct acceptor, link);
+
+		if (a->listener->mode == mode && addr_eq(&a->bind, bind_to))
+			return a;
+	}
+	return NULL;
+}
+
+/* Who of those with this address listens there; NULL: nobody has it any more. */
+static struct acceptor *front_of(struct worker *w, const struct addr *bind_to)
+{
+	struct acceptor *a = acceptor_of(w, bind_to, LISTENER_PASSTHROUGH);
+
+	if (!a)
+		a = acceptor_of(w, bind_to, LISTENER_HTTP);
+	return a ? a : acceptor_of(w, bind_to, LISTENER_TCP);
+}
+
+static void hand_sockets_over(struct worker *w, struct list *acceptors)
+{
+	list_each (it, acceptors) {
+		struct acceptor *a = list_item(it, struct acceptor, link);
+		struct acceptor *front = a->fd >= 0 ? front_of(w, &a->bind) : NULL;
+
+		if (front && front != a)
+			acceptor_hand_over(a, front);
+	}
+}
+
+/* Acceptors that stay get their new listener, those that go drain, and new ones are made of what p
+ * has room for. Sockets are opened and closed only for addresses that come and go. */
+static void apply_listeners(struct worker *w, struct post *p)
+{
+	const struct settings *s = w->snapshot->settings;
+	struct list going;
+
+	list_init(&going);
+	list_each_safe (it, &w->acceptors) {
+		struct acceptor *a = list_item(it, struct acceptor, link);
+		const struct listener *l = listener_of(s, &a->bind, a->listener->mode);
+
+		if (l) {
+			acceptor_move(a, w->snapshot, l);
+			continue;
+		}
+		list_remove(&a->link);
+		list_append(&going, &a->link);
+	}
+	for (unsigned i = 0; i < s->listener_count; i++) {
+		const struct listener *l = &s->listeners[i];
+
+		for (unsigned j = 0; j < l->bind_count; j++)
+			if (!acceptor_of(w, &l->binds[j], l->mode))
+				acceptor_start(p->acceptors[--p->acceptor_count], w, w->snapshot, l,
+					&l->binds[j]);
+	}
+	hand_sockets_over(w, &going);
+	hand_sockets_over(w, &w->acceptors);
+	for (unsigned i = 0; i < p->socket_count; i++)
+		acceptor_listen(front_of(w, &p->sockets[i].bind), p->sockets[i].fd);
+	list_each_safe (it, &going)
+		acceptor_drain(list_item(it, struct acceptor, link));
+	while (p->acceptor_count > 0)
+		free(p->acceptors[--p->acceptor_count]);
 }
 
 static void apply_servers(struct worker *w, const struct snapshot *snap)
@@ -178,22 +252,7 @@ static void run_apply(struct worker *w, struct post *p)
 	const struct settings *s = p->snapshot->settings;
 
 	w->snapshot = p->snapshot;
-	list_each_safe (it, &w->acceptors) {
-		struct acceptor *a = list_item(it, struct acceptor, link);
-		const struct listener *l = listener_of(s, &a->bind);
-
-		if (l)
-			acceptor_move(a, w->snapshot, l);
-		else
-			acceptor_drain(a);
-	}
-	for (unsigned i = 0; i < p->socket_count; i++) {
-		const struct listener *l = listener_of(s, &p->sockets[i].bind);
-
-		ASSERT(l);
-		acceptor_start(
-			p->acceptors[i], w, w->snapshot, l, &p->sockets[i].bind, p->sockets[i].fd);
-	}
+	apply_listeners(w, p);
 	free(p->acceptors);
 	free(p->sockets);
 	apply_servers(w, w->snapshot);
@@ -208,16 +267,26 @@ static struct snapshot *snapshot_room(const struct settings *s)
 	return malloc(sizeof(struct snapshot) + s->pool_count * sizeof(struct pool_view *));
 }
 
+static unsigned bind_count(const struct settings *s)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < s->listener_count; i++)
+		count += s->listeners[i].bind_count;
+	return count;
+}
+
 struct post *worker_apply_new(struct settings *s, struct pool_view *const *views,
 	const struct worker_socket *sockets, unsigned socket_count)
 {
 	struct post *p = post_new(run_apply);
+	unsigned binds = bind_count(s);
 
 	if (!p)
 		return NULL;
 	p->snapshot = snapshot_room(s);
 	p->sockets = malloc((socket_count + 1) * sizeof(*p->sockets));
-	p->acceptors = calloc(socket_count + 1, sizeof(struct acceptor *));
+	p->acceptors = calloc(binds + 1, sizeof(struct acceptor *));
 	if (p->snapshot) {
 		p->snapshot->settings = settings_ref(s);
 		for (unsigned i = 0; i < s->pool_count; i++)
@@ -228,15 +297,15 @@ struct post *worker_apply_new(struct settings *s, struct pool_view *const *views
 		worker_apply_free(p);
 		return NULL;
 	}
-	for (unsigned i = 0; i < socket_count; i++) {
-		p->sockets[i] = sockets[i];
-		p->acceptors[i] = malloc(sizeof(struct acceptor));
-		if (!p->acceptors[i]) {
+	for (; p->acceptor_count < binds; p->acceptor_count++) {
+		p->acceptors[p->acceptor_count] = malloc(sizeof(struct acceptor));
+		if (!p->acceptors[p->acceptor_count]) {
 			worker_apply_free(p);
 			return NULL;
 		}
-		p->socket_count++;
 	}
+	for (; p->socket_count < socket_count; p->socket_count++)
+		p->sockets[p->socket_count] = sockets[p->socket_count];
 	return p;
 }
 
@@ -244,8 +313,8 @@ void worker_apply_free(struct post *p)
 {
 	if (!p)
 		return;
-	while (p->socket_count > 0)
-		free(p->acceptors[--p->socket_count]);
+	while (p->acceptor_count > 0)
+		free(p->acceptors[--p->acceptor_count]);
 	free(p->acceptors);
 	free(p->sockets);
 	snapshot_unref(p->snapshot);

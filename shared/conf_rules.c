@@ -9,6 +9,7 @@
 #include "shared/map.h"
 
 enum { PATHS_MAX = 8, LEASE_MARGIN_MS = 15 };
+enum { MODE_HTTP, MODE_TCP, MODE_PASSTHROUGH }; /* as the words of 'mode' */
 
 struct rules {
 	const struct conf *conf;
@@ -275,17 +276,26 @@ static void check_failover(struct rules *r, const struct conf_node *failover)
 
 /* --- proxy ----------------------------------------------------------------------------------- */
 
-/* Each address once: two sockets could share it, and each get some of the clients. */
-static void check_binds(struct rules *r, const struct conf_node *binds, struct map *seen)
+/* Each address once: two sockets could share it, and each get some of the clients. But one that
+ * passes TLS on may have one of HTTP behind it, which gets what it does not take. */
+static void check_binds(
+	struct rules *r, const struct conf_node *binds, uint64_t mode, struct map *seen)
 {
+	static const char *const claims[] = {"http", "tls"};
+
 	conf_each (bind, binds) {
-		const struct conf_node *first;
-		char text[ADDR_TEXT_MAX], place[160];
+		const struct conf_node *first = NULL;
+		char text[ADDR_TEXT_MAX], claim[ADDR_TEXT_MAX + 8], place[160];
 
 		if (bind->broken)
 			continue;
 		addr_format(&bind->addr, text);
-		first = seen_before(r, seen, span_of(text), bind);
+		for (unsigned i = 0; i < countof(claims) && !first; i++) {
+			if (mode == (i ? MODE_HTTP : MODE_PASSTHROUGH))
+				continue;
+			snprintf(claim, sizeof(claim), "%s %s", claims[i], text);
+			first = seen_before(r, seen, span_of(claim), bind);
+		}
 		if (!first)
 			continue;
 		conf_place(r->conf, first->pos, bind->pos, place, sizeof(place));
@@ -328,14 +338,14 @@ static void check_listeners(struct rules *r, const struct conf_node *listeners)
 		if (!pool && !routes && !conf_find(listener, "redirect"))
 			conf_error(r->report, listener->name_pos, NULL,
 				"listener '%.*s' needs 'pool'%s", SPAN_ARG(listener->name),
-				conf_u64(listener, "mode") ? "" : " or 'routes'");
+				conf_u64(listener, "mode") == MODE_TCP ? "" : " or 'routes'");
 		if (pool && routes)
 			conf_error(r->report, pool->name_pos, "make it the last route",
 				"listener '%.*s' has both 'pool' and 'routes'",
 				SPAN_ARG(listener->name));
-		check_binds(r, good(listener, "bind"), &seen);
+		check_binds(r, good(listener, "bind"), conf_u64(listener, "mode"), &seen);
 	}
-	check_binds(r, good(good(r->conf->root, "admin"), "bind"), &seen);
+	check_binds(r, good(good(r->conf->root, "admin"), "bind"), MODE_TCP, &seen);
 	map_fini(&seen);
 }
 

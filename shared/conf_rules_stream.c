@@ -6,10 +6,15 @@
 
 #include "shared/conf_build.h"
 
-enum { HTTP, TCP }; /* as the words of 'mode' */
+enum { HTTP, TCP, PASSTHROUGH }; /* as the words of 'mode' */
 
 static const char *const tcp_keys[] = {"bind", "mode", "pool", "proxy_protocol", "tls", "limits",
 	"timeouts", "allow", "deny", NULL};
+static const char *const passthrough_keys[] = {"bind", "mode", "pool", "routes", "proxy_protocol",
+	"limits", "timeouts", "allow", "deny", NULL};
+static const char *const route_keys[] = {
+	"match", "pool", "priority", "timeouts", "allow", "deny", NULL};
+static const char *const match_keys[] = {"host", "client", NULL};
 static const char *const limits[] = {"connections", "connections_per_client", NULL};
 static const char *const times[] = {
 	"head", "connect", "queue", "tunnel", "half_closed", "drain", NULL};
@@ -29,6 +34,8 @@ static const char *instead_of(struct span name)
 
 	if (span_eq(name, SPAN("routes")))
 		return "write 'pool'";
+	if (span_eq(name, SPAN("tls")))
+		return "TLS ends in a listener with 'mode: http', which may have the same 'bind'";
 	return is_one_of(name, while_open) ? "write 'tunnel'" : NULL;
 }
 
@@ -43,14 +50,16 @@ static void only(struct conf_report *report, const struct conf_node *map, const 
 				SPAN_ARG(n->name), mode);
 }
 
-/* hash header:, cookie:, query: and path are found in requests only. */
-static void check_balance(struct conf_report *report, const struct conf_node *pool)
+/* hash header:, cookie:, query: and path are found in requests only; a host in TLS, too. */
+static void check_balance(struct conf_report *report, const struct conf_node *pool, bool has_host)
 {
 	const struct conf_node *balance = pool ? good(pool->target, "balance") : NULL;
-	struct span text = balance ? balance->text : SPAN("");
+	struct span text = balance ? balance->text : SPAN(""), key;
 
-	if (span_starts(text, SPAN("hash ")) &&
-		!span_eq(span_trim(span_from(text, 5)), SPAN("client_ip")))
+	if (!span_starts(text, SPAN("hash ")))
+		return;
+	key = span_trim(span_from(text, 5));
+	if (!span_eq(key, SPAN("client_ip")) && !(has_host && span_eq(key, SPAN("host"))))
 		conf_error(report, pool->pos, "make it 'hash client_ip'",
 			"pool '%.*s' has 'balance: %.*s', and this listener reads no requests",
 			SPAN_ARG(pool->text), SPAN_ARG(text));
@@ -58,12 +67,26 @@ static void check_balance(struct conf_report *report, const struct conf_node *po
 
 static void check_tcp(struct conf_report *report, const struct conf_node *listener)
 {
-	const struct conf_node *pool = good(listener, "pool");
-
 	only(report, listener, tcp_keys, "tcp");
 	only(report, good(listener, "limits"), limits, "tcp");
 	only(report, good(listener, "timeouts"), times, "tcp");
-	check_balance(report, pool);
+	check_balance(report, good(listener, "pool"), false);
+}
+
+static void check_passthrough(struct conf_report *report, const struct conf_node *listener)
+{
+	static const char mode[] = "tls_passthrough";
+
+	only(report, listener, passthrough_keys, mode);
+	only(report, good(listener, "limits"), limits, mode);
+	only(report, good(listener, "timeouts"), times, mode);
+	check_balance(report, good(listener, "pool"), true);
+	conf_each (route, good(listener, "routes")) {
+		only(report, route, route_keys, mode);
+		only(report, good(route, "match"), match_keys, mode);
+		only(report, good(route, "timeouts"), times, mode);
+		check_balance(report, good(route, "pool"), true);
+	}
 }
 
 void conf_rules_stream(struct conf_report *report, const struct conf *c)
@@ -73,6 +96,8 @@ void conf_rules_stream(struct conf_report *report, const struct conf *c)
 
 		if (mode && mode->num == TCP)
 			check_tcp(report, listener);
+		if (mode && mode->num == PASSTHROUGH)
+			check_passthrough(report, listener);
 	}
 	conf_each (pool, good(c->root, "pools")) {
 		const struct conf_node *send = good(pool, "send_proxy");

@@ -702,11 +702,11 @@ static const struct conf_key listener_keys[] = {
 			"\"[::1]:80\"."},
 	{.name = "mode",
 		.type = CONF_TYPE_ENUM,
-		.words = WORDS("http", "tcp"),
-		.later_words = WORDS("tls_passthrough"),
+		.words = WORDS("http", "tcp", "tls_passthrough"),
 		.fallback = "http",
-		.help = "What is spoken here: HTTP, or anything over TCP, which is passed on as it "
-			"comes."},
+		.help = "What is spoken here: HTTP; anything over TCP, which is passed on as it "
+			"comes; or TLS, which is passed on too, by the name that the client asks "
+			"for ('match: {host}')."},
 	{.name = "routes",
 		.type = CONF_TYPE_LIST,
 		.noun = "route",

@@ -9,6 +9,7 @@
 #include "proxy/exchange/plain.h"
 #include "proxy/exchange/tunnel.h"
 #include "proxy/net/tally.h"
+#include "proxy/settings/routes.h"
 #include "proxy/tls/server.h"
 #include "proxy/worker.h"
 
@@ -379,7 +380,24 @@ static void on_secured(struct conn *conn)
 static void client_speaks(struct client *c)
 {
 	if (c->acceptor->listener->mode == LISTENER_TCP)
-		exchange_begin_plain(c);
+		exchange_begin_plain(c, routes_get(c->acceptor->listener->routes, 0), SPAN(""));
+}
+
+int client_move(struct client *c, struct acceptor *to)
+{
+	struct acceptor *from = c->acceptor;
+
+	leave_tally(c);
+	list_remove(&c->link);
+	from->client_count--;
+	atomic_fetch_sub_explicit(&from->listener->state->connections, 1, memory_order_relaxed);
+	c->acceptor = to;
+	list_append(&to->newcomers, &c->link);
+	to->client_count++;
+	atomic_fetch_add_explicit(&to->listener->state->connections, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&to->listener->state->connections_total, 1, memory_order_relaxed);
+	acceptor_free_if_done(from);
+	return acceptor_is_full(to) || !acceptor_count_client(to, &c->addr, &c->counted) ? -1 : 0;
 }
 
 void client_begin(struct client *c)
@@ -427,10 +445,7 @@ void client_new(struct acceptor *a, int fd, const struct addr *peer, bool counte
 	atomic_fetch_add_explicit(&a->worker->clients, 1, memory_order_relaxed);
 	conn_deadline(&c->conn, a->listener->timeouts.head_ns);
 	conn_start(&c->conn);
-	if (listener_expects_header(a->listener, peer))
-		opening_start(c);
-	else
-		client_begin(c);
+	opening_start(c);
 }
 
 static void start_draining(struct client *c)

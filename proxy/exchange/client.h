@@ -55,6 +55,8 @@ void client_local(const struct client *c, struct addr *ret_local);
 const struct acceptor_fields *client_fields(const struct client *c);
 /* Nothing stands before what it has to say any more. */
 void client_begin(struct client *c);
+/* Goes over to the clients of another acceptor. -1: that has no room for it. */
+int client_move(struct client *c, struct acceptor *to);
 /* It has asked for something: not one of those who only hold a place. */
 void client_has_asked(struct client *c);
 /* For the handler that a tunnel gives the connection. */

@@ -28,6 +28,7 @@
 	X(OK, "ok")                                      \
 	X(CLIENT_BAD, "client malformed")                \
 	X(PROXY_HEADER, "client proxy-header")           \
+	X(CLIENT_HELLO, "client tls-hello")              \
 	X(CLIENT_GONE, "client gone")                    \
 	X(CLIENT_TIMEOUT, "client timeout")              \
 	X(NO_ROUTE, "proxy no-route")                    \

@@ -6,6 +6,8 @@
 #include <sys/socket.h>
 
 #include "proxy/exchange/exchange.h"
+#include "proxy/exchange/plain.h"
+#include "proxy/net/client_hello.h"
 #include "proxy/net/proxy_protocol.h"
 #include "proxy/net/rawio.h"
 #include "proxy/worker.h"
@@ -32,8 +34,7 @@ static bool has_ended(const struct client *c)
 	return poll(&p, 1, 0) > 0;
 }
 
-/* What it says is not believed, and nobody else is to read it. */
-static void refuse(struct client *c, struct span bytes, const char *why)
+static void refuse(struct client *c, struct span bytes, const char *why, enum exchange_end end)
 {
 	const struct http_fault fault = {400, 0, why};
 	struct exchange *x = exchange_new(c);
@@ -47,8 +48,137 @@ static void refuse(struct client *c, struct span bytes, const char *why)
 	x->status = fault.status;
 	exchange_find_client(x);
 	fault_note(x, FAULT_REQUEST, EXCERPT_CONTENT, bytes, &fault);
-	exchange_cut(x, END_PROXY_HEADER);
+	exchange_cut(x, end);
 }
+
+/* At least so many bytes of what is looked for are not there yet. */
+static void want_more(struct client *c, size_t bytes)
+{
+	if (has_ended(c))
+		conn_abort(&c->conn);
+	else
+		wait_for(c, bytes);
+}
+
+/* What waits in the kernel, to be looked at, at most max bytes of it. False: nothing now, or never
+ * any more. */
+static bool look(struct conn *conn, size_t max, struct span *ret_bytes)
+{
+	char *room = conn->worker->stage.scratch;
+	ssize_t n = raw_peek(conn->fd, room, max);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return false;
+	if (n <= 0) {
+		conn_close(conn);
+		return false;
+	}
+	*ret_bytes = span_make(room, (size_t)n);
+	return true;
+}
+
+/* --- a ClientHello -----------------------------------------------------------------------------
+ */
+
+/* The listener that has the same address, for what no route of this one takes; NULL: none. */
+static struct acceptor *behind(const struct acceptor *a)
+{
+	struct list *lists[] = {&a->worker->acceptors, &a->worker->leaving};
+
+	for (unsigned i = 0; i < countof(lists); i++)
+		list_each (it, lists[i]) {
+			struct acceptor *other = list_item(it, struct acceptor, link);
+
+			if (other->listener->mode == LISTENER_HTTP &&
+				addr_eq(&other->bind, &a->bind))
+				return other;
+		}
+	return NULL;
+}
+
+static void pass_behind(struct client *c, struct acceptor *to)
+{
+	if (client_move(c, to) < 0)
+		conn_abort(&c->conn);
+	else
+		client_begin(c);
+}
+
+/* By its name and whose it is: there is no more to go by. */
+static const struct route *find_route(const struct client *c, struct span name)
+{
+	static const struct http_head no_head;
+	struct route_ask ask = {.head = &no_head,
+		.host = name,
+		.path = SPAN(""),
+		.client = &c->addr,
+		.room = c->conn.worker->regex_room};
+
+	return routes_find(c->acceptor->listener->routes, &ask);
+}
+
+static void on_hello_readable(struct conn *conn)
+{
+	struct client *c = client_of(conn);
+	char *room = conn->worker->stage.scratch + CLIENT_HELLO_WIRE_MAX;
+	const struct route *route;
+	struct acceptor *other;
+	struct client_hello hello;
+	struct span seen;
+	enum parse_rc rc;
+	size_t bytes;
+	const char *why;
+
+	_Static_assert(CLIENT_HELLO_WIRE_MAX + CLIENT_HELLO_MAX <= STAGE_SCRATCH_BYTES,
+		"it is looked at there");
+	if (!look(conn, CLIENT_HELLO_WIRE_MAX, &seen))
+		return;
+	rc = client_hello_parse(seen, room, &hello, &bytes, &why);
+	if (rc == PARSE_MORE) {
+		want_more(c, bytes);
+		return;
+	}
+	if (c->held_back)
+		wait_for(c, 1);
+	route = rc == PARSE_DONE ? find_route(c, hello.server_name) : NULL;
+	other = route ? NULL : behind(c->acceptor);
+	if (other) {
+		pass_behind(c, other);
+	} else if (rc == PARSE_BAD) {
+		refuse(c, seen, why, END_CLIENT_HELLO);
+	} else {
+		client_begin(c);
+		exchange_begin_plain(c, route, hello.server_name);
+	}
+}
+
+static void on_nothing(struct conn *conn) /* nothing is written before it begins */
+{
+	(void)conn;
+}
+
+static void on_deadline(struct conn *conn)
+{
+	conn_abort(conn);
+}
+
+#define HANDLER(readable)                                                                     \
+	{                                                                                     \
+		.on_readable = (readable), .on_writable = on_nothing,                         \
+		.on_write_error = on_nothing, .on_deadline = on_deadline, .free = client_free \
+	}
+static const struct conn_handler hello_handler = HANDLER(on_hello_readable);
+
+static void start_reading(struct client *c)
+{
+	if (c->acceptor->listener->mode == LISTENER_PASSTHROUGH)
+		c->conn.handler = &hello_handler;
+	else
+		client_begin(c);
+}
+
+/* --- a PROXY protocol header -------------------------------------------------------------------
+ */
 
 /* -1: it may not come in. */
 static int believe(struct client *c, const struct proxy_header *h)
@@ -76,34 +206,26 @@ static void take(struct client *c, const struct proxy_header *h, size_t bytes)
 	}
 	if (c->held_back)
 		wait_for(c, 1);
-	client_begin(c);
+	start_reading(c);
 }
 
-static void on_readable(struct conn *conn)
+static void on_header_readable(struct conn *conn)
 {
 	struct client *c = client_of(conn);
-	char *room = conn->worker->stage.scratch;
-	ssize_t n = raw_peek(conn->fd, room, PROXY_HEADER_MAX);
 	struct proxy_header header;
+	struct span seen;
 	size_t bytes;
 	const char *why;
 
 	_Static_assert(PROXY_HEADER_MAX <= STAGE_SCRATCH_BYTES, "it is looked at there");
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	if (!look(conn, PROXY_HEADER_MAX, &seen))
 		return;
-	if (n <= 0) {
-		conn_close(conn);
-		return;
-	}
-	switch (proxy_header_parse(span_make(room, (size_t)n), &header, &bytes, &why)) {
+	switch (proxy_header_parse(seen, &header, &bytes, &why)) {
 	case PARSE_MORE:
-		if (has_ended(c))
-			conn_close(conn);
-		else
-			wait_for(c, bytes);
+		want_more(c, bytes);
 		return;
 	case PARSE_BAD:
-		refuse(c, span_make(room, (size_t)n), why);
+		refuse(c, seen, why, END_PROXY_HEADER);
 		return;
 	case PARSE_DONE:
 		take(c, &header, bytes);
@@ -111,27 +233,13 @@ static void on_readable(struct conn *conn)
 	}
 }
 
-/* Nothing is written before it begins. */
-static void on_nothing(struct conn *conn)
-{
-	(void)conn;
-}
-
-static void on_deadline(struct conn *conn)
-{
-	conn_close(conn);
-}
-
-static const struct conn_handler handler = {
-	.on_readable = on_readable,
-	.on_writable = on_nothing,
-	.on_write_error = on_nothing,
-	.on_deadline = on_deadline,
-	.free = client_free,
-};
+static const struct conn_handler header_handler = HANDLER(on_header_readable);
 
 void opening_start(struct client *c)
 {
 	c->state = CLIENT_OPENING;
-	c->conn.handler = &handler;
+	if (listener_expects_header(c->acceptor->listener, &c->addr))
+		c->conn.handler = &header_handler;
+	else
+		start_reading(c);
 }

@@ -1,9 +1,9 @@
 /*
- * What comes on a client's connection before it speaks to us: a PROXY protocol header, from those
- * of whom the listener expects one. It is looked at where it lies, in the kernel, and taken only
- * once it is whole, with nothing of what follows: whoever reads the connection then (HTTP, a
- * tunnel) finds it as if there had never been anything before. An opening connection holds no
- * buffer.
+ * What has to be seen of a client's connection before anybody speaks to it: a PROXY protocol
+ * header, from those of whom the listener expects one; and where TLS is passed on, the ClientHello.
+ * Either is looked at where it lies, in the kernel. The header is taken once it is whole, with
+ * nothing of what follows; the hello stays: whoever reads the connection then (HTTP, a handshake, a
+ * tunnel) finds it as if nobody had been there before. An opening connection holds no buffer.
  */
 #pragma once
 
@@ -15,5 +15,5 @@ struct client_claim {
 	struct acceptor_fields fields;
 };
 
-/* Ends with client_begin(), or with the client's end. */
+/* Ends with client_begin(), with a tunnel's beginning, or with the client's end. */
 void opening_start(struct client *c);

@@ -5,7 +5,11 @@
  */
 #pragma once
 
-struct client;
+#include "shared/span.h"
 
-/* The client may have gone after it. */
-void exchange_begin_plain(struct client *c);
+struct client;
+struct route;
+
+/* name: of the server that it wants; empty: it has said none. route: NULL: there is none for that.
+ * The client may have gone after it. */
+void exchange_begin_plain(struct client *c, const struct route *route, struct span name);

@@ -97,14 +97,19 @@ static void find_room(struct acceptor *a, const char *why, bool of_listener)
 			F_SPAN("listener", a->listener->name), F_TEXT("reason", why));
 }
 
-/* Why no more clients may come in now; NULL: they may. */
-static const char *limit_reached(const struct acceptor *a, bool *ret_of_listener)
+bool acceptor_is_full(const struct acceptor *a)
 {
 	uint32_t max = a->listener->connections_max;
 
+	return max &&
+	       atomic_load_explicit(&a->listener->state->connections, memory_order_relaxed) >= max;
+}
+
+/* Why no more clients may come in now; NULL: they may. */
+static const char *limit_reached(const struct acceptor *a, bool *ret_of_listener)
+{
 	*ret_of_listener = true;
-	if (max &&
-		atomic_load_explicit(&a->listener->state->connections, memory_order_relaxed) >= max)
+	if (acceptor_is_full(a))
 		return "the listener's limit of connections is reached";
 	*ret_of_listener = false;
 	if (a->listener->tls && a->worker->tls.handshakes >= TLS_HANDSHAKES_MAX)
@@ -217,22 +222,44 @@ void acceptor_fields_make(struct acceptor_fields *f, uint16_t port)
 }
 
 void acceptor_start(struct acceptor *a, struct worker *w, struct snapshot *snap,
-	const struct listener *l, const struct addr *bind_to, int fd)
+	const struct listener *l, const struct addr *bind_to)
 {
 	*a = (struct acceptor){0};
 	a->worker = w;
 	a->snapshot = snapshot_ref(snap);
 	a->listener = l;
 	a->bind = *bind_to;
-	a->fd = fd;
+	a->fd = -1;
 	list_init(&a->newcomers);
 	list_init(&a->clients);
 	acceptor_fields_make(&a->fields, addr_port(bind_to));
-	ev_io_init(&a->io, on_connection, fd, EV_READ);
+	ev_init(&a->io, on_connection);
 	ev_timer_init(&a->pause, on_pause_over, ACCEPT_PAUSE_S, 0);
 	a->io.data = a->pause.data = a;
-	ev_io_start(w->loop, &a->io);
 	list_append(&w->acceptors, &a->link);
+}
+
+void acceptor_listen(struct acceptor *a, int fd)
+{
+	ASSERT(a->fd < 0);
+	a->fd = fd;
+	ev_io_set(&a->io, fd, EV_READ);
+	ev_io_start(a->worker->loop, &a->io);
+}
+
+static void stop_listening(struct acceptor *a)
+{
+	ev_io_stop(a->worker->loop, &a->io);
+	ev_timer_stop(a->worker->loop, &a->pause);
+	a->fd = -1;
+}
+
+void acceptor_hand_over(struct acceptor *from, struct acceptor *to)
+{
+	int fd = from->fd;
+
+	stop_listening(from);
+	acceptor_listen(to, fd);
 }
 
 void acceptor_move(struct acceptor *a, struct snapshot *snap, const struct listener *l)
@@ -255,12 +282,12 @@ void acceptor_drain(struct acceptor *a)
 {
 	if (a->draining)
 		return;
-	while (accept_some(a, ACCEPT_BATCH))
-		;
-	ev_io_stop(a->worker->loop, &a->io);
-	ev_timer_stop(a->worker->loop, &a->pause);
-	close(a->fd);
-	a->fd = -1;
+	if (a->fd >= 0) {
+		while (accept_some(a, ACCEPT_BATCH))
+			;
+		close(a->fd);
+		stop_listening(a);
+	}
 	a->draining = true;
 	list_remove(&a->link);
 	list_append(&a->worker->leaving, &a->link);

@@ -3,6 +3,9 @@
  * snapshot is handed out, so that a bind that fails fails the reload. A worker owns its own from
  * then on: a listener that stays over a reload keeps its sockets, never re-bound (that would reset
  * clients who wait in the queue).
+ *
+ * Two listeners may have one address: one that passes TLS on has the socket, and gives what is not
+ * for it to the other's acceptor (exchange/opening.c), which has none of its own.
  */
 #pragma once
 
@@ -28,7 +31,7 @@ struct acceptor {
 	struct snapshot *snapshot; /* the last one that has this listener; holds a reference */
 	const struct listener *listener; /* in that snapshot */
 	struct addr bind;
-	int fd; /* -1 once it listens no more */
+	int fd; /* -1: it listens no more, or another does for it */
 	ev_io io;
 	ev_timer pause;						/* no files left: accepting rests */
 	uint64_t told_paused_ns, told_shed_ns, told_refused_ns; /* when that was last logged */
@@ -47,14 +50,20 @@ struct acceptor {
  * not be here yet); ":80" is dual stack. */
 int acceptor_open(const struct addr *bind, int *ret_fd, struct err *err);
 
-/* Worker side. Takes a (from malloc) and fd; keeps a reference to snap. */
+/* Worker side. Takes a (from malloc); keeps a reference to snap. */
 void acceptor_start(struct acceptor *a, struct worker *w, struct snapshot *snap,
-	const struct listener *l, const struct addr *bind, int fd);
+	const struct listener *l, const struct addr *bind);
+/* Takes fd: clients come from now on. */
+void acceptor_listen(struct acceptor *a, int fd);
+/* Its socket, with who waits there, is another's from now on. */
+void acceptor_hand_over(struct acceptor *from, struct acceptor *to);
 /* The same listener in a new snapshot. */
 void acceptor_move(struct acceptor *a, struct snapshot *snap, const struct listener *l);
 /* Takes what waits in the queue, listens no more, and says goodbye to its clients as they come by.
  */
 void acceptor_drain(struct acceptor *a);
+/* It has as many clients as limits.connections says. */
+bool acceptor_is_full(const struct acceptor *a);
 /* Counts a client where its address has a limit; false: it is over that, and is to be refused. */
 bool acceptor_count_client(struct acceptor *a, const struct addr *client, bool *ret_counted);
 /* For requests to this port. */

@@ -273,6 +273,8 @@ static void format_json(struct access_log *l, const struct exchange *x)
 	put_pair(l, SPAN("client"), x->client_ip);
 	if (!x->plain)
 		put_request(l, x);
+	else if (x->request.authority.len)
+		put_pair(l, SPAN("host"), x->request.authority);
 	PUT(l, ",\"bytes_in\":");
 	put_u64(l, x->bytes_in);
 	PUT(l, ",\"bytes_out\":");
@@ -310,7 +312,7 @@ static void put_request_line(struct access_log *l, const struct exchange *x)
 static void put_plain_line(struct access_log *l, const struct exchange *x)
 {
 	PUT(l, "TCP ");
-	put_quoted(l, x->pool->name);
+	put_or_dash(l, x->pool ? x->pool->name : (struct span){0});
 	PUT(l, "/");
 	put_or_dash(
 		l, x->tried_count ? span_of(x->tried[x->tried_count - 1]->name) : (struct span){0});

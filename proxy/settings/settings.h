@@ -177,7 +177,7 @@ struct route_ask;
 const struct route *routes_find(const struct routes *r, struct route_ask *ask);
 
 /* In the order of the file's words. */
-enum listener_mode { LISTENER_HTTP, LISTENER_TCP };
+enum listener_mode { LISTENER_HTTP, LISTENER_TCP, LISTENER_PASSTHROUGH };
 
 struct tls_server;
 struct settings;

@@ -3,15 +3,19 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
+import ssl
 import struct
+import subprocess
+import tempfile
 import threading
 import time
 import unittest
 
-from rig import free_port
-from test_http1 import Case
+from rig import Reader, free_port
+from test_http1 import Case, get
 
 CONFIG = """
 timeouts: {connect: 500ms, drain: 1s%s}
@@ -274,6 +278,169 @@ class Times(Tcp):
         time.sleep(1.3)
         c.sendall(b"y")
         self.assertEqual(c.recv(1), b"y")
+
+
+SHARED = """
+timeouts: {head: 1s, connect: 500ms}
+log: {access: "{tmp}/access.log"}
+listeners:
+  through:
+    bind: "127.0.0.1:{port}"
+    mode: tls_passthrough
+    routes:
+      - {match: {host: a.example}, pool: a}
+      - {match: {host: "*.b.example"}, pool: b}
+%s%s
+pools:
+  a: {servers: {a0: "127.0.0.1:%d"}}
+  b: {servers: {b0: "127.0.0.1:%d"}}
+"""
+BEHIND = """
+  web: {bind: "127.0.0.1:{port}", pool: b}
+"""
+
+
+class Passthrough(Tcp):
+    @classmethod
+    def setUpClass(cls):
+        cls.dir = tempfile.mkdtemp(prefix="tandem-")
+        cls.pem = os.path.join(cls.dir, "pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                        "-days", "1", "-subj", "/CN=test", "-keyout", cls.pem, "-out", cls.pem + ".crt"],
+                       check=True, capture_output=True)
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.dir)
+
+    def tls_server(self, name):
+        """Says its name, and with which host name it was asked."""
+        def script(conn, n):
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self.pem + ".crt", self.pem)
+            asked = []
+            context.sni_callback = lambda sock, host, context: asked.append(host)
+            with context.wrap_socket(conn, server_side=True) as tls:
+                tls.sendall(("%s %s" % (name, asked[0])).encode())
+        return self.serve(script)
+
+    def shared(self, more="", behind="", web=None):
+        b = web or self.tls_server("b")
+        return self.start(SHARED % (more, behind, self.tls_server("a").port, b.port))
+
+    def ask(self, p, host):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with context.wrap_socket(p.connect(), server_hostname=host) as tls:
+            return tls.recv(100).decode()
+
+    def hello(self, host):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        out = ssl.MemoryBIO()
+        with self.assertRaises(ssl.SSLWantReadError):
+            context.wrap_bio(ssl.MemoryBIO(), out, server_hostname=host).do_handshake()
+        return out.read()
+
+    def test_the_name_chooses_the_route_and_the_server_gets_the_handshake(self):
+        p = self.shared()
+        self.assertEqual(self.ask(p, "a.example"), "a a.example")
+        self.assertEqual(self.ask(p, "A.Example"), "a A.Example")
+        self.assertEqual(self.ask(p, "x.b.example"), "b x.b.example")
+        self.eventually(lambda: len(self.lines(p)) == 3)
+        line = json.loads(self.lines(p)[0])
+        self.assertEqual((line["host"], line["pool"], line["end"]), ("a.example", "a", "ok"))
+        self.assertEqual(p.status()["listeners"]["through"]["mode"], "tls_passthrough")
+
+    def test_without_a_name_only_a_route_without_a_host_matches(self):
+        p = self.shared(more="      - {pool: b}\n")
+        self.assertEqual(self.ask(p, None), "b None")
+        self.assertEqual(self.ask(p, "other.example"), "b other.example")
+
+    def test_a_name_that_no_route_takes_is_refused_in_the_words_of_tls(self):
+        p = self.shared()
+        for host in ("c.example", None):
+            with self.assertRaisesRegex(ssl.SSLError, "(?i)unrecognized.name"):
+                self.ask(p, host)
+        self.eventually(lambda: len(self.lines(p)) == 2)
+        self.assertEqual(json.loads(self.lines(p)[0])["end"], "proxy no-route")
+
+    def test_a_hello_may_come_in_pieces_and_records(self):
+        p = self.shared()
+        hello = self.hello("a.example")
+        body, cut = hello[5:], b""
+        for at in range(0, len(body), 40):
+            piece = body[at:at + 40]
+            cut += b"\x16\x03\x01" + struct.pack(">H", len(piece)) + piece
+        for data, step in ((hello, 1), (cut, 23), (cut, len(cut))):
+            with p.connect() as c:
+                for at in range(0, len(data), step):
+                    c.sendall(data[at:at + step])
+                    if step < 100:
+                        time.sleep(0.0005)
+                self.assertEqual(c.recv(3)[:2], b"\x16\x03")
+
+    def test_what_is_no_tls_is_refused_and_half_a_hello_waited_for_as_long_as_a_head(self):
+        p = self.shared()
+        with p.connect() as c:
+            c.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            with self.assertRaises(ConnectionResetError):
+                c.recv(1)
+        self.eventually(lambda: self.lines(p))
+        self.assertEqual(json.loads(self.lines(p)[0])["end"], "client tls-hello")
+        with p.connect() as c:
+            c.sendall(self.hello("a.example")[:100])
+            began = time.monotonic()
+            with self.assertRaises(ConnectionResetError):
+                c.recv(1)
+            self.assertGreater(time.monotonic() - began, 0.9)
+
+    def test_what_no_route_takes_goes_to_the_listener_with_the_same_address(self):
+        web = self.serve()
+        p = self.shared(behind=BEHIND, web=web)
+        self.assertEqual(self.ask(p, "a.example"), "a a.example")
+        with p.connect() as c:
+            r = Reader(c)
+            for _ in range(2):
+                c.sendall(get())
+                self.assertEqual(r.response().status, 200)
+        self.assertIn(b"X-Forwarded-Port: %d\r\n" % p.port, bytes(web.received[0]))
+        with p.connect() as c:  # TLS that nobody here ends: HTTP's to refuse
+            c.sendall(self.hello("c.example"))
+            self.assertEqual(Reader(c).response().status, 400)
+        listeners = p.status()["listeners"]
+        self.eventually(lambda: p.status()["listeners"]["through"]["connections"] == 0)
+        self.assertEqual((listeners["through"]["requests_total"], listeners["web"]["requests_total"]), (1, 3))
+
+    def test_listeners_come_to_an_address_and_leave_it_and_nobody_is_cut(self):
+        web = self.serve()
+        both = SHARED % ("", BEHIND, self.tls_server("a").port, web.port)
+        through, behind = both.replace(BEHIND, ""), "listeners:" + BEHIND + both[both.index("\npools:"):]
+        p = self.start(behind)
+
+        def load(text):
+            p.write(text)
+            self.assertTrue(p.rpc("reload")["result"]["ok"])
+
+        def answers(r, c):
+            c.sendall(get())
+            return r.response()
+        with p.connect() as c:
+            r = Reader(c)
+            self.assertEqual(answers(r, c).status, 200)
+            load(both)  # one comes in front
+            self.assertEqual(answers(r, c).status, 200)
+            self.assertEqual(self.ask(p, "a.example"), "a a.example")
+            load(behind)  # and goes
+            self.assertIsNone(answers(r, c).get("connection"))
+            with p.connect() as d:
+                self.assertEqual(answers(Reader(d), d).status, 200)
+            load(through)  # the one behind goes: who is there hears it with his next answer
+            self.assertEqual(self.ask(p, "a.example"), "a a.example")
+            self.assertEqual(answers(r, c).get("connection"), "close")
+        with p.connect() as c:
+            c.sendall(get())
+            with self.assertRaises(ConnectionResetError):
+                c.recv(1)
 
 
 class Told(Tcp):

@@ -268,6 +268,27 @@ static void a_tcp_listener_has_nothing_of_http(void)
 		"'proxy_protocol' of listener 'd' needs 'from'\n");
 }
 
+#define THROUGH "through: {bind: \":443\", mode: tls_passthrough, pool: p}"
+
+static void a_passthrough_listener_matches_names_only_and_may_share_its_address(void)
+{
+	CHECK_CLEAN("listeners: {t: {bind: \":443\", mode: tls_passthrough, "
+		    "routes: [{match: {host: a.example}, pool: p}]}}\n" POOL);
+	CHECK_PRINTS("listeners: {t: {bind: \":443\", mode: tls_passthrough, "
+		     "routes: [{match: {path: /x}, pool: p}]}}\n" POOL,
+		"error: 'path' is of no use in a listener with 'mode: tls_passthrough'\n");
+	CHECK_CLEAN("listeners:\n  " THROUGH "\n  web: {bind: \":443\", pool: p}\n" POOL);
+	CHECK_PRINTS("listeners:\n  " THROUGH "\n  web: {bind: \":443\", pool: p}\n"
+		     "  more: {bind: \":443\", pool: p}\n" POOL,
+		"tandem.yaml:4:16: error: :443 is listened on already (line 3)\n");
+	CHECK_PRINTS("listeners:\n  " THROUGH
+		     "\n  tcp: {bind: \":443\", mode: tcp, pool: p}\n" POOL,
+		"tandem.yaml:3:15: error: :443 is listened on already (line 2)\n");
+	CHECK_PRINTS("listeners:\n  tcp: {bind: \":443\", mode: tcp, pool: p}\n  " THROUGH
+		     "\n" POOL,
+		":443 is listened on already (line 2)\n");
+}
+
 static const struct test_case cases[] = {
 	TEST(a_route_does_one_thing),
 	TEST(the_shares_of_pools_make_a_whole),
@@ -277,6 +298,7 @@ static const struct test_case cases[] = {
 	TEST(times_that_are_not_safe_are_refused_with_the_rule),
 	TEST(a_listener_leads_somewhere_once),
 	TEST(a_tcp_listener_has_nothing_of_http),
+	TEST(a_passthrough_listener_matches_names_only_and_may_share_its_address),
 	TEST(a_check_is_one_of_three_kinds_or_an_agents),
 	TEST(a_queue_needs_a_limit_and_has_one_time),
 	TEST(pools_do_not_stand_in_for_each_other_in_a_circle),
