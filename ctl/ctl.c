@@ -153,7 +153,18 @@ const char *ago(const char *rfc3339, char out[NUMBER_MAX])
 }
 
 /* --- the command line ------------------------------------------------------------------------ */
-enum { TAKES_ARGUMENT = 1, TAKES_WATCH = 2, TAKES_SINCE = 4, TAKES_FOR = 8 };
+enum {
+	TAKES_ARGUMENT = 1, /* one at most; for more there is ARGUMENTS() */
+	TAKES_WATCH = 2,
+	TAKES_SINCE = 4,
+	TAKES_FOR = 8,
+	TAKES_TIMEOUT = 16,
+	TAKES_WAIT = 32,
+	TAKES_SERVER = 64, /* --weight, --zone, --backup */
+};
+#define ARGUMENTS(least, most) ((least) << 16 | (most) << 20)
+#define LEAST(takes) ((int)((takes) >> 16 & 15))
+#define MOST(takes) ((takes)&TAKES_ARGUMENT ? 1 : (int)((takes) >> 20 & 15))
 
 static const struct verb {
 	const char *name, *usage, *help;
@@ -170,6 +181,18 @@ static const struct verb {
 		TAKES_SINCE, verb_events},
 	{"errors", "errors", "the last malformed requests and responses, and where they are wrong",
 		0, verb_errors},
+	{"drain", "drain POOL/SERVER [--timeout TIME] [--wait]",
+		"nothing new to a server, but for users bound to it; maintenance after the time",
+		TAKES_TIMEOUT | TAKES_WAIT | ARGUMENTS(1, 1), verb_admin},
+	{"ready", "ready POOL/SERVER", "use a server again", ARGUMENTS(1, 1), verb_admin},
+	{"maintenance", "maintenance POOL/SERVER [--wait]", "nothing to a server, and no checks",
+		TAKES_WAIT | ARGUMENTS(1, 1), verb_admin},
+	{"weight", "weight POOL/SERVER N", "a server's share, until the configuration changes it",
+		ARGUMENTS(2, 2), verb_weight},
+	{"server", "server add POOL/SERVER ADDRESS:PORT | remove POOL/SERVER",
+		"a server that the configuration does not have; with --weight N, --zone ZONE, "
+		"--backup; remove with --wait",
+		TAKES_SERVER | TAKES_WAIT | ARGUMENTS(1, 3), verb_server},
 	{"check", "check [FILE]", "validate a configuration file", TAKES_ARGUMENT, verb_check},
 	{"reload", "reload", "have both daemons read their configuration again", 0, verb_reload},
 	{"switchover", "switchover [GROUP]", "hand the virtual addresses to the other node",
@@ -180,7 +203,18 @@ static const struct verb {
 	{"resume", "resume [GROUP]", "end a freeze", TAKES_ARGUMENT, verb_resume},
 };
 
-enum { FLAG_RUN_DIR = 256, FLAG_JSON, FLAG_SINCE, FLAG_FOR, FLAG_VERSION };
+enum {
+	FLAG_RUN_DIR = 256,
+	FLAG_JSON,
+	FLAG_SINCE,
+	FLAG_FOR,
+	FLAG_TIMEOUT,
+	FLAG_WAIT,
+	FLAG_WEIGHT,
+	FLAG_ZONE,
+	FLAG_BACKUP,
+	FLAG_VERSION
+};
 
 static const struct option flags[] = {
 	{"run-dir", required_argument, NULL, FLAG_RUN_DIR},
@@ -188,6 +222,11 @@ static const struct option flags[] = {
 	{"watch", no_argument, NULL, 'w'},
 	{"since", required_argument, NULL, FLAG_SINCE},
 	{"for", required_argument, NULL, FLAG_FOR},
+	{"timeout", required_argument, NULL, FLAG_TIMEOUT},
+	{"wait", no_argument, NULL, FLAG_WAIT},
+	{"weight", required_argument, NULL, FLAG_WEIGHT},
+	{"zone", required_argument, NULL, FLAG_ZONE},
+	{"backup", no_argument, NULL, FLAG_BACKUP},
 	{"version", no_argument, NULL, FLAG_VERSION},
 	{"help", no_argument, NULL, 'h'},
 	{NULL, 0, NULL, 0},
@@ -214,7 +253,8 @@ static void print_help(FILE *to, const struct verb *only)
 	}
 	fprintf(to, "Usage: tandemctl [flags] VERB ...\n\nVerbs:\n");
 	for (size_t i = 0; i < countof(verbs); i++)
-		fprintf(to, "  %-28s %s\n", verbs[i].usage, verbs[i].help);
+		fprintf(to, strlen(verbs[i].usage) > 28 ? "  %s\n%31s%s\n" : "  %-28s%1s%s\n",
+			verbs[i].usage, "", verbs[i].help);
 	fprintf(to, "\nFlags:\n%s", flags_help);
 }
 
@@ -273,12 +313,43 @@ struct given {
 	bool help;
 };
 
-/* -1 to go on, else the exit code. */
-static int take_flag(struct ctl *c, struct given *g, int flag, char **argv)
+/* A flag's time, such as 5m. */
+static int take_time(const char *flag_name, const char **ret_text)
 {
 	struct err err;
 	uint64_t ns;
 
+	*ret_text = optarg;
+	if (duration_parse(span_of(optarg), &ns, &err) == 0)
+		return -1;
+	complain("%s: %s", flag_name, err.text);
+	return wrong_usage();
+}
+
+/* What is said of a server that is added, and how long an order takes. */
+static int take_server_flag(struct ctl *c, struct given *g, int flag)
+{
+	g->takes |= flag == FLAG_TIMEOUT ? TAKES_TIMEOUT
+		    : flag == FLAG_WAIT	 ? TAKES_WAIT
+					 : TAKES_SERVER;
+	if (flag == FLAG_TIMEOUT)
+		return take_time("--timeout", &c->timeout_text);
+	if (flag == FLAG_WAIT)
+		c->wait = true;
+	else if (flag == FLAG_ZONE)
+		c->zone = optarg;
+	else if (flag == FLAG_BACKUP)
+		c->backup = true;
+	else if (span_to_u64(span_of(optarg), 256, &c->weight) < 0 || c->weight == 0) {
+		complain("--weight: '%s' is not a number from 1 to 256", optarg);
+		return wrong_usage();
+	}
+	return -1;
+}
+
+/* -1 to go on, else the exit code. */
+static int take_flag(struct ctl *c, struct given *g, int flag, char **argv)
+{
 	switch (flag) {
 	case FLAG_RUN_DIR:
 		c->run_dir = optarg;
@@ -299,11 +370,13 @@ static int take_flag(struct ctl *c, struct given *g, int flag, char **argv)
 		return wrong_usage();
 	case FLAG_FOR:
 		g->takes |= TAKES_FOR;
-		c->for_text = optarg;
-		if (duration_parse(span_of(optarg), &ns, &err) == 0)
-			return -1;
-		complain("--for: %s", err.text);
-		return wrong_usage();
+		return take_time("--for", &c->for_text);
+	case FLAG_TIMEOUT:
+	case FLAG_WAIT:
+	case FLAG_WEIGHT:
+	case FLAG_ZONE:
+	case FLAG_BACKUP:
+		return take_server_flag(c, g, flag);
 	case FLAG_VERSION:
 		fprintf(c->out, "tandemctl %s\n", PACKAGE_VERSION);
 		return DONE;
@@ -325,11 +398,14 @@ static int run_verb(struct ctl *c, const struct given *g, int argc, char **argv)
 		print_help(c->out, v);
 		return DONE;
 	}
-	if ((g->takes & ~v->takes) || argc > ((v->takes & TAKES_ARGUMENT) ? 2 : 1)) {
+	if ((g->takes & ~v->takes) || argc - 1 < LEAST(v->takes) || argc - 1 > MOST(v->takes)) {
 		complain("usage: tandemctl %s", v->usage);
 		return wrong_usage();
 	}
+	c->verb = v->name;
 	c->argument = argc > 1 ? argv[1] : NULL;
+	c->more = argv + 2;
+	c->more_count = argc > 2 ? argc - 2 : 0;
 	return v->run(c);
 }
 

@@ -26,8 +26,14 @@ struct ctl {
 	bool watch;
 	bool has_since;
 	uint64_t since;
-	const char *for_text; /* --for, checked; or NULL */
+	const char *for_text;		 /* --for, checked; or NULL */
+	const char *timeout_text, *zone; /* of the flags of that name, or NULL */
+	uint64_t weight;		 /* 0: not given */
+	bool wait, backup, effective, once;
+	const char *verb;
 	const char *argument; /* what follows the verb, or NULL */
+	char **more;	      /* what follows that */
+	int more_count;
 	FILE *out;
 };
 
@@ -71,6 +77,9 @@ int verb_certs(struct ctl *c);
 int verb_events(struct ctl *c);
 int verb_check(struct ctl *c);
 int verb_errors(struct ctl *c);
+int verb_admin(struct ctl *c); /* drain, ready, maintenance */
+int verb_weight(struct ctl *c);
+int verb_server(struct ctl *c);
 int verb_reload(struct ctl *c);
 int verb_switchover(struct ctl *c);
 int verb_freeze(struct ctl *c);

@@ -8,6 +8,7 @@ ctl_libctl_a_SOURCES = \
 	ctl/events.c \
 	ctl/failover.c \
 	ctl/pools.c \
+	ctl/servers.c \
 	ctl/status.c \
 	ctl/table.c ctl/table.h
 ctl_libctl_a_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)

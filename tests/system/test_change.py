@@ -3,11 +3,12 @@
 reconciled with the configuration; nobody's request fails."""
 import json
 import os
+import subprocess
 import threading
 import time
 import unittest
 
-from rig import Reader, ask
+from rig import BUILD, Reader, ask
 from test_http1 import Case, config, get
 from test_upgrade import switch, upgrade
 
@@ -278,6 +279,49 @@ class Kept(Change):
         self.assertIsNone(p.status()["orders"]["trouble"])
         with open(os.path.join(p.tmp, "servers.json")) as f:
             self.assertIsNone(json.load(f)["servers"]["web/s0"]["admin"]["value"])
+
+
+class Tool(Change):
+    def ctl(self, p, *args, code=0):
+        r = subprocess.run([os.path.join(BUILD, "ctl", "tandemctl"), "--run-dir", p.tmp, *args], timeout=20,
+                           capture_output=True, text=True)
+        self.assertEqual(r.returncode, code, r.stdout + r.stderr)
+        return r.stdout + r.stderr
+
+    def test_an_operator_drains_weighs_adds_and_removes(self):
+        a, b, p = self.two()
+        conn = p.connect()
+        self.addCleanup(conn.close)
+        conn.sendall(get("/slow"))
+        self.eventually(lambda: self.server(p, "s0")["in_flight"] + self.server(p, "s1")["in_flight"] == 1)
+        busy = "s0" if self.server(p, "s0")["in_flight"] else "s1"
+        out = self.ctl(p, "drain", "web/" + busy, "--wait")
+        self.assertEqual(out, "web/%s: ready -> draining, 0 sessions, 1 request in flight\n1 in flight\n0 in flight\n" % busy)
+        self.assertIn("draining already", self.ctl(p, "drain", "web/" + busy))
+        self.assertIn("draining -> maintenance", self.ctl(p, "maintenance", "web/" + busy))
+        self.assertRegex(self.ctl(p, "servers", "web"), r"web/%s .* maintenance " % busy)
+        self.assertIn("maintenance -> ready", self.ctl(p, "ready", "web/" + busy))
+        self.assertIn("weight 1 -> 5", self.ctl(p, "weight", "web/s0", "5"))
+        c = self.named("s2")
+        address = "127.0.0.1:%d" % c.port
+        self.assertEqual(self.ctl(p, "server", "add", "web/s2", address, "--weight", "2"),
+                         "web/s2: added, %s\n" % address)
+        self.assertIn("is there already", self.ctl(p, "server", "add", "web/s2", address, "--weight", "2"))
+        self.assertEqual(json.loads(self.ctl(p, "server", "remove", "web/s2", "--json"))["changed"], True)
+        self.assertIn("is not there", self.ctl(p, "server", "remove", "web/s2"))
+        self.assertIn("did you mean 's0'?", self.ctl(p, "drain", "web/s00", code=1))
+        self.assertIn("POOL/SERVER", self.ctl(p, "drain", "web", code=2))
+        self.assertIn("usage:", self.ctl(p, "drain", code=2))
+        self.assertIn("1 to 256", self.ctl(p, "weight", "web/s0", "0", code=2))
+        self.assertIn("--timeout", self.ctl(p, "drain", "web/s0", "--timeout", "5", code=2))
+        self.ctl(p, "ready", "web/s0", "--timeout", "5s", code=2)
+        p.stop()
+        self.ctl(p, "ready", "web/s0", code=3)
+
+    def test_what_could_not_be_saved_is_said_at_once(self):
+        _, _, p = self.two()
+        os.mkdir(os.path.join(p.tmp, "servers.json.new"))
+        self.assertIn("lost with a restart", self.ctl(p, "drain", "web/s0"))
 
 
 if __name__ == "__main__":
