@@ -14,6 +14,9 @@ PACKAGES_BENCH=(nginx haproxy keepalived wrk nghttp2-client valgrind strace)
 # What only keeps the code in shape.
 PACKAGES_SHAPE=(clang libclang-rt-14-dev clang-format clang-tidy cppcheck shellcheck xz-utils git)
 
+# How many tests to run at a time: most of them wait, for each other's ends of a connection or for a time to pass.
+TEST_JOBS=$(($(nproc) + 4))
+
 as_root() {
 	if [ "$(id -u)" = 0 ]; then
 		"$@"

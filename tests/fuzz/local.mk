@@ -81,14 +81,18 @@ tests_fuzz_fuzz_client_hello_SOURCES = tests/fuzz/fuzz_client_hello.c tests/fuzz
 tests_fuzz_fuzz_client_hello_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 tests_fuzz_fuzz_client_hello_LDADD = $(FUZZ_HTTP_LIBS)
 
-# What is found new goes to tests/fuzz/found/ in the build folder; the committed corpus is only read.
-fuzz: $(FUZZ_BINARIES)
-	set -e; for t in $(FUZZ_TARGETS); do \
-		$(MKDIR_P) tests/fuzz/found/$$t; \
-		words=; if test -f $(srcdir)/tests/fuzz/$$t.dict; then words=-dict=$(srcdir)/tests/fuzz/$$t.dict; fi; \
-		tests/fuzz/fuzz_$$t $$words -entropic=0 -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -print_final_stats=1 \
-			-artifact_prefix=tests/fuzz/found/ tests/fuzz/found/$$t $(srcdir)/tests/fuzz/corpus/$$t; \
-	done
+# One target a job (make -j2 fuzz). What is found new goes to tests/fuzz/found/ in the build folder; the committed
+# corpus is only read.
+fuzz: $(FUZZ_TARGETS:%=run-fuzz-%)
+$(FUZZ_TARGETS:%=run-fuzz-%): run-fuzz-%: tests/fuzz/fuzz_%
+	@$(MKDIR_P) tests/fuzz/found/$*
+	@words=; if test -f $(srcdir)/tests/fuzz/$*.dict; then words=-dict=$(srcdir)/tests/fuzz/$*.dict; fi; \
+	if tests/fuzz/fuzz_$* $$words -entropic=0 -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 \
+		-artifact_prefix=tests/fuzz/found/$*. tests/fuzz/found/$* $(srcdir)/tests/fuzz/corpus/$* \
+		>tests/fuzz/found/$*.log 2>&1; \
+	then echo "$*: `tail -1 tests/fuzz/found/$*.log`"; \
+	else tail -50 tests/fuzz/found/$*.log; exit 1; fi
+.PHONY: $(FUZZ_TARGETS:%=run-fuzz-%)
 else
 fuzz:
 	@echo 'configure with --enable-fuzz and CC=clang first' >&2; exit 1
