@@ -16,7 +16,8 @@ static bool is_down(const struct member *m)
 	const struct health *h = &m->server->health;
 
 	return member_admits(m) &&
-	       (h->state == HEALTH_DOWN || h->state == HEALTH_EJECTED || h->state == HEALTH_RISING);
+	       (h->state == HEALTH_DOWN || h->state == HEALTH_EJECTED ||
+		       h->state == HEALTH_RISING || m->server->agent.state == AGENT_DOWN);
 }
 
 static void look_at_pool(json_t *list, const struct pool *p)

@@ -22,6 +22,7 @@ proxy_libproxy_core_a_SOURCES = \
 	proxy/net/proxy_protocol.c proxy/net/proxy_protocol.h \
 	proxy/net/wheel.c proxy/net/wheel.h \
 	proxy/observe/excerpt.c proxy/observe/excerpt.h \
+	proxy/pool/agent_word.c proxy/pool/agent_word.h \
 	proxy/pool/balance/balance.h \
 	proxy/pool/balance/hash.c \
 	proxy/pool/balance/least_requests.c \
@@ -79,6 +80,7 @@ proxy_libproxy_a_SOURCES = \
 	proxy/pool/membership.c proxy/pool/membership.h \
 	proxy/orders.c proxy/orders.h \
 	proxy/pool/overrides.c proxy/pool/overrides.h \
+	proxy/pool/errand.c proxy/pool/errand.h \
 	proxy/pool/pool.c proxy/pool/pool.h \
 	proxy/pool/probe.c proxy/pool/probe.h \
 	proxy/pool/probe_agent.c \

@@ -394,6 +394,7 @@ static void on_role(void *ctx, enum failover_role from, enum failover_role to)
 	rpc_publish(p->rpc, "role.changed",
 		json_pack("{s:s,s:s}", "from", failover_role_name(from), "to",
 			failover_role_name(to)));
+	checks_standby(p->checks, to == FAILOVER_STANDBY);
 	if (p->stopping && from == FAILOVER_ACTIVE && ev_is_active(&p->yield))
 		begin_drain(p, p->settings->timeouts.drain_ns);
 }

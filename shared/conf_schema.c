@@ -860,7 +860,9 @@ static const struct conf_key health_keys[] = {
 		.type = CONF_TYPE_TEXT,
 		.min = 1,
 		.max = 200,
-		.help = "Text that the content of the answer must have in its first 64 KiB."},
+		.help = "What the content of the answer must have in its first 64 KiB: a text, or "
+			"a "
+			"regular expression behind ~."},
 	{.name = "headers",
 		.type = CONF_TYPE_NAMED,
 		.noun = "header",

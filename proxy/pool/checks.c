@@ -2,15 +2,13 @@
 
 #include <stdlib.h>
 
-#include "proxy/pool/probe.h"
+#include "proxy/pool/errand.h"
 #include "proxy/pool/queue.h"
 #include "proxy/settings/check.h"
 #include "shared/assert.h"
-#include "shared/list.h"
 #include "shared/log.h"
 
 enum {
-	RUNNING_MAX = 1024,  /* probes at a time; the rest wait in line */
 	STAGGER_MAX_MS = 10, /* between the first checks of two servers */
 	POSTPONED_MS = 500,
 	TELL_AGAIN_MS = 1000,
@@ -22,13 +20,11 @@ struct check { /* a server as it is watched; of a pool without check only its ej
 	struct checks *owner;
 	struct server *server;	 /* holds a reference */
 	const struct pool *pool; /* of owner->settings */
-	struct probe probe;
-	ev_timer next;	     /* the next probe */
-	ev_timer due;	     /* the end of an ejection */
-	struct list waiting; /* in owner->waiting while there is no room for a probe */
-	bool checked;	     /* the pool has a check, and nobody has taken the server out */
-	bool admitted;	     /* nobody has taken it out, or is about to */
-	bool wanted;	     /* by the servers that are being followed */
+	struct errand check, agent;
+	ev_timer due;  /* the end of an ejection */
+	bool checked;  /* the pool has a check, and nobody has taken the server out */
+	bool admitted; /* nobody has taken it out, or is about to */
+	bool wanted;   /* by the servers that are being followed */
 };
 
 struct checks {
@@ -38,13 +34,14 @@ struct checks {
 	struct settings *settings; /* NULL before the first */
 	struct rng rng;
 	struct check *by_slot[SERVERS_MAX];
-	struct list waiting;
-	unsigned running;
-	bool starting;
+	struct errands errands;
+	unsigned pace;	 /* checks come that many times as seldom */
 	ev_prepare tell; /* pools whose view is old */
 	ev_timer tell_again;
 	ev_timer ramp; /* while a server's share grows */
 };
+
+#define STANDBY_PACE 10
 
 static struct health_conf health_conf_of(const struct check *ch)
 {
@@ -53,7 +50,7 @@ static struct health_conf health_conf_of(const struct check *ch)
 	return (struct health_conf){.active = ch->checked,
 		.rise = p->check.rise,
 		.fall = p->check.fall,
-		.every_ns = p->check.every_ns,
+		.every_ns = p->check.every_ns * ch->owner->pace,
 		.eject_ns = p->passive.eject_ns};
 }
 
@@ -135,6 +132,11 @@ static void tell(struct check *ch, enum health_state from)
 /* --- verdicts ----------------------------------------------------------------------------------
  */
 
+static bool serves(const struct server *s)
+{
+	return health_usable(&s->health) && server_agent_allows(s);
+}
+
 /* Can the pool spare this server? Never the last that can be used (but where nobody is there, and
  * another pool stands in); and for failures that may be the
  * requests' own fault, a part of the pool at most. */
@@ -147,7 +149,7 @@ static bool may_eject(const struct pool *p, const struct server *s, enum health_
 		const struct member *m = &set->members[i];
 
 		ejected += m->server->health.state == HEALTH_EJECTED;
-		others += m->server != s && member_admits(m) && health_usable(&m->server->health);
+		others += m->server != s && member_admits(m) && serves(m->server);
 	}
 	return others > 0 &&
 	       (why != HEALTH_TRAFFIC_BROKE ||
@@ -160,7 +162,7 @@ static bool may_eject(const struct pool *p, const struct server *s, enum health_
 /* Has all of its share, and can take what another does not yet. */
 static bool serves_fully(const struct member *m)
 {
-	return member_admits(m) && health_usable(&m->server->health) && !m->server->started_ns;
+	return member_admits(m) && serves(m->server) && !m->server->started_ns;
 }
 
 static void start_slowly(struct check *ch)
@@ -204,13 +206,29 @@ static void on_ramp(struct ev_loop *loop, ev_timer *w, int events)
 /* --- verdicts ----------------------------------------------------------------------------------
  */
 
+/* What the views go by. */
+static void publish(struct check *ch)
+{
+	struct server *s = ch->server;
+	bool usable = serves(s);
+	bool came_back = usable && !atomic_load(&s->usable);
+
+	atomic_store(&s->usable, usable);
+	/* Neither is a last resort. */
+	atomic_store(&s->refused, s->health.refused || s->agent.state == AGENT_MAINT);
+	atomic_store(&s->drains, s->agent.state == AGENT_DRAIN);
+	if (came_back)
+		start_slowly(ch);
+	else if (!usable)
+		s->started_ns = 0;
+}
+
 /* What follows from a step of the machine. */
 static void settle(struct check *ch, enum health_change change, enum health_state from)
 {
 	struct server *s = ch->server;
 	uint64_t due_ns = health_due_ns(&s->health);
 	uint64_t now_ns = monotonic_ns();
-	bool came_back;
 
 	if (!due_ns)
 		ev_timer_stop(ch->owner->loop, &ch->due);
@@ -218,15 +236,9 @@ static void settle(struct check *ch, enum health_change change, enum health_stat
 		start_timer(ch->owner->loop, &ch->due, due_ns > now_ns ? due_ns - now_ns : 0);
 	if (change == HEALTH_SAME)
 		return;
-	came_back = health_usable(&s->health) && !atomic_load(&s->usable);
-	atomic_store(&s->usable, health_usable(&s->health));
-	atomic_store(&s->refused, s->health.refused);
+	publish(ch);
 	if (change == HEALTH_TURNED)
 		mark_changed(ch->owner, ch->pool);
-	if (came_back)
-		start_slowly(ch);
-	else if (!health_usable(&s->health))
-		s->started_ns = 0;
 	if (from != s->health.state || s->health.state == HEALTH_FAILING)
 		tell(ch, from);
 }
@@ -273,51 +285,10 @@ static uint64_t next_delay_ns(struct check *ch)
 	return delay_ns;
 }
 
-static void plan_next(struct check *ch)
+static void on_checked(struct errand *e, enum probe_verdict verdict, const char *reason)
 {
-	start_timer(ch->owner->loop, &ch->next, next_delay_ns(ch));
-}
+	struct check *ch = container_of(e, struct check, check);
 
-static void start_probe(struct check *ch)
-{
-	ASSERT(!probe_running(&ch->probe) && ch->checked);
-	ch->owner->running++;
-	probe_start(&ch->probe, &ch->pool->check, &ch->server->address);
-}
-
-/* A probe may end while it is being started and come back here: the outermost call does the work.
- */
-static void start_waiting(struct checks *c)
-{
-	if (c->starting)
-		return;
-	c->starting = true;
-	while (c->running < RUNNING_MAX && !list_empty(&c->waiting)) {
-		struct check *ch = list_item(c->waiting.next, struct check, waiting);
-
-		list_remove(&ch->waiting);
-		start_probe(ch);
-	}
-	c->starting = false;
-}
-
-static void on_next(struct ev_loop *loop, ev_timer *w, int events)
-{
-	struct check *ch = w->data;
-
-	(void)loop;
-	(void)events;
-	ASSERT(list_empty(&ch->waiting));
-	list_append(&ch->owner->waiting, &ch->waiting);
-	start_waiting(ch->owner);
-}
-
-static void on_probed(struct probe *p, enum probe_verdict verdict, const char *reason)
-{
-	struct check *ch = container_of(p, struct check, probe);
-
-	ASSERT(ch->owner->running > 0);
-	ch->owner->running--;
 	switch (verdict) {
 	case PROBE_PASSED:
 		feed(ch, HEALTH_CHECK_PASSED, NULL);
@@ -333,24 +304,68 @@ static void on_probed(struct probe *p, enum probe_verdict verdict, const char *r
 			"a check could not be made; tried again soon",
 			F_TEXT("pool", ch->server->pool_name), F_TEXT("server", ch->server->name),
 			F_TEXT("reason", reason));
-		start_timer(ch->owner->loop, &ch->next, POSTPONED_MS * NS_PER_MS);
-		start_waiting(ch->owner);
+		errand_plan(e, POSTPONED_MS * NS_PER_MS);
 		return;
 	}
-	plan_next(ch);
-	start_waiting(ch->owner);
+	errand_plan(e, next_delay_ns(ch));
 }
 
-/* Things look worse than when the next probe was planned: it comes earlier, never later. */
-static void hasten(struct check *ch)
-{
-	uint64_t delay_ns;
+/* --- agents ------------------------------------------------------------------------------------
+ */
 
-	if (!ev_is_active(&ch->next))
+static void tell_agent(const struct check *ch, const char *from)
+{
+	const struct server *s = ch->server;
+	char share[16];
+
+	snprintf(share, sizeof(share), "%u %%", s->agent.weight_pct);
+	log_event(LOG_NOTICE, "server.agent", "the agent on its machine says so",
+		F_TEXT("pool", s->pool_name), F_TEXT("server", s->name), F_TEXT("from", from),
+		F_TEXT("to", agent_state_name(s->agent.state)), F_TEXT("weight", share),
+		F_TEXT("reason", s->agent.reason));
+	if (ch->owner->options.on_event)
+		ch->owner->options.on_event(ch->owner->options.ctx, "server.agent",
+			json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "pool", s->pool_name, "server",
+				s->name, "from", from, "to", agent_state_name(s->agent.state),
+				"weight", share, "reason", s->agent.reason));
+}
+
+static void take_word(struct check *ch, const struct agent_word *w)
+{
+	struct agent_word before = ch->server->agent;
+
+	ch->server->agent = *w;
+	if (before.state == w->state && before.weight_pct == w->weight_pct)
 		return;
-	delay_ns = next_delay_ns(ch);
-	if ((double)delay_ns / 1e9 < ev_timer_remaining(ch->owner->loop, &ch->next))
-		start_timer(ch->owner->loop, &ch->next, delay_ns);
+	publish(ch);
+	mark_changed(ch->owner, ch->pool);
+	if (before.state != w->state)
+		tell_agent(ch, agent_state_name(before.state));
+}
+
+/* One that says nothing, or nothing that can be understood, changes nothing: whether the server is
+ * well is for checks and traffic to tell. */
+static void on_agent(struct errand *e, enum probe_verdict verdict, const char *line)
+{
+	struct check *ch = container_of(e, struct check, agent);
+	uint64_t every_ns = e->conf->every_ns * ch->owner->pace;
+	struct agent_word w;
+
+	if (verdict == PROBE_PASSED && agent_word_parse(span_of(line), &w) == 0) {
+		ch->server->agent_heard_ns = monotonic_ns();
+		take_word(ch, &w);
+	}
+	errand_plan(e, every_ns - every_ns / 10 + rng_below(&ch->owner->rng, every_ns / 5 + 1));
+}
+
+static void forget_agent(struct check *ch)
+{
+	struct agent_word w;
+
+	errand_halt(&ch->agent);
+	agent_word_init(&w);
+	ch->server->agent_heard_ns = 0;
+	take_word(ch, &w);
 }
 
 /* --- workers' reports --------------------------------------------------------------------------
@@ -388,7 +403,7 @@ void checks_wake(struct checks *c)
 			if (bits & REPORT_BROKE)
 				feed(ch, HEALTH_TRAFFIC_BROKE, NULL);
 			if (bits & (REPORT_REFUSED | REPORT_BROKE))
-				hasten(ch);
+				errand_hasten(&ch->check, next_delay_ns(ch));
 			if (bits & REPORT_SUSPECT) /* who waits is served with it, or without */
 				mark_changed(c, ch->pool);
 		}
@@ -403,19 +418,10 @@ void checks_wake(struct checks *c)
 /* --- following the snapshot --------------------------------------------------------------------
  */
 
-static void halt(struct check *ch)
-{
-	if (probe_running(&ch->probe)) {
-		probe_cancel(&ch->probe);
-		ch->owner->running--;
-	}
-	ev_timer_stop(ch->owner->loop, &ch->next);
-	list_remove(&ch->waiting);
-}
-
 static void check_free(struct check *ch)
 {
-	halt(ch);
+	errand_halt(&ch->check);
+	errand_halt(&ch->agent);
 	ev_timer_stop(ch->owner->loop, &ch->due);
 	ch->owner->by_slot[ch->server->slot] = NULL;
 	server_unref(ch->server);
@@ -440,11 +446,10 @@ static struct check *check_new(struct checks *c, const struct pool *p, const str
 	ch->pool = p;
 	ch->checked = is_checked(p, m);
 	ch->admitted = member_admits(m);
-	probe_init(&ch->probe, c->loop, on_probed);
-	ev_init(&ch->next, on_next);
+	errand_init(&ch->check, &c->errands, &s->address, &p->check, on_checked);
+	errand_init(&ch->agent, &c->errands, &s->address, &p->agent, on_agent);
 	ev_init(&ch->due, on_due);
-	ch->next.data = ch->due.data = ch;
-	list_init(&ch->waiting);
+	ch->due.data = ch;
 	c->by_slot[s->slot] = ch;
 	return ch;
 }
@@ -455,6 +460,7 @@ static bool keep(struct check *ch, const struct pool *p, const struct member *m)
 {
 	bool was_checked = ch->checked, had_check = ch->pool->check.kind != CHECK_NONE;
 	bool same = check_same(&ch->pool->check, &p->check);
+	bool same_agent = check_same(&ch->pool->agent, &p->agent);
 	struct health *h = &ch->server->health;
 	enum health_state from = h->state;
 	enum health_change change;
@@ -463,7 +469,8 @@ static bool keep(struct check *ch, const struct pool *p, const struct member *m)
 	ch->pool = p;
 	ch->checked = is_checked(p, m);
 	same = same && ch->checked == was_checked;
-	ch->probe.conf = &p->check;
+	errand_move(&ch->check, &p->check);
+	errand_move(&ch->agent, &p->agent);
 	atomic_store(&ch->server->failures_max, p->passive.failures);
 	ch->wanted = true;
 	conf = health_conf_of(ch);
@@ -479,8 +486,10 @@ static bool keep(struct check *ch, const struct pool *p, const struct member *m)
 		start_slowly(ch);
 	ch->admitted = member_admits(m);
 	if (!same)
-		halt(ch);
-	return same;
+		errand_halt(&ch->check);
+	if (!same_agent)
+		forget_agent(ch);
+	return same && same_agent;
 }
 
 /* Of this pool, or of all. */
@@ -504,11 +513,20 @@ struct newcomers {
 	unsigned count;
 };
 
+/* For one more, all within the time after which the next check comes. */
+static void make_room(struct newcomers *n, uint64_t every_ns)
+{
+	uint64_t even_ns = every_ns / ++n->count;
+
+	n->step_ns = even_ns < n->step_ns ? even_ns : n->step_ns;
+}
+
 static void begin(struct check *ch, struct newcomers *n)
 {
-	if (!ch->checked)
-		return;
-	start_timer(ch->owner->loop, &ch->next, n->at_ns);
+	if (ch->checked && errand_is_idle(&ch->check))
+		errand_plan(&ch->check, n->at_ns);
+	if (ch->pool->agent.kind != CHECK_NONE && errand_is_idle(&ch->agent))
+		errand_plan(&ch->agent, n->at_ns);
 	n->at_ns += n->step_ns;
 }
 
@@ -529,8 +547,8 @@ static void welcome(struct checks *c, const struct pool *p, const struct member 
 		begin(ch, n);
 		if (slowly)
 			start_slowly(ch);
-	} else if (!ev_is_active(&ch->next) && !probe_running(&ch->probe) &&
-		   list_empty(&ch->waiting)) {
+	} else if ((ch->checked && errand_is_idle(&ch->check)) ||
+		   (p->agent.kind != CHECK_NONE && errand_is_idle(&ch->agent))) {
 		begin(ch, n);
 	}
 }
@@ -553,11 +571,8 @@ static void keep_all(struct checks *c, const struct pool *p, struct newcomers *n
 	for (unsigned i = 0; i < set->count; i++) {
 		struct check *ch = check_of(c, set->members[i].server);
 
-		if ((!ch || !keep(ch, p, &set->members[i])) && p->check.kind != CHECK_NONE) {
-			uint64_t even_ns = p->check.every_ns / ++n->count;
-
-			n->step_ns = even_ns < n->step_ns ? even_ns : n->step_ns;
-		}
+		if ((!ch || !keep(ch, p, &set->members[i])) && p->check.kind != CHECK_NONE)
+			make_room(n, p->check.every_ns);
 	}
 }
 
@@ -582,7 +597,6 @@ void checks_apply(struct checks *c, struct settings *s)
 	sweep(c);
 	for (unsigned i = 0; i < s->pool_count; i++)
 		welcome_all(c, &s->pools[i], !old, &n);
-	start_waiting(c);
 	settings_unref(old);
 }
 
@@ -595,7 +609,26 @@ void checks_follow(struct checks *c, const struct pool *p)
 	keep_all(c, p, &n);
 	sweep(c);
 	welcome_all(c, p, false, &n);
-	start_waiting(c);
+}
+
+void checks_standby(struct checks *c, bool standby)
+{
+	struct newcomers n = {.step_ns = STAGGER_MAX_MS * NS_PER_MS};
+	unsigned before = c->pace;
+
+	c->pace = standby ? STANDBY_PACE : 1;
+	if (c->pace >= before)
+		return; /* what is planned comes once more as it was */
+	for (unsigned i = 0; i < SERVERS_MAX; i++)
+		if (c->by_slot[i] && c->by_slot[i]->checked)
+			make_room(&n, c->by_slot[i]->pool->check.every_ns);
+	for (unsigned i = 0; i < SERVERS_MAX; i++) {
+		if (!c->by_slot[i])
+			continue;
+		errand_hasten(&c->by_slot[i]->check, n.at_ns);
+		errand_hasten(&c->by_slot[i]->agent, n.at_ns);
+		n.at_ns += n.step_ns;
+	}
 }
 
 struct checks *checks_new(
@@ -606,10 +639,14 @@ struct checks *checks_new(
 
 	if (!c)
 		return NULL;
+	if (errands_init(&c->errands, loop) < 0) {
+		free(c);
+		return NULL;
+	}
 	c->loop = loop;
 	c->table = table;
 	c->options = *o;
-	list_init(&c->waiting);
+	c->pace = 1;
 	random_bytes(&seed, sizeof(seed));
 	rng_seed(&c->rng, seed);
 	ev_prepare_init(&c->tell, on_tell);
@@ -628,7 +665,7 @@ void checks_free(struct checks *c)
 	for (unsigned i = 0; i < SERVERS_MAX; i++)
 		if (c->by_slot[i])
 			check_free(c->by_slot[i]);
-	ASSERT(c->running == 0 && list_empty(&c->waiting));
+	errands_fini(&c->errands);
 	ev_prepare_stop(c->loop, &c->tell);
 	ev_timer_stop(c->loop, &c->tell_again);
 	ev_timer_stop(c->loop, &c->ramp);

@@ -29,6 +29,9 @@ void checks_apply(struct checks *c, struct settings *s);
 /* The servers of this pool of the snapshot are others now (p->state->set): the same for them. Its
  * view is made anew at the end of the loop iteration. */
 void checks_follow(struct checks *c, const struct pool *p);
+/* A standby checks at a tenth of the rate, but for servers whose verdict hangs in the balance; when
+ * it becomes active all are checked at once, and as often as they should be from then on. */
+void checks_standby(struct checks *c, bool standby);
 void checks_free(struct checks *c);
 /* Workers reported servers (server_table_on_wake): lets the health machines decide at once. Call it
  * on the loop, from the ev_async that the wake function sends. */

@@ -81,6 +81,14 @@ static void eject(struct health *h, const struct health_conf *c, const struct he
 	enter(h, HEALTH_EJECTED, h->count, ev, reason);
 }
 
+static void rise(struct health *h, const struct health_conf *c, const struct health_event *ev)
+{
+	char reason[64];
+
+	snprintf(reason, sizeof(reason), "%u of %u checks passed", h->count + 1, c->rise);
+	enter(h, HEALTH_RISING, h->count + 1, ev, reason);
+}
+
 /* The checks' part, with the ejection lifted: `h->state` is what the checks think. */
 static void check_passed(
 	struct health *h, const struct health_conf *c, const struct health_event *ev)
@@ -98,7 +106,7 @@ static void check_passed(
 		__attribute__((fallthrough));
 	case HEALTH_RISING:
 		if (h->count + 1 < c->rise)
-			enter(h, HEALTH_RISING, h->count + 1, ev, "check passed");
+			rise(h, c, ev);
 		else
 			enter(h, HEALTH_UP, 0, ev, "check passed");
 		return;
@@ -285,8 +293,8 @@ size_t health_format(const struct health *h, const struct health_conf *c, uint64
 	case HEALTH_FAILING:
 		n = snprintf(out, size, "%s %u/%u", name, h->count, c->fall);
 		break;
-	case HEALTH_RISING:
-		n = snprintf(out, size, "%s %u/%u", name, h->count, c->rise);
+	case HEALTH_RISING: /* the reason says how far it is */
+		n = snprintf(out, size, "%s", health_state_name(HEALTH_DOWN));
 		break;
 	case HEALTH_EJECTED: {
 		uint64_t left_ns = h->ejected_until_ns > now_ns ? h->ejected_until_ns - now_ns : 0;

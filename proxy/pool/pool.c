@@ -23,16 +23,27 @@ static const struct balancer *balancer_of(const struct pool *p)
 /* --- views -------------------------------------------------------------------------------------
  */
 
+static bool is_usable(const struct member *m)
+{
+	return atomic_load_explicit(&m->server->usable, memory_order_relaxed);
+}
+
+/* Its agent wants nothing new for it. */
+static bool is_leaving(const struct member *m)
+{
+	return atomic_load_explicit(&m->server->drains, memory_order_relaxed);
+}
+
 static bool is_up(const struct member *m)
 {
-	return member_admits(m) && atomic_load_explicit(&m->server->usable, memory_order_relaxed);
+	return member_admits(m) && is_usable(m) && !is_leaving(m);
 }
 
 /* Well, but on its way out. */
 static bool drains(const struct member *m)
 {
-	return m->admin == ADMIN_DRAINING && !m->disabled &&
-	       atomic_load_explicit(&m->server->usable, memory_order_relaxed);
+	return is_usable(m) && !m->disabled &&
+	       (m->admin == ADMIN_DRAINING || (m->admin == ADMIN_READY && is_leaving(m)));
 }
 
 /* A last resort: it failed, but somebody is there. */
@@ -61,16 +72,24 @@ unsigned pool_share_pct(const struct pool *p, const struct server *s, uint64_t n
 	return (unsigned)(10 + 90 * since_ns / p->slow_start_ns);
 }
 
+/* The same, and what its agent leaves of it. */
+static unsigned part_pct(const struct pool *p, const struct server *s, uint64_t now_ns)
+{
+	unsigned pct = pool_share_pct(p, s, now_ns) * s->agent.weight_pct / 100;
+
+	return pct ? pct : 1;
+}
+
 /* Weights by what each gets of its share; all the same when all get all. */
 static void weigh(struct pool_view *v, uint64_t now_ns)
 {
 	const struct pool *p = v->pool;
-	bool starting = false;
+	bool partly = false;
 
 	for (unsigned i = 0; i < v->count; i++)
-		starting |= pool_share_pct(p, v->usable[i].server, now_ns) < 100;
-	for (unsigned i = 0; starting && i < v->count; i++)
-		v->usable[i].weight *= pool_share_pct(p, v->usable[i].server, now_ns);
+		partly |= part_pct(p, v->usable[i].server, now_ns) < 100;
+	for (unsigned i = 0; partly && i < v->count; i++)
+		v->usable[i].weight *= part_pct(p, v->usable[i].server, now_ns);
 }
 
 static struct pool_view *empty_view(const struct pool *p, struct member_set *set)
@@ -295,7 +314,7 @@ static bool is_relieved(const struct pool_view *v, const struct server *s)
 
 	if (!m)
 		return false;
-	return (!member_admits(m) && !drains(m)) ||
+	return ((!member_admits(m) || is_leaving(m)) && !drains(m)) ||
 	       (m->backup && v->count > 0 && !v->usable[0].backup);
 }
 
@@ -318,24 +337,42 @@ static json_t *server_status(const struct pool *p, const struct member *m, uint6
 {
 	const struct health_conf conf = {.rise = p->check.rise, .fall = p->check.fall};
 	const struct server *s = m->server;
-	unsigned share = pool_share_pct(p, s, now_ns);
-	char health[64], since[25];
+	unsigned share = pool_share_pct(p, s, now_ns), part = part_pct(p, s, now_ns);
+	char health[64], reason[sizeof(s->health.reason)], since[25];
+	json_t *all;
+
+	snprintf(reason, sizeof(reason), "%s", s->health.reason);
 
 	if (share < 100)
 		snprintf(health, sizeof(health), "starting %u %%", share);
 	else
 		health_format(&s->health, &conf, now_ns, health, sizeof(health));
+	if (health_usable(&s->health) && s->agent.state == AGENT_DOWN) {
+		snprintf(health, sizeof(health), "down");
+		snprintf(reason, sizeof(reason), "its agent says so: %s",
+			s->agent.reason[0] ? s->agent.reason : "no reason given");
+	}
 	time_format(s->health.since_realtime_ns, since);
-	return json_pack(
+	all = json_pack(
 		"{s:s, s:s%, s:i, s:i, s:b, s:s, s:s, s:s, s:s, s:s, s:I, s:i, s:i, s:I, s:I}",
 		"address", s->address_text, "zone", m->zone.len ? m->zone.ptr : "", m->zone.len,
-		"weight", (int)m->weight, "effective_weight", (int)((m->weight * share + 99) / 100),
+		"weight", (int)m->weight, "effective_weight", (int)((m->weight * part + 99) / 100),
 		"backup", (int)m->backup, "configured", m->disabled ? "disabled" : "enabled",
-		"admin", admin_state_name(m->admin), "health", health, "reason", s->health.reason,
-		"since", since, "in_flight", (json_int_t)atomic_load(&s->in_flight), "sessions",
+		"admin", admin_state_name(m->admin), "health", health, "reason", reason, "since",
+		since, "in_flight", (json_int_t)atomic_load(&s->in_flight), "sessions",
 		(int)atomic_load(&s->sessions), "queued", (int)atomic_load(&s->queued),
 		"requests_total", (json_int_t)atomic_load(&s->requests_total), "failures_total",
 		(json_int_t)atomic_load(&s->failures_total));
+	if (p->agent.kind != CHECK_NONE)
+		json_object_set_new(all, "agent",
+			json_pack("{s:s, s:i, s:s, s:o}", "state", agent_state_name(s->agent.state),
+				"weight_pct", (int)s->agent.weight_pct, "reason", s->agent.reason,
+				"age_ms",
+				s->agent_heard_ns
+					? json_integer((json_int_t)((now_ns - s->agent_heard_ns) /
+								    NS_PER_MS))
+					: json_null()));
+	return all;
 }
 
 json_t *pool_status(const struct pool *p)

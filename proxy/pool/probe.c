@@ -164,10 +164,10 @@ static void on_deadline(struct ev_loop *loop, ev_timer *w, int events)
 	probe_done(p, PROBE_FAILED, text);
 }
 
-void probe_init(struct probe *p, struct ev_loop *loop,
+void probe_init(struct probe *p, struct ev_loop *loop, struct regex_room *room,
 	void (*on_done)(struct probe *p, enum probe_verdict verdict, const char *reason))
 {
-	*p = (struct probe){.loop = loop, .on_done = on_done, .fd = -1};
+	*p = (struct probe){.loop = loop, .on_done = on_done, .fd = -1, .room = room};
 	ev_init(&p->io, on_io);
 	ev_init(&p->deadline, on_deadline);
 	p->io.data = p->deadline.data = p;

@@ -10,6 +10,7 @@
 
 #include <ev.h>
 
+#include "proxy/settings/regex.h"
 #include "proxy/settings/settings.h"
 #include "shared/buf.h"
 
@@ -54,9 +55,11 @@ struct probe {
 		struct buf text;
 	} content;
 	struct grpc_call *call;
+	struct regex_room *room; /* borrows, for good */
 };
 
-void probe_init(struct probe *p, struct ev_loop *loop,
+/* room: for the regular expressions of checks on this loop. */
+void probe_init(struct probe *p, struct ev_loop *loop, struct regex_room *room,
 	void (*on_done)(struct probe *p, enum probe_verdict verdict, const char *reason));
 /* It must not be running. */
 void probe_start(struct probe *p, const struct check_conf *conf, const struct addr *address);

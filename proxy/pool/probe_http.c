@@ -71,9 +71,11 @@ static enum http_method method_of(struct span text)
 static void judge_content(struct probe *p)
 {
 	struct span text = buf_span(&p->content.text), wanted = p->conf->body;
+	const struct regex *regex = p->conf->body_regex;
 	char why[200];
 
-	if (memmem(text.ptr, text.len, wanted.ptr, wanted.len)) {
+	if (regex ? regex_match(regex, p->room, text, NULL) == REGEX_YES
+		  : memmem(text.ptr, text.len, wanted.ptr, wanted.len) != NULL) {
 		probe_done(p, PROBE_PASSED, NULL);
 		return;
 	}

@@ -133,6 +133,7 @@ static struct server *new_server(
 	addr_format(address, s->address_text);
 	atomic_init(&s->usable, true);
 	atomic_init(&s->failures_max, SERVER_FAILURES_MAX);
+	agent_word_init(&s->agent);
 	health_init(&s->health, false, monotonic_ns(), realtime_ns());
 	return s;
 }

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "proxy/observe/counts.h"
+#include "proxy/pool/agent_word.h"
 #include "proxy/pool/budget.h"
 #include "proxy/pool/health.h"
 #include "shared/addr.h"
@@ -49,12 +50,21 @@ struct server {
 	/* Written by the main thread, read by anyone. */
 	_Alignas(64) _Atomic bool usable; /* what views are built from */
 	_Atomic bool refused;		  /* the last failure was: nobody is there */
+	_Atomic bool drains;		  /* its agent says so: nothing new */
 	_Atomic uint32_t failures_max;	  /* in a row; then it is news */
 	/* Main thread only. */
 	uint64_t state_changes_total;
 	uint64_t started_ns; /* since when its share grows; 0: it has all of it */
 	struct health health;
+	struct agent_word agent; /* what its agent said last */
+	uint64_t agent_heard_ns; /* when; 0: never */
 };
+
+/* Main thread. */
+static inline bool server_agent_allows(const struct server *s)
+{
+	return s->agent.state == AGENT_UP || s->agent.state == AGENT_DRAIN;
+}
 
 /* What the table knows of a state that outlives snapshots; in front of it. */
 struct kept_state {

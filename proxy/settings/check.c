@@ -17,12 +17,22 @@ static void build_expected(const struct conf_node *health, struct check_conf *c)
 	}
 }
 
-static void build_http(const struct conf_node *health, struct check_conf *c)
+/* "~ ^ok$" is an expression. */
+static void build_body(struct builder *b, const struct conf_node *body, struct check_conf *c)
+{
+	if (!body)
+		return;
+	c->body = body->text;
+	if (span_starts(c->body, SPAN("~")))
+		c->body_regex = build_regex(b, body, span_trim(span_from(c->body, 1)));
+}
+
+static void build_http(struct builder *b, const struct conf_node *health, struct check_conf *c)
 {
 	c->kind = CHECK_HTTP;
 	c->path = conf_text(health, "http");
 	c->method = conf_text(health, "method");
-	c->body = conf_text(health, "body");
+	build_body(b, conf_find(health, "body"), c);
 	c->headers = conf_find(health, "headers");
 	conf_each (field, c->headers)
 		c->names_agent |= span_ieq(field->name, SPAN("user-agent"));
@@ -42,7 +52,7 @@ static void build_agent(const struct conf_node *agent, struct check_conf *c)
 	build_rhythm(agent, c);
 }
 
-void check_build(const struct conf_node *pool, struct pool *p)
+void check_build(struct builder *b, const struct conf_node *pool, struct pool *p)
 {
 	const struct conf_node *health = conf_find(pool, "health");
 	struct check_conf *c = &p->check;
@@ -54,7 +64,7 @@ void check_build(const struct conf_node *pool, struct pool *p)
 	if (conf_find(health, "agent"))
 		build_agent(conf_find(health, "agent"), &p->agent);
 	if (conf_find(health, "http")) {
-		build_http(health, c);
+		build_http(b, health, c);
 	} else if (conf_find(health, "grpc")) {
 		c->kind = CHECK_GRPC;
 		c->service = conf_text(health, "grpc");

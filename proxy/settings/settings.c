@@ -221,7 +221,7 @@ static void build_pool(struct builder *b, const struct conf_node *node, struct p
 		p->limits.per_server = (uint32_t)conf_u64(node, "limits.connections_per_server");
 		p->limits.queue = (uint32_t)conf_u64(node, "limits.queue");
 	}
-	check_build(node, p);
+	check_build(b, node, p);
 	stream_build_pool(node, p);
 	build_retry(node, &p->retry);
 	build_passive(node, p);

@@ -63,6 +63,7 @@ struct check_conf {
 	enum { CHECK_NONE, CHECK_HTTP, CHECK_TCP, CHECK_GRPC, CHECK_AGENT } kind;
 	struct span path, host, method;
 	struct span body;		 /* that the content must have; empty: any */
+	const struct regex *body_regex;	 /* instead of the text itself; NULL: none */
 	struct span service;		 /* of grpc; empty: the server as a whole */
 	const struct conf_node *headers; /* to ask with, by name; NULL: none */
 	bool names_agent;		 /* User-Agent is one of these */

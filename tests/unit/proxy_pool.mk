@@ -1,6 +1,6 @@
 # Unit tests of proxy/settings and proxy/pool: those of the core link nothing but the core.
 PROXY_POOL_CORE_TESTS = tests/unit/test_routes tests/unit/test_health tests/unit/test_balance \
-	tests/unit/test_spread
+	tests/unit/test_spread tests/unit/test_agent_word
 PROXY_POOL_TESTS = tests/unit/test_pool tests/unit/test_queue tests/unit/test_proxy_settings tests/unit/test_checks \
 	tests/unit/test_sticky \
 	tests/unit/test_membership tests/unit/test_overrides
@@ -30,3 +30,5 @@ tests_unit_test_membership_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)
 tests_unit_test_overrides_SOURCES = tests/unit/test_overrides.c
 tests_unit_test_overrides_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_overrides_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)
+tests_unit_test_agent_word_SOURCES = tests/unit/test_agent_word.c
+tests_unit_test_agent_word_LDADD = proxy/libproxy-core.a $(CORE_LIBS) $(UNIT_LIBS)

@@ -28,7 +28,9 @@ struct fake {	/* answers every request with the same bytes, in pieces if asked *
 	const char *answer; /* NULL: none, ever; "": closes */
 	size_t answer_len;  /* where it has NULs; 0: it is text */
 	size_t piece;	    /* bytes at a time; 0: all */
+	bool talks_first;   /* without being asked */
 	unsigned connections;
+	uint64_t last_ms;   /* when the last one came */
 	char request[1024]; /* the last one */
 };
 
@@ -44,6 +46,11 @@ struct fake_conn {
 static struct ev_loop *loop;
 static struct fake fakes[SERVERS];
 static struct list fake_conns;
+
+static uint64_t now_ms(void)
+{
+	return monotonic_ns() / NS_PER_MS;
+}
 
 static void fake_conn_free(struct fake_conn *c)
 {
@@ -103,11 +110,15 @@ static void fake_accept(struct ev_loop *l, ev_io *w, int events)
 		return;
 	}
 	f->connections++;
+	f->last_ms = now_ms();
 	list_append(&fake_conns, &c->link);
 	ev_io_init(&c->io, fake_readable, c->fd, EV_READ);
 	ev_init(&c->more, fake_send);
 	c->io.data = c->more.data = c;
-	ev_io_start(l, &c->io);
+	if (f->talks_first && f->answer)
+		fake_send(l, &c->more, 0);
+	else
+		ev_io_start(l, &c->io);
 }
 
 static void fake_open(struct fake *f)
@@ -461,6 +472,18 @@ static void only_the_first_64_kib_are_looked_at(void)
 	end();
 }
 
+static void an_expression_looks_at_the_content_too(void)
+{
+	begin("{http: /, every: 50ms, timeout: 2s, body: '~ \"state\": *\"(ok|warm)\"'}");
+	fakes[0].answer = HTTP_TEXT("{\"state\":  \"warm\"}");
+	fakes[1].answer = HTTP_TEXT("{\"state\": \"cold\"}");
+	CHECK(becomes(0, HEALTH_UP));
+	CHECK(becomes(1, HEALTH_DOWN));
+	CHECK_TEXT(span_of(server(1)->health.reason),
+		"the content does not have '~ \"state\": *\"(ok|warm)\"'");
+	end();
+}
+
 static void it_asks_with_the_fields_that_the_pool_says(void)
 {
 	begin("{http: /, every: 50ms, headers: {Authorization: 'Bearer x', User-Agent: me}}");
@@ -534,6 +557,113 @@ static void a_grpc_check_takes_nothing_for_well_that_it_does_not_understand(void
 	CHECK(server(1)->health.state == HEALTH_DOWN); /* closed, or reset */
 	CHECK(strstr(server(1)->health.reason, "expected") == NULL);
 	CHECK_TEXT(span_of(server(2)->health.reason), "the server does not take the call");
+	end();
+}
+
+/* Servers s0 and s1, which have no check; s2 is the agent of both, at another port. */
+static void begin_with_agent(const char *line)
+{
+	char health[100];
+
+	begin("");
+	in_pool = 2;
+	fakes[2].answer = line;
+	fakes[2].talks_first = true;
+	snprintf(health, sizeof(health), "{agent: {port: %u, every: 50ms}}, slow_start: 60s",
+		fakes[2].port);
+	apply(health);
+}
+
+static bool agent_says(enum agent_state state, unsigned pct)
+{
+	for (unsigned waited_ms = 0; waited_ms < 3000; waited_ms += 5) {
+		const struct agent_word *w = &server(0)->agent;
+
+		if (w->state == state && w->weight_pct == pct)
+			return true;
+		run_ms(5);
+	}
+	return false;
+}
+
+static void an_agent_sets_the_weight_and_says_who_is_out(void)
+{
+	begin_with_agent("75%\n");
+	CHECK(agent_says(AGENT_UP, 75));
+	CHECK(atomic_load(&server(0)->usable));
+	fakes[2].answer = "drain\n";
+	CHECK(agent_says(AGENT_DRAIN, 100));
+	CHECK(atomic_load(&server(0)->usable) && atomic_load(&server(0)->drains));
+	fakes[2].answer = "down 50% # out of disk\n";
+	CHECK(agent_says(AGENT_DOWN, 50));
+	CHECK(!atomic_load(&server(0)->usable) && !atomic_load(&server(0)->refused));
+	CHECK_TEXT(span_of(server(0)->agent.reason), "out of disk");
+	CHECK_TEXT(span_of(last_event), "server.agent");
+	CHECK_INT(server(0)->health.state, HEALTH_UNKNOWN); /* nobody has checked it */
+	fakes[2].answer = "maint";			    /* and the end of the line by closing */
+	CHECK(agent_says(AGENT_MAINT, 100));
+	CHECK(atomic_load(&server(0)->refused)); /* not even as a last resort */
+	fakes[2].answer = "ready\r\n";
+	CHECK(agent_says(AGENT_UP, 100));
+	CHECK(atomic_load(&server(0)->usable));
+	run_ms(2);
+	CHECK(views_made >= 5);
+	end();
+}
+
+static void an_agent_that_is_silent_or_talks_nonsense_changes_nothing(void)
+{
+	static const char *const lines[] = {NULL, "", "gibberish\n", "75 %\n", "101%\n"};
+
+	begin_with_agent("drain 20%\n");
+	CHECK(agent_says(AGENT_DRAIN, 20));
+	for (unsigned i = 0; i < countof(lines); i++) {
+		fakes[2].answer = lines[i];
+		run_ms(120);
+		CHECK_INT(server(0)->agent.state, AGENT_DRAIN);
+	}
+	fake_close(&fakes[2]);
+	run_ms(120);
+	CHECK_INT(server(0)->agent.state, AGENT_DRAIN);
+	apply(""); /* without an agent there is nobody to say so */
+	CHECK_INT(server(0)->agent.state, AGENT_UP);
+	CHECK(!atomic_load(&server(0)->drains));
+	end();
+}
+
+static unsigned connections_within(unsigned ms)
+{
+	unsigned before = fakes[0].connections;
+
+	run_ms(ms);
+	return fakes[0].connections - before;
+}
+
+static void a_standby_checks_at_a_tenth_of_the_rate_and_all_at_once_when_it_becomes_active(void)
+{
+	begin("{http: /, every: 100ms}");
+	CHECK(connections_within(1000) >= 8);
+	checks_standby(checks, true);
+	run_ms(150); /* what was planned */
+	CHECK(connections_within(2000) <= 3);
+	CHECK(connections_within(2000) >= 1);
+	checks_standby(checks, false);
+	run_ms(30);
+	for (unsigned i = 0; i < SERVERS; i++)
+		CHECK(fakes[i].last_ms != 0 && now_ms() - fakes[i].last_ms <= 60);
+	CHECK(connections_within(1000) >= 8);
+	end();
+}
+
+static void first_checks_are_spread_and_all_made_within_one_interval(void)
+{
+	begin("");
+	apply("{http: /, every: 90ms, timeout: 80ms}");
+	run_ms(5);
+	CHECK_INT(fakes[0].connections, 1); /* the first at once */
+	CHECK_INT(fakes[1].connections, 0); /* 10 ms later */
+	run_ms(60);
+	CHECK(fakes[1].connections >= 1 && fakes[2].connections >= 1);
 	end();
 }
 
@@ -800,9 +930,14 @@ static const struct test_case cases[] = {
 	TEST(the_content_must_have_the_text_whatever_its_framing),
 	TEST(a_good_text_with_a_bad_status_or_a_broken_end_does_not_count),
 	TEST(only_the_first_64_kib_are_looked_at),
+	TEST(an_expression_looks_at_the_content_too),
 	TEST(it_asks_with_the_fields_that_the_pool_says),
 	TEST(a_grpc_check_passes_when_the_service_serves),
 	TEST(a_grpc_check_takes_nothing_for_well_that_it_does_not_understand),
+	TEST(an_agent_sets_the_weight_and_says_who_is_out),
+	TEST(an_agent_that_is_silent_or_talks_nonsense_changes_nothing),
+	TEST(a_standby_checks_at_a_tenth_of_the_rate_and_all_at_once_when_it_becomes_active),
+	TEST(first_checks_are_spread_and_all_made_within_one_interval),
 	TEST(a_worker_that_was_refused_takes_a_server_out_within_one_iteration),
 	TEST(a_view_that_could_not_be_made_is_made_later_also_after_a_reload),
 	TEST(without_checks_traffic_decides_but_never_of_the_last_half),
