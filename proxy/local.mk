@@ -35,6 +35,7 @@ proxy_libproxy_core_a_SOURCES = \
 	proxy/settings/action.c proxy/settings/action.h \
 	proxy/settings/arena.c proxy/settings/arena.h \
 	proxy/settings/match.c proxy/settings/match.h \
+	proxy/settings/network_table.c proxy/settings/network_table.h \
 	proxy/settings/regex.c proxy/settings/regex.h \
 	proxy/settings/routes.c proxy/settings/routes.h \
 	proxy/settings/routes_build.c proxy/settings/routes_index.h \
@@ -96,6 +97,7 @@ proxy_libproxy_a_SOURCES = \
 	proxy/settings/build_routes.c \
 	proxy/settings/check.c proxy/settings/check.h \
 	proxy/settings/diff.c \
+	proxy/settings/location.c proxy/settings/location.h \
 	proxy/settings/sticky.c \
 	proxy/settings/settings.c proxy/settings/settings.h \
 	proxy/settings/stream.c proxy/settings/stream.h \

@@ -382,6 +382,13 @@ static const struct conf_key match_keys[] = {
 		.value = ROW(.type = CONF_TYPE_CIDR, .help = "A network."),
 		.help = "Networks, one of which the client is in; behind trusted_proxies that is "
 			"the client they tell of."},
+	{.name = "location",
+		.type = CONF_TYPE_LIST,
+		.min = 1,
+		.max = 300,
+		.value = ROW(.type = CONF_TYPE_TEXT, .max = 255, .help = "A word."),
+		.help = "Words, one of which the client's location is, such as [DE, AT]; see "
+			"'location' at the top of the file; \"*\" is any that is known."},
 	{.name = "content_type",
 		.type = CONF_TYPE_LIST,
 		.min = 1,
@@ -1108,6 +1115,22 @@ static const struct conf_key admin_keys[] = {
 			"address."},
 	{0}};
 
+static const struct conf_key location_keys[] = {
+	{.name = "networks",
+		.type = CONF_TYPE_FILE,
+		.help = "File of lines such as 10.0.0.0/8 office; the narrowest network wins."},
+	{.name = "maxmind",
+		.type = CONF_TYPE_FILE,
+		.help = "MaxMind database, asked where the file of networks says nothing. Replace "
+			"it "
+			"by renaming."},
+	{.name = "field",
+		.type = CONF_TYPE_TEXT,
+		.fallback = "country.iso_code",
+		.max = 255,
+		.help = "Which text of the database is the client's location."},
+	{0}};
+
 static const struct conf_key top_keys[] = {{.name = "failover",
 						   .type = CONF_TYPE_MAP,
 						   .keys = failover_keys,
@@ -1118,6 +1141,12 @@ static const struct conf_key top_keys[] = {{.name = "failover",
 		.max = 1000,
 		.value = ROW(.type = CONF_TYPE_MAP, .keys = listener_keys, .help = "A listener."),
 		.help = "Where clients connect, by name."},
+	{.name = "location",
+		.type = CONF_TYPE_MAP,
+		.keys = location_keys,
+		.help = "Who is where: gives a client a word that routes match. The files are read "
+			"at "
+			"each reload."},
 	{.name = "pools",
 		.type = CONF_TYPE_NAMED,
 		.noun = "pool",

@@ -1,6 +1,7 @@
 #include "proxy/exchange/exchange.h"
 
 #include "proxy/exchange/tunnel.h"
+#include "proxy/settings/location.h"
 #include "proxy/tls/server.h"
 #include "proxy/worker.h"
 #include "shared/log.h"
@@ -243,11 +244,14 @@ struct span exchange_without_port(struct span authority)
 
 void exchange_ask(const struct exchange *x, struct route_ask *ask)
 {
+	const struct location *where = x->snapshot->settings->location;
+
 	*ask = (struct route_ask){.head = &x->request,
 		.host = exchange_without_port(x->request.authority),
 		.path = x->path,
 		.query = x->query,
 		.client = &x->client_addr,
+		.location = where ? location_find(where, &x->client_addr) : (struct span){0},
 		.scheme = SPAN("http"),
 		.room = x->worker->regex_room};
 }

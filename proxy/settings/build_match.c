@@ -106,6 +106,13 @@ static void build_condition(struct builder *b, enum condition_kind kind,
 	case CONDITION_CLIENT:
 		c->networks = build_networks(b, list, &c->network_count);
 		return;
+	case CONDITION_LOCATION:
+		if (!b->settings->location)
+			conf_error(b->report, list->name_pos, "location: {networks: FILE}",
+				"'location' can not be matched: say at the top of the file who is "
+				"where");
+		build_wanted(b, list, c);
+		return;
 	case CONDITION_CONTENT_TYPE:
 		check_media_types(b, list);
 		build_wanted(b, list, c);

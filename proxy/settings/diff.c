@@ -227,7 +227,7 @@ static void diff_listeners(struct diff *d, const struct settings *old, const str
 
 size_t settings_diff(const struct settings *old, const struct settings *new, char ***ret_lines)
 {
-	static const char *const parts[] = {"timeouts", "log", "failover"};
+	static const char *const parts[] = {"timeouts", "log", "failover", "location"};
 	struct diff d = {0};
 
 	if (old->workers != new->workers)

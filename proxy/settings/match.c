@@ -137,6 +137,8 @@ static bool fits(struct look *l)
 		return upgrade_fits(l);
 	case CONDITION_CLIENT:
 		return client_fits(l);
+	case CONDITION_LOCATION:
+		return l->ask->location.len && value_fits(l, l->ask->location);
 	case CONDITION_CONTENT_TYPE:
 		return content_type_fits(l);
 	case CONDITION_HEADER:

@@ -21,6 +21,7 @@ struct route_ask {
 	struct span host;	   /* as in Host, without port, any case */
 	struct span path, query;   /* made normal; query.ptr NULL: there is none */
 	const struct addr *client; /* behind the proxies that are trusted */
+	struct span location;	   /* of the client; empty: not known */
 	struct span scheme;	   /* "http" or "https" */
 	struct regex_room *room;   /* of this thread */
 	/* The last route whose regular expression gave up on this request; NULL: none. */
@@ -31,6 +32,7 @@ struct route_ask {
 #define CONDITIONS(X)                   \
 	X(UPGRADE, "upgrade")           \
 	X(CLIENT, "client")             \
+	X(LOCATION, "location")         \
 	X(CONTENT_TYPE, "content_type") \
 	X(HEADER, "header")             \
 	X(COOKIE, "cookie")             \

@@ -12,6 +12,7 @@
 #include "proxy/settings/arena.h"
 #include "proxy/settings/build.h"
 #include "proxy/settings/check.h"
+#include "proxy/settings/location.h"
 #include "proxy/settings/routes.h"
 #include "proxy/settings/stream.h"
 #include "proxy/tls/server.h"
@@ -418,10 +419,19 @@ static void dismantle(struct settings *s)
 	free(s->pools);
 	free(s->members);
 	free((void *)(uintptr_t)s->access_log);
+	location_free(s->location);
 	if (s->arena)
 		arena_fini(s->arena);
 	free(s->arena);
 	free(s);
+}
+
+static void build_location(struct builder *b, const struct conf_node *node)
+{
+	if (!node)
+		return;
+	b->settings->location = location_new(node, b->report);
+	b->out_of_memory |= !b->settings->location && conf_report_errors(b->report) == 0;
 }
 
 /* The arrays, to the size that they will have. */
@@ -471,6 +481,8 @@ struct settings *settings_build(struct conf *conf, struct conf_report *report,
 		b.out_of_memory = true;
 	if (!b.out_of_memory)
 		build_pools(&b, conf_find(conf->root, "pools"));
+	if (!b.out_of_memory)
+		build_location(&b, conf_find(conf->root, "location"));
 	if (!b.out_of_memory && conf_report_errors(report) == 0)
 		build_listeners(&b, conf_find(conf->root, "listeners"));
 	settings_build_redirects(s);

@@ -172,6 +172,7 @@ struct route {
 	uint32_t line; /* in the file, for explain and warnings */
 };
 
+struct location;
 struct routes; /* indexed by host and path; route.c */
 struct route_ask;
 /* NULL: no route (404). No allocation; costs about the same for 10 routes and 10,000. */
@@ -253,9 +254,10 @@ struct settings {
 	unsigned listener_count;
 	struct pool *pools;
 	unsigned pool_count;
-	struct member *members; /* of all pools: what their members point into */
-	uint64_t sticky_key[2]; /* of the cookies' values */
-	const char *access_log; /* NULL: off; "stderr"; or a file */
+	struct member *members;	   /* of all pools: what their members point into */
+	struct location *location; /* NULL: nobody wants to know */
+	uint64_t sticky_key[2];	   /* of the cookies' values */
+	const char *access_log;	   /* NULL: off; "stderr"; or a file */
 	enum access_format access_format;
 	struct admin_conf admin;
 };

@@ -7,6 +7,7 @@ SYSTEM_TESTS = \
 	tests/system/test_floods.py \
 	tests/system/test_http1.py \
 	tests/system/test_http1_corners.py \
+	tests/system/test_location.py \
 	tests/system/test_pools.py \
 	tests/system/test_proxy_protocol.py \
 	tests/system/test_reload.py \
