@@ -2,6 +2,7 @@
 noinst_LIBRARIES += proxy/libproxy-core.a proxy/libproxy.a
 sbin_PROGRAMS += proxy/tandem-proxy
 proxy_libproxy_core_a_SOURCES = \
+	proxy/discover/dns_answer.c proxy/discover/dns_answer.h \
 	proxy/exchange/retry.c proxy/exchange/retry.h \
 	proxy/http/cookie.c proxy/http/cookie.h \
 	proxy/http/field_id.h \
@@ -47,6 +48,11 @@ proxy_libproxy_a_SOURCES = \
 	proxy/client_feed.c proxy/client_feed.h \
 	proxy/conditions.c proxy/conditions.h \
 	proxy/client_list.c proxy/client_list.h \
+	proxy/discover/crew.c proxy/discover/crew.h \
+	proxy/discover/discovery.c proxy/discover/discovery.h \
+	proxy/discover/host.c proxy/discover/host.h \
+	proxy/discover/resolver.c proxy/discover/resolver.h \
+	proxy/discover/srv.c proxy/discover/srv.h \
 	proxy/exchange/answer.c \
 	proxy/exchange/attempt.c \
 	proxy/exchange/client.c proxy/exchange/client.h \

@@ -12,6 +12,7 @@
 #include "shared/log.h"
 #include "shared/rng.h"
 
+#define SETTLE_NS (2 * NS_PER_S)   /* at start, for servers that DNS has to name */
 #define YIELD_S 0.5		   /* the longest wait for the agent to give the address away */
 #define ALIVE_NS (100 * NS_PER_MS) /* a loop that has not turned for so long gives no beat */
 
@@ -177,6 +178,7 @@ static void apply(struct proxy *p, struct settings *s, struct change *c)
 	httpd_apply(p->admin, c->admin);
 	checks_apply(p->checks, s);
 	orders_follow(p->orders, p->membership, s);
+	discovery_apply(p->discovery, s);
 	certs_log(s, 0);
 	daemon_log_level(p->options, conf_text(s->conf->root, "log.level"));
 	if (old)
@@ -718,15 +720,16 @@ int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err
 	p->alive_ns = monotonic_ns();
 	p->checks = checks_new(p->loop, p->table, &check_options);
 	p->admin = httpd_new(p->loop, &admin_options);
+	p->discovery = discovery_new(p->loop, p->membership);
 	/* What it makes from here on is the user's that it runs as; low ports it may bind as that,
 	 * too. */
-	if (!p->checks || !p->admin || start_workers(p, err) < 0 ||
+	if (!p->checks || !p->admin || !p->discovery || start_workers(p, err) < 0 ||
 		daemon_drop_privileges(o->user, capabilities, countof(capabilities), err) < 0 ||
 		open_orders(p, err) < 0 || settings_sticky_key(s, o->state_dir, err) < 0 ||
 		settings_ticket_secret(s, p->ticket_secret, err) < 0 ||
 		change_prepare(&change, p, s, err) < 0) {
 		settings_unref(s);
-		return p->checks && p->admin ? -1 : err_set(err, "out of memory");
+		return p->checks && p->admin && p->discovery ? -1 : err_set(err, "out of memory");
 	}
 	if (open_rpc(p, err) < 0) {
 		change_drop(&change, p, s);
@@ -735,6 +738,7 @@ int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err
 	}
 	start_watchers(p);
 	apply(p, s, &change);
+	discovery_settle(p->discovery, SETTLE_NS);
 	if (start_link(p, err) < 0)
 		return -1;
 	for (unsigned i = 0; i < p->worker_count; i++)
@@ -760,6 +764,7 @@ void proxy_fini(struct proxy *p)
 {
 	failover_link_free(p->link);
 	checks_free(p->checks);
+	discovery_free(p->discovery);
 	membership_free(p->membership);
 	orders_free(p->orders);
 	httpd_free(p->admin);

@@ -7,6 +7,7 @@
 #include <ev.h>
 
 #include "proxy/client_feed.h"
+#include "proxy/discover/discovery.h"
 #include "proxy/failover_link.h"
 #include "proxy/net/httpd.h"
 #include "proxy/orders.h"
@@ -33,6 +34,7 @@ struct proxy {
 	struct checks *checks;
 	struct rpc_server *rpc;
 	struct httpd *admin;
+	struct discovery *discovery;
 	struct failover_link *link; /* NULL: a single box */
 	struct client_feed *feed;   /* NULL with it */
 	struct worker **workers;

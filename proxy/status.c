@@ -72,6 +72,7 @@ json_t *proxy_status(struct proxy *p)
 		json_t *pool = pool_status(&s->pools[i]);
 
 		orders_describe(p->orders, &s->pools[i], pool);
+		discovery_status(p->discovery, s->pools[i].name, pool);
 		json_object_setn_new(pools, s->pools[i].name.ptr, s->pools[i].name.len, pool);
 	}
 	root = json_pack("{s:s,s:s,s:s,s:b,s:o,s:i,s:I,s:I,s:{s:I,s:I},s:I,s:I,s:o,s:o}", "node",

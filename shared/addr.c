@@ -40,6 +40,52 @@ static int pton(struct span text, struct addr *ret_addr)
 	return 0;
 }
 
+/* Letters, digits, - and _ in labels of 1 to 63; a name whose last label is a number is an address
+ * that went wrong. */
+static bool is_host_name(struct span s)
+{
+	size_t label = 0;
+	bool number = false;
+
+	if (s.len && s.ptr[s.len - 1] == '.')
+		s.len--;
+	for (size_t i = 0; i < s.len; i++) {
+		char c = ascii_lower(s.ptr[i]);
+		bool digit = c >= '0' && c <= '9';
+
+		if (c == '.' && label) {
+			label = 0;
+			continue;
+		}
+		number = (label == 0 || number) && digit;
+		if (++label > 63 || !(digit || (c >= 'a' && c <= 'z') || c == '-' || c == '_'))
+			return false;
+	}
+	return label && !number && s.len <= 253;
+}
+
+int endpoint_parse(struct span text, struct addr *ret_addr, struct span *ret_host,
+	uint16_t *ret_port, struct err *err)
+{
+	size_t colon = span_find(text, ':', 0);
+	struct span host = span_make(text.ptr, colon);
+	uint64_t port;
+
+	*ret_host = (struct span){0};
+	if (!is_host_name(host))
+		return addr_parse(text, ret_addr, err);
+	if (colon == text.len || span_to_u64(span_from(text, colon + 1), UINT16_MAX, &port) < 0 ||
+		port == 0)
+		return err_set(err, "'%.*s' needs a port, such as %.*s:80", SPAN_ARG(text),
+			SPAN_ARG(host));
+	memset(ret_addr, 0, sizeof(*ret_addr));
+	if (host.ptr[host.len - 1] == '.')
+		host.len--;
+	*ret_host = host;
+	*ret_port = (uint16_t)port;
+	return 0;
+}
+
 int addr_parse_ip(struct span text, struct addr *ret_addr, struct err *err)
 {
 	if (text.len == 0 || pton(text, ret_addr) < 0)

@@ -23,6 +23,10 @@ struct addr {
 
 /* "10.0.0.1:80", "[::1]:80"; ":80" gives any_v6 (dual stack). Port 1-65535 required. */
 int addr_parse(struct span text, struct addr *ret_addr, struct err *err);
+/* The same, or a host's name and a port: then ret_host is the name (a span of text), the address
+ * has no family, and *ret_port is the port; else ret_host is empty. */
+int endpoint_parse(struct span text, struct addr *ret_addr, struct span *ret_host,
+	uint16_t *ret_port, struct err *err);
 /* An address without a port: "10.0.0.1", "fd00::1". */
 int addr_parse_ip(struct span text, struct addr *ret_addr, struct err *err);
 /* "10.0.0.1:80", "[fd00::1]:80"; an IPv4-mapped IPv6 address is shown as IPv4. Returns the length.

@@ -39,7 +39,7 @@ struct conf_node {
 	union {
 		struct rate rate; /* RATE */
 		double ratio;	  /* PERCENT: 90% is 90.0 */
-		struct addr addr; /* ADDRESS (with port), IP */
+		struct addr addr; /* ADDRESS, ENDPOINT (with port), IP */
 		struct cidr cidr; /* CIDR */
 	};
 	const struct conf_node *target; /* REF: what it names */

@@ -292,6 +292,7 @@ static void check_node(struct check *c, struct conf_node *n, const struct conf_k
 	case CONF_TYPE_BALANCE:
 	case CONF_TYPE_ENUM:
 	case CONF_TYPE_ADDRESS:
+	case CONF_TYPE_ENDPOINT:
 	case CONF_TYPE_IP:
 	case CONF_TYPE_CIDR:
 	case CONF_TYPE_FILE:

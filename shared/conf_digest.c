@@ -57,6 +57,12 @@ static void add_scalar(struct sum *s, const struct conf_node *n)
 		snprintf(text, sizeof(text), "%llu", (unsigned long long)n->num);
 		add(s, 'v', span_of(text));
 		return;
+	case CONF_TYPE_ENDPOINT:
+		if (n->addr.sa.sa_family == AF_UNSPEC) {
+			add(s, 'v', n->text);
+			return;
+		}
+		__attribute__((fallthrough));
 	case CONF_TYPE_ADDRESS:
 		addr_format(&n->addr, text);
 		add(s, 'v', span_of(text));

@@ -391,13 +391,15 @@ static void check_pools(struct rules *r, const struct conf_node *pools)
 		conf_each (server, good(pool, "servers")) {
 			const struct conf_node *address = good(server, "address");
 
-			if (address && addr_is_any(&address->addr))
+			if (address && address->addr.sa.sa_family != AF_UNSPEC &&
+				addr_is_any(&address->addr))
 				conf_error(r->report, address->pos, NULL,
 					"'%.*s' is no server's address: write its IP address",
 					SPAN_ARG(address->text));
 		}
 		conf_rules_health(r->report, pool);
 		check_limits(r, pool);
+		conf_rules_discover(r->report, pool);
 		check_stand_in(r, pool, pools->count);
 	}
 }

@@ -768,9 +768,11 @@ static const struct conf_key listener_keys[] = {
 /* --- pools ----------------------------------------------------------------------------------- */
 
 static const struct conf_key server_keys[] = {{.name = "address",
-						      .type = CONF_TYPE_ADDRESS,
+						      .type = CONF_TYPE_ENDPOINT,
 						      .required = true,
-						      .help = "IP address and port."},
+						      .help = "IP address and port, or a host's "
+							      "name and port: then it is the "
+							      "address that DNS has for it."},
 	{.name = "weight",
 		.type = CONF_TYPE_COUNT,
 		.fallback = "1",
@@ -983,6 +985,13 @@ static const struct conf_key sticky_keys[] = {
 			"when not written."},
 	{0}};
 
+static const struct conf_key discover_keys[] = {
+	{.name = "dns",
+		.type = CONF_TYPE_TEXT,
+		.help = "A name to follow: _service._proto.name for SRV, or name:port for all "
+			"addresses of a host."},
+	{0}};
+
 static const struct conf_key pool_keys[] = {
 	{.name = "balance",
 		.type = CONF_TYPE_BALANCE,
@@ -994,7 +1003,6 @@ static const struct conf_key pool_keys[] = {
 			"query:NAME, path or host."},
 	{.name = "servers",
 		.type = CONF_TYPE_NAMED,
-		.required = true,
 		.noun = "server",
 		.max = 10000,
 		.value = ROW(.type = CONF_TYPE_MAP, .keys = server_keys, .short_for = "address",
@@ -1039,8 +1047,10 @@ static const struct conf_key pool_keys[] = {
 		.help = "Tell the servers whose a connection is, with a header of this version of "
 			"the PROXY protocol in front of each; then no connection is used for two "
 			"requests."},
-	LATER_FOR(
-		"discover", "discovery", "write the servers' addresses under 'servers'", "servers"),
+	{.name = "discover",
+		.type = CONF_TYPE_MAP,
+		.keys = discover_keys,
+		.help = "Where further servers come from."},
 	{.name = "sticky",
 		.type = CONF_TYPE_MAP,
 		.keys = sticky_keys,
@@ -1184,7 +1194,14 @@ static const struct conf_key top_keys[] = {{.name = "failover",
 		.value = ROW(.type = CONF_TYPE_MAP, .keys = alert_keys, .noun = "alert",
 			.help = "An alert."),
 		.help = "Who is told of what; the agent sends it."},
-	LATER("resolvers", "DNS", NULL), {0}};
+	{.name = "resolvers",
+		.type = CONF_TYPE_LIST,
+		.min = 1,
+		.max = 16,
+		.value = ROW(.type = CONF_TYPE_ADDRESS, .help = "Address and port."),
+		.help = "DNS servers to ask, such as \"10.0.0.53:53\"; the system's when not "
+			"written."},
+	{0}};
 
 const struct conf_key conf_schema = {.type = CONF_TYPE_MAP, .keys = top_keys, .help = "The file."};
 

@@ -25,6 +25,7 @@
 	X(BALANCE, "hash KEY")		 /* one of .words, or hash and what it goes by */        \
 	X(ENUM, "word")			 /* one of .words */                                     \
 	X(ADDRESS, "address and port")                                                           \
+	X(ENDPOINT, "address or name, and port") /* of a name: .addr without family, .num */     \
 	X(IP, "IP address")                                                                      \
 	X(CIDR, "network")                                                                       \
 	X(FILE, "file name")                                                                     \

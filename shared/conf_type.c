@@ -237,6 +237,17 @@ static int check_range(const struct conf_key *key, const struct conf_node *n, st
 		(unsigned long long)key->max);
 }
 
+static int type_endpoint(struct conf_node *n, struct err *err)
+{
+	struct span host;
+	uint16_t port = 0;
+
+	if (endpoint_parse(n->text, &n->addr, &host, &port, err) < 0)
+		return -1;
+	n->num = port;
+	return 0;
+}
+
 static int type_value(
 	const struct conf_key *key, struct conf_node *n, struct err *err, char *hint, size_t size)
 {
@@ -268,6 +279,8 @@ static int type_value(
 		return type_enum(key, n, err, hint, size);
 	case CONF_TYPE_ADDRESS:
 		return addr_parse(n->text, &n->addr, err);
+	case CONF_TYPE_ENDPOINT:
+		return type_endpoint(n, err);
 	case CONF_TYPE_IP:
 		return addr_parse_ip(n->text, &n->addr, err);
 	case CONF_TYPE_CIDR:

@@ -10,6 +10,7 @@ shared_libcore_a_SOURCES = \
 	shared/conf_check.c \
 	shared/conf_report.c \
 	shared/conf_rules.c \
+	shared/conf_rules_discover.c \
 	shared/conf_rules_health.c \
 	shared/conf_rules_protocol.c \
 	shared/conf_rules_routes.c \

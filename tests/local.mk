@@ -9,6 +9,7 @@ include tests/unit/ctl.mk
 include tests/unit/proxy_http.mk
 include tests/unit/proxy_pool.mk
 include tests/unit/proxy.mk
+include tests/unit/proxy_discover.mk
 include tests/unit/failover.mk
 include tests/unit/bench.mk
 endif

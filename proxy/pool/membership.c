@@ -110,8 +110,8 @@ static bool is_name(struct span s)
 	for (size_t i = 0; i < s.len; i++) {
 		char c = ascii_lower(s.ptr[i]);
 
-		if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '.' && c != '_' &&
-			c != '-')
+		if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') &&
+			!(c && strchr("._-:[]", c))) /* an address is a name too */
 			return false;
 	}
 	return true;
@@ -131,7 +131,8 @@ int membership_check(const struct membership_server *list, unsigned count, struc
 
 		if (!is_name(s->name))
 			rc = err_set(err,
-				"'%.*s' is not a name: letters, digits, '.', '_' and '-', at most "
+				"'%.*s' is not a name: letters, digits, '.', '_', '-' or an "
+				"address, at most "
 				"%d",
 				SPAN_ARG(s->name), SERVER_NAME_MAX - 1);
 		else if (s->weight < 1 || s->weight > 256)

@@ -38,7 +38,7 @@ struct membership *membership_new(struct server_table *t, const struct membershi
 void membership_free(struct membership *m);
 
 struct membership_server {
-	struct span name; /* letters, digits, '.', '_', '-', as in the file */
+	struct span name; /* letters, digits, '.', '_', '-', as in the file; or an address */
 	struct addr address;
 	uint32_t weight;  /* 1-256 */
 	struct span zone; /* empty: none */

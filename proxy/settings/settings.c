@@ -155,6 +155,8 @@ static void build_members(struct builder *b, const struct conf_node *servers, st
 		const struct conf_node *address = conf_find(node, "address");
 		struct member *m = &p->members[p->member_count];
 
+		if (address->addr.sa.sa_family == AF_UNSPEC)
+			continue; /* a name: its server comes by DNS */
 		m->server = server_get(b->settings->table, p->name, node->name, &address->addr);
 		if (!m->server && errno == ENOMEM) {
 			b->out_of_memory = true;

@@ -3,6 +3,7 @@ SYSTEM_TESTS = \
 	tests/system/test_admin.py \
 	tests/system/test_change.py \
 	tests/system/test_clients.py \
+	tests/system/test_discovery.py \
 	tests/system/test_errors.py \
 	tests/system/test_floods.py \
 	tests/system/test_http1.py \
@@ -22,4 +23,4 @@ SYSTEM_TESTS = \
 	tests/system/test_upgrade.py
 EXTRA_DIST += $(SYSTEM_TESTS)
 TESTS += $(SYSTEM_TESTS)
-EXTRA_DIST += tests/system/rig.py tests/system/systemd-boot
+EXTRA_DIST += tests/system/dnsd.py tests/system/rig.py tests/system/systemd-boot

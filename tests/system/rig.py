@@ -24,12 +24,12 @@ class Server:
     """A server that hands each connection to `script(conn, n)`, n counting connections from 0, and keeps
     what was received: `received[n]` is a bytearray. The default script answers each request `ok`."""
 
-    def __init__(self, script=None, port=0):
+    def __init__(self, script=None, port=0, host="127.0.0.1"):
         self.script = script or (lambda conn, n: self.answer_all(conn, n, b"ok"))
         self.received = []
         self.sock = socket.socket()
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.sock.bind(("127.0.0.1", port))
+        self.sock.bind((host, port))
         self.sock.listen(256)
         self.port = self.sock.getsockname()[1]
         self.open = True

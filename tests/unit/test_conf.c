@@ -103,11 +103,6 @@ static void what_is_planned_is_refused_by_name(void)
 		"tandem.yaml:1:7: error: 'debug' is not available in this version\n"
 		"    1 | log: {debug: rpc}\n"
 		"      |       ^~~~~ use --debug\n");
-	/* It stands for what would be required, which is then not missed as well. */
-	CHECK_PRINTED("pools: {web: {discover: {dns: x}}}\n",
-		"tandem.yaml:1:15: error: 'discover' is not available in this version\n"
-		"    1 | pools: {web: {discover: {dns: x}}}\n"
-		"      |               ^~~~~~~~ write the servers' addresses under 'servers'\n");
 }
 
 static void values_are_checked_by_type_and_range(void)

@@ -1,0 +1,340 @@
+#include "proxy/discover/discovery.h"
+
+#include <stdlib.h>
+
+#include "proxy/discover/srv.h"
+#include "shared/assert.h"
+#include "shared/list.h"
+#include "shared/log.h"
+
+/* word, of membership and status; what it follows */
+#define SOURCES(X)                                                                \
+	X(NAMES, "servers") /* servers of the configuration with a host's name */ \
+	X(DNS, "dns")
+enum source_kind {
+#define X(name, word) SOURCE_##name,
+	SOURCES(X)
+#undef X
+};
+static const char *const source_words[] = {
+#define X(name, word) word,
+	SOURCES(X)
+#undef X
+};
+
+struct source {
+	struct list link;
+	enum source_kind kind;
+	char *pool, *what; /* what: as in the file; "" for NAMES */
+	struct crew *crew;
+	struct srv *srv; /* NULL: none; has the crew else */
+	bool wanted;
+};
+
+struct discovery {
+	struct ev_loop *loop;
+	struct membership *membership;
+	struct resolver *resolver; /* NULL: nobody has needed one */
+	struct rng rng;
+	struct list sources;
+	bool late; /* for discovery_settle() */
+};
+
+/* --- sources -----------------------------------------------------------------------------------
+ */
+
+static void source_free(struct source *s, bool keep)
+{
+	list_remove(&s->link);
+	if (s->srv)
+		srv_free(s->srv, keep);
+	else
+		crew_free(s->crew, keep);
+	free(s->pool);
+	free(s->what);
+	free(s);
+}
+
+static int start(struct discovery *d, struct source *s)
+{
+	const struct crew_options o = {.loop = d->loop,
+		.resolver = d->resolver,
+		.rng = &d->rng,
+		.membership = d->membership};
+	struct crew_entry e = {.weight = 1};
+	struct err err;
+
+	s->crew = crew_new(&o, span_of(s->pool), source_words[s->kind]);
+	if (!s->crew)
+		return -1;
+	if (s->kind != SOURCE_DNS)
+		return 0;
+	if (s->what[0] == '_') {
+		s->srv = srv_new(&o, s->what, s->crew);
+		return s->srv ? 0 : -1;
+	}
+	if (endpoint_parse(span_of(s->what), &e.address, &e.host, &e.port, &err) < 0)
+		ASSERT(!"conf_rules_discover.c has seen to it");
+	return crew_set(s->crew, &e, 1, &err);
+}
+
+static struct source *source_get(
+	struct discovery *d, enum source_kind kind, struct span pool, struct span what)
+{
+	struct source *s;
+
+	list_each (it, &d->sources) {
+		s = list_item(it, struct source, link);
+		if (s->kind == kind && span_eq(span_of(s->pool), pool) &&
+			span_eq(span_of(s->what), what))
+			return s;
+	}
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return NULL;
+	list_init(&s->link);
+	s->kind = kind;
+	s->pool = span_dup(pool);
+	s->what = span_dup(what);
+	if (!s->pool || !s->what || start(d, s) < 0) {
+		source_free(s, true);
+		return NULL;
+	}
+	list_append(&d->sources, &s->link);
+	return s;
+}
+
+/* --- the configuration -------------------------------------------------------------------------
+ */
+
+static int use_resolver(struct discovery *d, const struct conf_node *root)
+{
+	struct addr servers[16];
+	unsigned count = 0;
+	struct err err;
+
+	conf_each (node, conf_find(root, "resolvers")) {
+		ASSERT(count < countof(servers)); /* the table's maximum */
+		servers[count++] = node->addr;
+	}
+	if (!d->resolver)
+		d->resolver = resolver_new(d->loop, servers, count, &err);
+	else if (resolver_set_servers(d->resolver, servers, count, &err) == 0)
+		return 0;
+	if (d->resolver)
+		return 0;
+	log_event(LOG_ERROR, "discover.resolvers", err.text);
+	return -1;
+}
+
+static bool has_name(const struct conf_node *server)
+{
+	return conf_find(server, "address")->addr.sa.sa_family == AF_UNSPEC;
+}
+
+/* Servers that are written with a host's name. */
+static int follow_names(struct discovery *d, const struct pool *p)
+{
+	const struct conf_node *servers = conf_find(p->node, "servers");
+	struct crew_entry *list = calloc(servers ? servers->count + 1 : 1, sizeof(*list));
+	unsigned count = 0;
+	struct source *s;
+	struct err err;
+	int rc = 0;
+
+	if (!list)
+		return -1;
+	conf_each (node, servers) {
+		struct crew_entry *e = &list[count];
+
+		if (!has_name(node))
+			continue;
+		*e = (struct crew_entry){.name = node->name,
+			.weight = (uint32_t)conf_u64(node, "weight"),
+			.zone = conf_text(node, "zone"),
+			.backup = conf_bool(node, "backup")};
+		if (endpoint_parse(conf_find(node, "address")->text, &e->address, &e->host,
+			    &e->port, &err) < 0)
+			ASSERT(!"the table has seen to it");
+		count++;
+	}
+	if (count) {
+		s = source_get(d, SOURCE_NAMES, p->name, SPAN(""));
+		rc = s ? crew_set(s->crew, list, count, &err) : -1;
+		if (s)
+			s->wanted = true;
+	}
+	free(list);
+	return rc;
+}
+
+static int follow_dns(struct discovery *d, const struct pool *p)
+{
+	const struct conf_node *dns = conf_find(p->node, "discover.dns");
+	struct source *s = dns ? source_get(d, SOURCE_DNS, p->name, dns->text) : NULL;
+
+	if (s)
+		s->wanted = true;
+	return s || !dns ? 0 : -1;
+}
+
+/* Has the pool another source of that kind, which replaces what this one published? */
+static bool is_replaced(const struct discovery *d, const struct source *s)
+{
+	list_each (it, &d->sources) {
+		const struct source *other = list_item(it, struct source, link);
+
+		if (other != s && other->wanted && other->kind == s->kind &&
+			strcmp(other->pool, s->pool) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool is_needed(const struct settings *s)
+{
+	for (unsigned i = 0; i < s->pool_count; i++) {
+		if (conf_find(s->pools[i].node, "discover.dns"))
+			return true;
+		conf_each (server, conf_find(s->pools[i].node, "servers"))
+			if (has_name(server))
+				return true;
+	}
+	return false;
+}
+
+void discovery_apply(struct discovery *d, const struct settings *s)
+{
+	int rc = 0;
+
+	list_each (it, &d->sources)
+		list_item(it, struct source, link)->wanted = false;
+	if (is_needed(s) && use_resolver(d, s->conf->root) < 0)
+		return;
+	for (unsigned i = 0; i < s->pool_count; i++)
+		rc |= follow_names(d, &s->pools[i]) | follow_dns(d, &s->pools[i]);
+	if (rc < 0)
+		log_event(LOG_ERROR, "discover.out_of_memory",
+			"some servers are not looked for until the next reload");
+	list_each_safe (it, &d->sources) {
+		struct source *source = list_item(it, struct source, link);
+
+		if (!source->wanted)
+			source_free(source, is_replaced(d, source));
+	}
+}
+
+/* --- the start ---------------------------------------------------------------------------------
+ */
+
+static bool is_settled(const struct source *s)
+{
+	return s->srv ? srv_settled(s->srv) : crew_settled(s->crew);
+}
+
+static void on_late(struct ev_loop *loop, ev_timer *w, int events)
+{
+	(void)loop;
+	(void)events;
+	((struct discovery *)w->data)->late = true;
+}
+
+void discovery_settle(struct discovery *d, uint64_t limit_ns)
+{
+	ev_timer limit;
+	bool settled = false;
+
+	ev_timer_init(&limit, on_late, (double)limit_ns / 1e9, 0);
+	limit.data = d;
+	ev_timer_start(d->loop, &limit);
+	for (d->late = false; !settled && !d->late;) {
+		settled = true;
+		list_each (it, &d->sources)
+			settled = settled && is_settled(list_item(it, struct source, link));
+		if (!settled)
+			ev_run(d->loop, EVRUN_ONCE);
+	}
+	ev_timer_stop(d->loop, &limit);
+}
+
+/* --- status ------------------------------------------------------------------------------------
+ */
+
+/* In the shape of a server that is there. */
+static void add_unresolved(void *ctx, const struct crew_entry *e, const char *reason)
+{
+	json_t *status = ctx;
+	char address[DNS_NAME_MAX + 8];
+
+	snprintf(address, sizeof(address), "%.*s:%u", SPAN_ARG(e->host), e->port);
+	json_object_setn_new(json_object_get(status, "servers"), e->name.ptr, e->name.len,
+		json_pack("{s:s, s:s%, s:i, s:i, s:b, s:s, s:s, s:s, s:s, s:n, s:i, s:i, s:i, s:i}",
+			"address", address, "zone", e->zone.len ? e->zone.ptr : "", e->zone.len,
+			"weight", (int)e->weight, "effective_weight", 0, "backup", e->backup,
+			"configured", "enabled", "admin", "ready", "health", "unresolved", "reason",
+			reason, "since", "in_flight", 0, "queued", 0, "requests_total", 0,
+			"failures_total", 0));
+	json_object_set_new(status, "total",
+		json_integer(json_integer_value(json_object_get(status, "total")) + 1));
+}
+
+static json_t *source_status(const struct source *s)
+{
+	json_t *hosts = crew_troubles(s->crew), *status;
+	const char *reason = s->srv ? srv_reason(s->srv) : NULL, *first = NULL;
+	json_t *value;
+
+	json_object_foreach (hosts, first, value) {
+		if (!reason)
+			reason = json_string_value(value);
+		break;
+	}
+	status = json_pack("{s:s?, s:s, s:s?, s:o}", "from", s->what[0] ? s->what : NULL, "state",
+		!reason			  ? "resolved"
+		: crew_published(s->crew) ? "stale"
+					  : "unresolved",
+		"reason", reason, "hosts", hosts);
+	return status;
+}
+
+void discovery_status(const struct discovery *d, struct span pool, json_t *status)
+{
+	json_t *all = json_object();
+
+	list_each (it, &d->sources) {
+		const struct source *s = list_item(it, struct source, link);
+
+		if (!span_eq(span_of(s->pool), pool))
+			continue;
+		json_object_set_new(all, source_words[s->kind], source_status(s));
+		crew_unresolved(s->crew, add_unresolved, status);
+	}
+	if (json_object_size(all))
+		json_object_set(status, "discovery", all);
+	json_decref(all);
+}
+
+struct discovery *discovery_new(struct ev_loop *loop, struct membership *m)
+{
+	struct discovery *d = calloc(1, sizeof(*d));
+	uint64_t seed;
+
+	if (!d)
+		return NULL;
+	d->loop = loop;
+	d->membership = m;
+	list_init(&d->sources);
+	random_bytes(&seed, sizeof(seed));
+	rng_seed(&d->rng, seed);
+	return d;
+}
+
+void discovery_free(struct discovery *d)
+{
+	if (!d)
+		return;
+	list_each_safe (it, &d->sources)
+		source_free(list_item(it, struct source, link), true);
+	resolver_free(d->resolver);
+	free(d);
+}

@@ -1,0 +1,23 @@
+/*
+ * Where the servers come from that the configuration does not list with an address: DNS, for whole
+ * pools and for single servers that are written with a host's name. Follows what the running
+ * snapshot says and tells the pools' membership. Nothing of it is fatal: what is not known is asked
+ * for until it is. Main thread.
+ */
+#pragma once
+
+#include <ev.h>
+#include <jansson.h>
+
+#include "proxy/pool/membership.h"
+
+struct discovery;
+struct discovery *discovery_new(struct ev_loop *loop, struct membership *m); /* NULL: memory */
+void discovery_free(struct discovery *d);
+/* The snapshot runs (the membership has it): what it says the same as the one before goes on. */
+void discovery_apply(struct discovery *d, const struct settings *s);
+/* Turns the loop until everything was answered or has failed once, for so long at most: for the
+ * start, before clients are heard. */
+void discovery_settle(struct discovery *d, uint64_t limit_ns);
+/* Adds to a pool's status where its servers come from, and those that are not known yet. */
+void discovery_status(const struct discovery *d, struct span pool, json_t *status);
