@@ -9,6 +9,7 @@ NETNS_TESTS = \
 	tests/netns/test_vrrp_active.py \
 	tests/netns/test_vrrp_pair.py \
 	tests/netns/test_proxy.py \
+	tests/netns/test_postgres.py \
 	tests/netns/test_hooks.py \
 	tests/netns/test_agent.py \
 	tests/netns/test_alerts.py \
