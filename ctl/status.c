@@ -123,7 +123,8 @@ static void print_failover(const struct ctl *c, const json_t *s)
 
 static void print_listeners(const struct ctl *c, const json_t *listeners)
 {
-	static const char *const heads[] = {"LISTENER", "BIND", "CONNECTIONS", "REQUESTS", NULL};
+	static const char *const heads[] = {
+		"LISTENER", "BIND", "MODE", "CONNECTIONS", "REQUESTS", NULL};
 	char bind[512], number[NUMBER_MAX];
 	const json_t *l;
 	const char *name;
@@ -139,6 +140,7 @@ static void print_listeners(const struct ctl *c, const json_t *listeners)
 			snprintf(bind, sizeof(bind), "%s", text_at(l, "bind"));
 		table_add(&t, TINT_NONE, "%s", name);
 		table_add(&t, TINT_NONE, "%s", bind);
+		table_add(&t, TINT_NONE, "%s", text_at(l, "mode"));
 		table_add(&t, TINT_NONE, "%s", number_at(l, "connections", number));
 		table_add(&t, TINT_NONE, "%s", number_at(l, "requests_total", number));
 	}

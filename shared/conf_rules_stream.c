@@ -89,11 +89,42 @@ static void check_passthrough(struct conf_report *report, const struct conf_node
 	}
 }
 
+static bool share_address(const struct conf_node *a, const struct conf_node *b)
+{
+	conf_each (mine, good(a, "bind"))
+		conf_each (its, good(b, "bind"))
+			if (!mine->broken && !its->broken && addr_eq(&mine->addr, &its->addr))
+				return true;
+	return false;
+}
+
+/* A header comes before all else, so who looks first reads it. */
+static void check_header(struct conf_report *report, const struct conf_node *listeners,
+	const struct conf_node *listener)
+{
+	const struct conf_node *header = good(listener, "proxy_protocol");
+
+	conf_each (other, listeners) {
+		const struct conf_node *mode = good(other, "mode");
+
+		if (header && other != listener && mode && mode->num == PASSTHROUGH &&
+			share_address(listener, other))
+			conf_error(report, header->name_pos, NULL,
+				"'proxy_protocol' belongs into listener '%.*s', which is the first "
+				"to look at this address",
+				SPAN_ARG(other->name));
+	}
+}
+
 void conf_rules_stream(struct conf_report *report, const struct conf *c)
 {
-	conf_each (listener, good(c->root, "listeners")) {
+	const struct conf_node *listeners = good(c->root, "listeners");
+
+	conf_each (listener, listeners) {
 		const struct conf_node *mode = good(listener, "mode");
 
+		if (!mode || mode->num == HTTP)
+			check_header(report, listeners, listener);
 		if (mode && mode->num == TCP)
 			check_tcp(report, listener);
 		if (mode && mode->num == PASSTHROUGH)

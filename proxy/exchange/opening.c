@@ -44,6 +44,7 @@ static void refuse(struct client *c, struct span bytes, const char *why, enum ex
 		return;
 	}
 	c->exchange = x;
+	x->plain = c->acceptor->listener->mode != LISTENER_HTTP;
 	x->head_done = true;
 	x->status = fault.status;
 	exchange_find_client(x);
@@ -80,19 +81,18 @@ static bool look(struct conn *conn, size_t max, struct span *ret_bytes)
 /* --- a ClientHello -----------------------------------------------------------------------------
  */
 
-/* The listener that has the same address, for what no route of this one takes; NULL: none. */
+/* The listener that has the same address, for what no route of this one takes; NULL: none. One that
+ * has left takes only those who came before. */
 static struct acceptor *behind(const struct acceptor *a)
 {
-	struct list *lists[] = {&a->worker->acceptors, &a->worker->leaving};
+	struct list *others = a->draining ? &a->worker->leaving : &a->worker->acceptors;
 
-	for (unsigned i = 0; i < countof(lists); i++)
-		list_each (it, lists[i]) {
-			struct acceptor *other = list_item(it, struct acceptor, link);
+	list_each (it, others) {
+		struct acceptor *other = list_item(it, struct acceptor, link);
 
-			if (other->listener->mode == LISTENER_HTTP &&
-				addr_eq(&other->bind, &a->bind))
-				return other;
-		}
+		if (other->listener->mode == LISTENER_HTTP && addr_eq(&other->bind, &a->bind))
+			return other;
+	}
 	return NULL;
 }
 

@@ -167,6 +167,18 @@ class In(Tcp):
         c.sendall(v2() + b"EHLO")
         self.assertEqual(rest(c), b"220 hello EHLO")
 
+    def test_in_tcp_a_bad_header_is_told_as_a_connection_and_not_as_a_request(self):
+        p = self.start(config(self.echo_server().port, listener=", proxy_protocol: {from: 127.0.0.1}",
+                              access="{tmp}/access.log"))
+        c = self.connect(p)
+        c.sendall(b"EHLO me\r\n")
+        with self.assertRaises(ConnectionResetError):
+            c.recv(1)
+        self.eventually(lambda: self.lines(p))
+        line = self.lines(p)[0]
+        self.assertIn('"end":"client proxy-header"', line)
+        self.assertNotIn('"method"', line)
+
     def test_in_tcp_the_hash_goes_by_the_client_of_the_header(self):
         servers = [self.serve(lambda conn, n, i=i: conn.sendall(b"%d" % i)) for i in range(3)]
         p = self.start(config(*[s.port for s in servers], listener=", proxy_protocol: {from: 127.0.0.1}",

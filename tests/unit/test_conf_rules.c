@@ -284,6 +284,10 @@ static void a_passthrough_listener_matches_names_only_and_may_share_its_address(
 	CHECK_PRINTS("listeners:\n  " THROUGH
 		     "\n  tcp: {bind: \":443\", mode: tcp, pool: p}\n" POOL,
 		"tandem.yaml:3:15: error: :443 is listened on already (line 2)\n");
+	CHECK_PRINTS("listeners:\n  " THROUGH "\n  web: {bind: \":443\", pool: p, proxy_protocol: "
+		     "{from: 10.0.0.0/8}}\n" POOL,
+		"tandem.yaml:3:32: error: 'proxy_protocol' belongs into listener 'through', which "
+		"is the first to look at this address\n");
 	CHECK_PRINTS("listeners:\n  tcp: {bind: \":443\", mode: tcp, pool: p}\n  " THROUGH
 		     "\n" POOL,
 		":443 is listened on already (line 2)\n");
