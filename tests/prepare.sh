@@ -10,7 +10,7 @@ PACKAGES_BUILD=(gcc make autoconf automake pkg-config libc6-dev libev-dev libssl
 PACKAGES_LAB=(python3 iproute2 util-linux procps nginx curl)
 PACKAGES_TEST=(libcunit1-dev strace nftables keepalived tshark spin openssl nghttp2-client nghttp2-server python3-h2 postgresql)
 # What the benchmarks compare with and measure by; they leave out what is missing.
-PACKAGES_BENCH=(nginx haproxy keepalived wrk nghttp2-client valgrind strace)
+PACKAGES_BENCH=(nginx libnginx-mod-stream haproxy keepalived wrk nghttp2-client valgrind strace)
 # What only keeps the code in shape.
 PACKAGES_SHAPE=(clang libclang-rt-14-dev clang-format clang-tidy cppcheck shellcheck xz-utils git)
 

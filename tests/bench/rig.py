@@ -26,6 +26,7 @@ class Setup:
     routes: int
     servers: int
     log: bool
+    tcp: bool
 
 
 class Rig:
@@ -87,14 +88,14 @@ class Rig:
         print(flush=True)
 
     def able(self, workload):
-        return [t for t in self.targets if workload.large or not t.large_only]
+        return [t for t in self.targets if (workload.large or not t.large_only) and (t.has_tcp() or not workload.tcp)]
 
     def start(self, target, workload, **more):
         """A Running proxy, in a new directory and on a port of its own."""
         self.counter += 1
         setup = Setup(dir=os.path.join(self.dir, "%d" % self.counter), port=FIRST_PORT + self.counter % 1000,
                       origin_port=self.origin_port, connections=max(workload.connections, 2000),
-                      routes=workload.routes, servers=workload.servers, log=workload.log)
+                      routes=workload.routes, servers=workload.servers, log=workload.log, tcp=workload.tcp)
         return targets.Running(self, target, setup, **more)
 
 

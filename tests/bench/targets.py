@@ -24,6 +24,10 @@ class Target:
         self.path = machine.tool(self.program)
         self.build = build
 
+    @staticmethod
+    def has_tcp():
+        return True
+
     def version(self):
         return machine.first_line(self.path, self.version_option).replace("nginx version: ", "").split(" - ")[0]
 
@@ -47,7 +51,18 @@ class Tandem(Target):
         super().__init__(build)
         self.path = os.path.join(build, self.program)
 
+    def prepare_tcp(self, setup):
+        config = self.write(setup, "tandem.yaml", """workers: 1
+listeners:
+  main: {bind: "127.0.0.1:%d", mode: tcp, pool: main}
+pools:
+  main: {servers: {s0: "127.0.0.1:%d"}}
+""" % (setup.port, setup.origin_port))
+        return [self.path, "-c", config, "--node", "bench", "--run-dir", setup.dir, "--state-dir", setup.dir]
+
     def prepare(self, setup):
+        if setup.tcp:
+            return self.prepare_tcp(setup)
         routes = "".join("      - {match: {host: h%d.example}, pool: main}\n" % i for i in range(setup.routes))
         servers = "".join("      s%d: \"%s\"\n" % pair for pair in
                           enumerate(server_addresses(setup.servers, setup.origin_port)))
@@ -69,8 +84,31 @@ pools:
 
 class Nginx(Target):
     name, program, version_option = "nginx", "nginx", "-v"
+    STREAM = "/usr/lib/nginx/modules/ngx_stream_module.so"
+
+    @classmethod
+    def has_tcp(cls):
+        return os.path.exists(cls.STREAM)
+
+    def prepare_tcp(self, setup):
+        config = self.write(setup, "nginx.conf", """load_module %s;
+%sdaemon off;
+master_process off;
+pid %s/nginx.pid;
+error_log stderr error;
+worker_rlimit_nofile 32768;
+events { worker_connections 16384; accept_mutex off; multi_accept on; }
+stream {
+    tcp_nodelay on;
+    proxy_buffer_size 64k;
+    server { listen 127.0.0.1:%d backlog=4096; proxy_pass 127.0.0.1:%d; }
+}
+""" % (self.STREAM, "user root;\n" if os.geteuid() == 0 else "", setup.dir, setup.port, setup.origin_port))
+        return [self.path, "-p", setup.dir, "-c", config, "-e", os.path.join(setup.dir, "nginx-error.log")]
 
     def prepare(self, setup):
+        if setup.tcp:
+            return self.prepare_tcp(setup)
         servers = "".join("        server %s max_fails=0;\n" % a
                           for a in server_addresses(setup.servers, setup.origin_port))
         names = "".join("    server { listen 127.0.0.1:%d; server_name h%d.example; "
@@ -122,7 +160,24 @@ class Haproxy(Target):
     name, program, version_option = "haproxy", "haproxy", "-v"
     options = ""
 
+    def prepare_tcp(self, setup):
+        config = self.write(setup, "haproxy.cfg", """global
+    nbthread 1
+    maxconn %d
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 300s
+    timeout server 300s
+%slisten main
+    bind 127.0.0.1:%d backlog 4096
+    server s0 127.0.0.1:%d
+""" % (setup.connections + 1000, self.options, setup.port, setup.origin_port))
+        return [self.path, "-db", "-f", config]
+
     def prepare(self, setup):
+        if setup.tcp:
+            return self.prepare_tcp(setup)
         servers = "".join("    server s%d %s pool-purge-delay 300s\n" % pair for pair in
                           enumerate(server_addresses(setup.servers, setup.origin_port)))
         rule = ""

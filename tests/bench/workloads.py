@@ -17,6 +17,7 @@ class Workload:
     large: bool = False     # variants for large bodies take part
     open_rate: int = 0      # requests a second, open loop: latency is what matters
     idle: int = 0           # connections held: memory is what matters
+    tcp: bool = False       # bytes passed on, without a look at what they say
     wrk: bool = False       # asked by wrk instead of our own load: a second opinion
     few: int = 2000         # requests for tools that slow everything down
 
@@ -33,6 +34,11 @@ ALL = (
     _get("get-100k", "kept connections, GET 100 KB", "/100k", 32, large=True, warm=500, few=500),
     _get("get-1m", "kept connections, GET 1 MB", "/1m", 16, large=True, warm=100, few=100),
     _get("get-100m", "one connection, GET 100 MB", "/100m", 1, large=True, warm=2, few=2),
+    _get("tcp-100k", "TCP passed on: 100 KB of answer a time", "/100k", 32, large=True, tcp=True, warm=500, few=500),
+    _get("tcp-1m", "TCP passed on: 1 MB of answer a time", "/1m", 16, large=True, tcp=True, warm=100, few=100),
+    _get("tcp-100m", "TCP passed on: one connection, 100 MB", "/100m", 1, large=True, tcp=True, warm=2, few=2),
+    Workload("tcp-fresh", "TCP passed on: a connection a request, empty answer", ("-p", "/0", "-c", "64", "-1"), 64,
+             tcp=True),
     Workload("fresh", "a connection a request, GET, empty answer", ("-p", "/0", "-c", "64", "-1"), 64),
     Workload("post-10k", "kept connections, POST 10 KB", ("-p", "/0", "-c", "64", "-m", str(10 * K)), 64),
     Workload("post-1m", "kept connections, POST 1 MB", ("-p", "/0", "-c", "16", "-m", str(M)), 16,
