@@ -17,7 +17,8 @@ static bool is_secure(const struct exchange *x)
 {
 	const struct http_field *said = http_field_find(&x->request, HTTP_F_X_FORWARDED_PROTO);
 
-	return x->peer_trusted && said && span_ieq(said->value, SPAN("https"));
+	return x->listener->tls ||
+	       (x->peer_trusted && said && span_ieq(said->value, SPAN("https")));
 }
 
 struct span exchange_set_cookie(const struct exchange *x, char *room, size_t size)

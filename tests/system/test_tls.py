@@ -317,6 +317,11 @@ class Traffic(Case):
         self.assertEqual(self.get(self.connect(p, None, context=loose), "b.test").status, 200)
         self.assertEqual(self.get(self.connect(p, "b.test"), "127.0.0.1").status, 421)
 
+    def test_the_cookie_of_a_sticky_session_is_for_encrypted_connections_alone(self):
+        p = self.proxy(self.serve(), more="    sticky: {cookie: lb}\n")
+        cookie = self.get(self.connect(p)).get("set-cookie")
+        self.assertRegex(cookie, r"^lb=[0-9a-f]{16}; Path=/; HttpOnly; SameSite=Lax; Secure$")
+
 
 class Redirect(Case):
     def test_to_the_same_place_over_tls(self):
