@@ -1,5 +1,7 @@
 # tests/bench: what a request costs, beside other proxies. Not tests: they print figures and judge nothing.
-check_PROGRAMS += tests/bench/load
+check_PROGRAMS += tests/bench/load tests/bench/balance
+tests_bench_balance_SOURCES = tests/bench/balance.c
+tests_bench_balance_LDADD = proxy/libproxy-core.a $(CORE_LIBS) -lm
 tests_bench_load_SOURCES = tests/bench/load.c \
 	tests/bench/asker.c tests/bench/asker.h \
 	tests/bench/histogram.c tests/bench/histogram.h \
@@ -19,6 +21,6 @@ EXTRA_DIST += tests/bench/proxy tests/bench/instructions tests/bench/syscalls te
 	tests/bench/machine.py tests/bench/report.py tests/bench/rig.py tests/bench/targets.py tests/bench/workloads.py \
 	tests/bench/failover tests/bench/contenders.py tests/bench/faults.py tests/bench/owners.py
 # What the scripts need: make bench-programs
-bench-programs: proxy/tandem-proxy$(EXEEXT) tests/bench/load$(EXEEXT) tests/bench/heap.so \
+bench-programs: proxy/tandem-proxy$(EXEEXT) tests/bench/load$(EXEEXT) tests/bench/balance$(EXEEXT) tests/bench/heap.so \
 	failover/tandem-failover$(EXEEXT) tests/netns/pulse$(EXEEXT)
 .PHONY: bench-programs

@@ -749,6 +749,52 @@ static void the_pool_says_how_many_failures_eject_for_how_long_and_of_how_many(v
 	end();
 }
 
+/* Whatever fails in whatever order: of broken traffic at most the part that the pool says is put
+ * aside, each for 10 s times how often, and there is always one left. */
+static void ejections_never_empty_a_pool_nor_go_past_its_part(void)
+{
+	static const char *const pools[] = {"", "{tcp: true, every: 10s}"};
+	struct rng rng;
+
+	rng_seed(&rng, 3);
+	for (unsigned a = 0; a < countof(pools); a++) {
+		begin(pools[a]);
+		run_ms(60);
+		for (unsigned i = 0; i < 1000; i++) {
+			unsigned ejected = 0, usable = 0, at = (unsigned)rng_below(&rng, SERVERS);
+
+			server_report(server(at), rng_below(&rng, 8) ? SERVER_BROKE : SERVER_OK);
+			checks_wake(checks);
+			for (unsigned k = 0; k < SERVERS; k++) {
+				const struct health *h = &server(k)->health;
+
+				ejected += h->state == HEALTH_EJECTED;
+				usable += health_usable(h);
+				if (h->state == HEALTH_EJECTED)
+					CHECK(h->ejections >= 1 &&
+						h->ejected_until_ns - h->since_ns ==
+							h->ejections * 10 * NS_PER_S);
+			}
+			CHECK(ejected <= SERVERS / 2 && usable >= SERVERS - SERVERS / 2);
+		}
+		CHECK(server(0)->health.state == HEALTH_EJECTED ||
+			server(1)->health.state == HEALTH_EJECTED ||
+			server(2)->health.state == HEALTH_EJECTED);
+		end();
+	}
+	begin(""); /* nobody there at all: the last one is tried all the same */
+	for (unsigned i = 0; i < 300; i++) {
+		unsigned usable = 0;
+
+		server_report(server((unsigned)rng_below(&rng, SERVERS)), SERVER_REFUSED);
+		checks_wake(checks);
+		for (unsigned k = 0; k < SERVERS; k++)
+			usable += health_usable(&server(k)->health);
+		CHECK(usable >= 1);
+	}
+	end();
+}
+
 static void a_server_that_comes_back_or_is_added_starts_slowly_but_none_at_the_start(void)
 {
 	static const char slowly[] =
@@ -942,6 +988,7 @@ static const struct test_case cases[] = {
 	TEST(a_view_that_could_not_be_made_is_made_later_also_after_a_reload),
 	TEST(without_checks_traffic_decides_but_never_of_the_last_half),
 	TEST(the_pool_says_how_many_failures_eject_for_how_long_and_of_how_many),
+	TEST(ejections_never_empty_a_pool_nor_go_past_its_part),
 	TEST(a_server_that_comes_back_or_is_added_starts_slowly_but_none_at_the_start),
 	TEST(a_share_grows_in_steps_until_it_is_whole_and_no_view_is_made_after_that),
 	TEST(when_all_come_back_none_starts_slowly),

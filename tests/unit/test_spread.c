@@ -2,6 +2,7 @@
  * How the algorithms that draw, measure or hash spread requests, against their definitions: nothing
  * but the core is linked.
  */
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "proxy/pool/balance/balance.h"
@@ -53,6 +54,7 @@ static void bench_free(struct bench *b)
 	free(b->servers);
 	free(b->view.usable);
 	free(b->view.table);
+	free(b->view.cycle);
 	free(b);
 }
 
@@ -277,6 +279,208 @@ static void a_request_without_the_key_goes_where_there_is_least_to_do(void)
 	bench_free(b);
 }
 
+/* --- several workers ----------------------------------------------------------------------------
+ */
+
+enum { WORKERS = 4, HELD = 32 /* requests that a worker has in flight */ };
+
+struct labour {
+	struct bench *bench;
+	const struct balancer *algo;
+	unsigned index;
+	bool one_key; /* everybody asks for the same */
+	unsigned seen[MOST];
+	unsigned most_over; /* by how much a server was over 1.5 times its share at most */
+};
+
+/* By how much, with this request counted. */
+static unsigned over_bound(const struct bench *b, unsigned at)
+{
+	unsigned in_flight = 0, bound, own = atomic_load(&b->servers[at].in_flight);
+
+	for (unsigned i = 0; i < b->view.count; i++)
+		in_flight += atomic_load(&b->servers[i].in_flight);
+	bound = 3 * in_flight / (2 * b->view.count) + 1;
+	return own > bound && own > 2 ? own - bound : 0;
+}
+
+/* Takes servers and gives them back in any order, as a worker does, on counters that all workers
+ * share. */
+static void *work(void *arg)
+{
+	struct labour *l = arg;
+	struct rng rng;
+	struct pick what = {.rng = &rng, .has_key = true, .now_ns = AT(0)};
+	int held[HELD] = {0};
+
+	rng_seed(&rng, 100 + l->index);
+	for (unsigned i = 0; i < DECISIONS / WORKERS; i++) {
+		unsigned slot = i < HELD ? i : (unsigned)rng_below(&rng, HELD);
+		int at;
+
+		if (i >= HELD)
+			atomic_fetch_sub(&l->bench->servers[held[slot]].in_flight, 1);
+		what.key = l->one_key ? 42 : rng_u64(&rng);
+		at = l->algo->pick(&l->bench->view, &what);
+		if (at < 0)
+			return l;
+		held[slot] = at;
+		atomic_fetch_add(&l->bench->servers[at].in_flight, 1);
+		l->seen[at]++;
+		if (l->one_key && over_bound(l->bench, (unsigned)at) > l->most_over)
+			l->most_over = over_bound(l->bench, (unsigned)at);
+	}
+	for (unsigned i = 0; i < HELD; i++)
+		atomic_fetch_sub(&l->bench->servers[held[i]].in_flight, 1);
+	return NULL;
+}
+
+/* 100,000 decisions by all of them together; who got how many. Returns most_over. */
+static unsigned work_together(
+	struct bench *b, const struct balancer *algo, bool one_key, unsigned seen[MOST])
+{
+	struct labour labours[WORKERS];
+	pthread_t threads[WORKERS];
+	unsigned most_over = 0;
+
+	for (unsigned i = 0; i < WORKERS; i++) {
+		labours[i] =
+			(struct labour){.bench = b, .algo = algo, .index = i, .one_key = one_key};
+		CHECK_TRUE(pthread_create(&threads[i], NULL, work, &labours[i]) == 0);
+	}
+	for (unsigned i = 0; i < WORKERS; i++) {
+		void *failed;
+
+		CHECK_TRUE(pthread_join(threads[i], &failed) == 0);
+		CHECK(failed == NULL);
+		for (unsigned s = 0; s < b->view.count; s++)
+			seen[s] += labours[i].seen[s];
+		most_over = labours[i].most_over > most_over ? labours[i].most_over : most_over;
+	}
+	for (unsigned s = 0; s < b->view.count; s++)
+		CHECK_INT(atomic_load(&b->servers[s].in_flight), 0);
+	return most_over;
+}
+
+/* One ticket: any 16 in a row are exact, whoever took them. */
+static void round_robin_of_several_workers_is_exact(void)
+{
+	struct bench *b = bench_new(&balance_round_robin, weights, 4);
+	unsigned seen[MOST] = {0};
+
+	work_together(b, &balance_round_robin, false, seen);
+	for (unsigned i = 0; i < 4; i++)
+		CHECK_INT(seen[i], DECISIONS / 16 * weights[i]);
+	bench_free(b);
+}
+
+static void several_workers_draw_and_hash_by_weight_as_one_does(void)
+{
+	static const struct balancer *const algos[] = {&balance_random, &balance_hash};
+
+	for (unsigned a = 0; a < countof(algos); a++) {
+		struct bench *b = bench_new(algos[a], weights, 4);
+		unsigned seen[MOST] = {0};
+
+		work_together(b, algos[a], false, seen);
+		/* Of keys the bound moves some on. */
+		for (unsigned i = 0; algos[a] == &balance_hash && i < 4; i++)
+			CHECK(seen[i] > DECISIONS / 25 * weights[i] &&
+				seen[i] < DECISIONS / 12 * weights[i]);
+		if (algos[a] == &balance_random)
+			check_shares(seen, weights, 4);
+		bench_free(b);
+	}
+}
+
+/* What several workers do, one step of one of them at a time: a thread that the system puts to
+ * sleep would keep what it has in flight, and be right to have it counted. */
+static void work_by_turns(struct bench *b, const struct balancer *algo, unsigned seen[MOST])
+{
+	int held[WORKERS * HELD];
+	struct rng rng;
+
+	rng_seed(&rng, 9);
+	for (unsigned i = 0; i < DECISIONS; i++) {
+		unsigned slot = i < WORKERS * HELD ? i : (unsigned)rng_below(&rng, WORKERS * HELD);
+
+		if (i >= WORKERS * HELD)
+			atomic_fetch_sub(&b->servers[held[slot]].in_flight, 1);
+		held[slot] = lead(b, algo, i);
+		CHECK_TRUE(held[slot] >= 0);
+		atomic_fetch_add(&b->servers[held[slot]].in_flight, 1);
+		seen[held[slot]]++;
+	}
+}
+
+/* With as much to do everywhere the shares are the weights'. */
+static void least_requests_and_least_time_follow_the_weights(void)
+{
+	static const struct balancer *const algos[] = {
+		&balance_least_requests, &balance_least_time};
+	static const uint32_t same[] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+
+	for (unsigned a = 0; a < countof(algos); a++)
+		for (unsigned mixed = 0; mixed < 2; mixed++) {
+			unsigned count = mixed ? 4 : 10, seen[MOST] = {0}, total = mixed ? 16 : 10;
+			struct bench *b = bench_new(algos[a], mixed ? weights : same, count);
+
+			b->what.now_ns = AT(0);
+			for (unsigned i = 0; i < count; i++)
+				server_answer_took(&b->servers[i], 10 * NS_PER_MS, AT(0));
+			work_by_turns(b, algos[a], seen);
+			for (unsigned i = 0; i < count; i++) {
+				unsigned w = mixed ? weights[i] : 1;
+				unsigned share = DECISIONS * w / total, slack = share / 20;
+
+				CHECK(seen[i] + slack > share && seen[i] < share + slack);
+			}
+			bench_free(b);
+		}
+}
+
+/* Each worker may have looked before the others' requests were counted, and no more than that. */
+static void a_key_that_all_workers_ask_for_is_bounded(void)
+{
+	struct bench *b = bench_new(&balance_hash, NULL, 10);
+	unsigned seen[MOST] = {0}, served = 0;
+
+	CHECK(work_together(b, &balance_hash, true, seen) <= 2 * WORKERS);
+	for (unsigned i = 0; i < 10; i++)
+		served += seen[i] > 0;
+	CHECK(served >= 7); /* of 128 in flight no server has more than 20 */
+	bench_free(b);
+}
+
+/* A company behind one address: 5,000 users, each with a request in flight. By that address they
+ * would all be one server's; the bound spreads them, and least_requests never knew of it. */
+static void users_behind_one_address_are_spread(void)
+{
+	static const struct balancer *const algos[] = {&balance_hash, &balance_least_requests};
+
+	for (unsigned a = 0; a < countof(algos); a++) {
+		struct bench *b = bench_new(algos[a], NULL, 10);
+		unsigned most = 0, used = 0;
+
+		for (unsigned i = 0; i < 5000; i++) {
+			int at = lead(b, algos[a], 1);
+
+			CHECK_TRUE(at >= 0);
+			atomic_fetch_add(&b->servers[at].in_flight, 1);
+		}
+		for (unsigned i = 0; i < 10; i++) {
+			unsigned n = atomic_load(&b->servers[i].in_flight);
+
+			most = n > most ? n : most;
+			used += n > 0;
+		}
+		/* 1.5 times 500, rounded up, at seven servers; or the same at all. */
+		CHECK(most <= (algos[a] == &balance_hash ? 751 : 500));
+		CHECK_INT(used, algos[a] == &balance_hash ? 7 : 10);
+		bench_free(b);
+	}
+}
+
 static const struct test_case cases[] = {
 	TEST(random_draws_by_weight),
 	TEST(none_takes_one_that_was_tried_or_is_full_and_each_finds_the_last),
@@ -289,6 +493,11 @@ static const struct test_case cases[] = {
 	TEST(a_key_that_everybody_asks_for_is_bounded),
 	TEST(a_key_stays_while_its_server_has_room),
 	TEST(a_request_without_the_key_goes_where_there_is_least_to_do),
+	TEST(round_robin_of_several_workers_is_exact),
+	TEST(several_workers_draw_and_hash_by_weight_as_one_does),
+	TEST(least_requests_and_least_time_follow_the_weights),
+	TEST(a_key_that_all_workers_ask_for_is_bounded),
+	TEST(users_behind_one_address_are_spread),
 };
 
 TESTS_MAIN("spread", cases)
