@@ -171,8 +171,8 @@ size_t exchange_write_response(
 bool exchange_hash_key(const struct exchange *x, const struct hash_conf *by, uint64_t *ret_key);
 /* What the cookie of the request's pool says of its server; 0: nothing. */
 uint64_t exchange_sticky(const struct exchange *x);
-/* Ready lines that give the client the cookie of the server that has answered; empty: it has that
- * already, or its pool has none. */
+/* Where the pool has a cookie: ready lines that give the client that of the server which has
+ * answered; empty: it has that already. */
 struct span exchange_set_cookie(const struct exchange *x, char *room, size_t size);
 /* The line that tells browsers to come with TLS only, over TLS; {0}: none. */
 static inline struct span exchange_hsts(const struct exchange *x)

@@ -113,7 +113,8 @@ static int stage_head(struct exchange *x)
 	struct stage *s = &x->worker->stage;
 	size_t room, n;
 	char *out = stage_scratch(s, &room), own[SET_COOKIE_MAX];
-	bool tells_server = x->response.status >= 200 || x->response.status == 101;
+	bool sticks = x->server_pool->sticky.cookie.len &&
+		      (x->response.status >= 200 || x->response.status == 101);
 	struct http1_response_out o = {
 		.framing = x->out_framing,
 		.length = x->response.length,
@@ -124,7 +125,7 @@ static int stage_head(struct exchange *x)
 		.via = x->listener->via,
 		.date = worker_date(x->worker),
 		.hsts = exchange_hsts(x),
-		.own = tells_server ? exchange_set_cookie(x, own, sizeof(own)) : (struct span){0},
+		.own = sticks ? exchange_set_cookie(x, own, sizeof(own)) : (struct span){0},
 	};
 
 	if (x->route->action && x->route->action->rewrite && x->response.status >= 200)

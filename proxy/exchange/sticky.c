@@ -28,8 +28,7 @@ struct span exchange_set_cookie(const struct exchange *x, char *room, size_t siz
 	uint64_t right;
 	int n;
 
-	if (!c->cookie.len)
-		return (struct span){0};
+	ASSERT(c->cookie.len);
 	right = sticky_value(c->key, x->server);
 	if (exchange_sticky(x) == right)
 		return (struct span){0};

@@ -437,6 +437,35 @@ static void the_status_shows_each_server_with_its_reason(void)
 	done();
 }
 
+static void an_agent_has_a_part_of_the_weight_or_nothing_new(void)
+{
+	const struct pool *p = pool_of(
+		"pools: {web: {health: {agent: {port: 1}}, servers: {w1: \"10.0.0.1:80\", w2: "
+		"{address: \"10.0.0.2:80\", weight: 3}}}}\n");
+	struct server *w1 = p->members[0].server, *w2 = p->members[1].server;
+	struct pool_view *v;
+	json_t *status, *of_w1;
+
+	w1->agent.weight_pct = 50;
+	v = pool_view_new(p, set);
+	CHECK_TRUE(v != NULL);
+	CHECK_INT(v->usable[1].weight, 6 * v->usable[0].weight);
+	pool_view_unref(v);
+	w1->agent = (struct agent_word){.state = AGENT_DRAIN, .weight_pct = 100};
+	atomic_store(&w1->drains, true);
+	EXPECT_VIEW(p, "w2", false);
+	status = pool_status(p);
+	of_w1 = json_object_get(json_object_get(status, "servers"), "w1");
+	CHECK_TEXT(span_of(json_string_value(
+			   json_object_get(json_object_get(of_w1, "agent"), "state"))),
+		"drain");
+	CHECK_INT(json_integer_value(json_object_get(status, "up")), 1);
+	json_decref(status);
+	atomic_store(&w2->drains, true); /* both: better they than nobody */
+	EXPECT_VIEW(p, "w1 w2", true);
+	done();
+}
+
 static const struct test_case cases[] = {
 	TEST(backups_are_used_only_when_no_other_can_be),
 	TEST(with_nobody_well_those_are_tried_that_did_not_refuse),
@@ -451,6 +480,7 @@ static const struct test_case cases[] = {
 	TEST(with_the_own_zone_full_or_tried_the_others_are_taken),
 	TEST(servers_without_a_zone_are_nobodys_own),
 	TEST(the_status_shows_each_server_with_its_reason),
+	TEST(an_agent_has_a_part_of_the_weight_or_nothing_new),
 };
 
 TESTS_MAIN("pool", cases)
