@@ -411,6 +411,29 @@ class Passthrough(Tcp):
         self.eventually(lambda: p.status()["listeners"]["through"]["connections"] == 0)
         self.assertEqual((listeners["through"]["requests_total"], listeners["web"]["requests_total"]), (1, 3))
 
+    def test_tls_for_other_names_ends_in_the_listener_behind_also_after_a_proxys_header(self):
+        web = self.serve()
+        behind = """
+  web: {bind: "127.0.0.1:{port}", pool: b, tls: {certificates: [{cert: "%s.crt", key: "%s"}]}}
+""" % (self.pem, self.pem)
+        text = SHARED % ("", behind, self.tls_server("a").port, web.port)
+        header = b"PROXY TCP4 192.0.2.7 198.51.100.9 40000 8443\r\n"
+        p = self.start(text.replace("    routes:", "    proxy_protocol: {from: 127.0.0.1}\n    routes:"))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        c = p.connect()
+        c.sendall(header)
+        with context.wrap_socket(c, server_hostname="c.example") as tls:
+            tls.sendall(get())
+            self.assertEqual(Reader(tls).response().status, 200)
+        head = bytes(web.received[0])
+        for field in (b"X-Forwarded-For: 192.0.2.7", b"X-Forwarded-Port: 8443", b"X-Forwarded-Proto: https"):
+            self.assertIn(field + b"\r\n", head)
+        c = p.connect()
+        c.sendall(header)
+        with context.wrap_socket(c, server_hostname="a.example") as tls:
+            self.assertEqual(tls.recv(100), b"a a.example")
+
     def test_listeners_come_to_an_address_and_leave_it_and_nobody_is_cut(self):
         web = self.serve()
         both = SHARED % ("", BEHIND, self.tls_server("a").port, web.port)
