@@ -15,7 +15,7 @@
 struct tunnel {
 	ev_timer last_call;	   /* runs once the listener has gone */
 	const struct conn *broken; /* nothing can be written to it any more; NULL: none */
-	unsigned ends_passed;
+	bool end_passed;	   /* of one side: the other still goes on */
 	char head[]; /* the request's, which the log quotes: the buffer it came in is not kept */
 };
 
@@ -121,12 +121,14 @@ static void pass_end_on(struct exchange *x, struct conn *from, struct conn *to)
 	conn_pause(from);
 	if (x->tunnel->broken)
 		cut_by(x, x->tunnel->broken);
+	else if (x->tunnel->end_passed)
+		exchange_finish(x); /* closing both passes this one on, too */
 	else if (conn_shutdown(to) < 0)
 		broke(x, to);
-	else if (++x->tunnel->ends_passed == 2)
-		exchange_finish(x);
-	else
+	else {
+		x->tunnel->end_passed = true;
 		set_limit(x, x->timeouts->half_closed_ns);
+	}
 }
 
 /* Passes on what is in hand from this side, then its end if it came; else there may be more. */
@@ -221,7 +223,7 @@ static void on_deadline(struct conn *c)
 	if (conn_blocked(c) && !conn_stalled(c, 0))
 		return;
 	if (other_side(x, c)->timer.deadline_ns <= x->worker->now_ns)
-		cut(x, x->tunnel->ends_passed ? END_TUNNEL_HALF : END_TUNNEL_IDLE);
+		cut(x, x->tunnel->end_passed ? END_TUNNEL_HALF : END_TUNNEL_IDLE);
 }
 
 #define HANDLER(free_function)                                                \
