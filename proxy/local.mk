@@ -12,8 +12,10 @@ proxy_libproxy_core_a_SOURCES = \
 	proxy/http/h1_meaning.c \
 	proxy/http/h1_parse.c \
 	proxy/http/h1_write.c \
+	proxy/http/h2_head.c \
 	proxy/http/http1.h \
 	proxy/http/items.h \
+	proxy/http/http2.h \
 	proxy/http/keep_alive.c \
 	proxy/http/path.c \
 	proxy/http/scan.c proxy/http/scan.h \
@@ -57,6 +59,7 @@ proxy_libproxy_a_SOURCES = \
 	proxy/exchange/attempt.c \
 	proxy/exchange/client.c proxy/exchange/client.h \
 	proxy/exchange/exchange.c proxy/exchange/exchange.h \
+	proxy/exchange/h2_client.c proxy/exchange/h2_client.h \
 	proxy/exchange/hash_key.c \
 	proxy/exchange/identity.c \
 	proxy/exchange/opening.c proxy/exchange/opening.h \
@@ -71,6 +74,8 @@ proxy_libproxy_a_SOURCES = \
 	proxy/net/acceptor.c proxy/net/acceptor.h \
 	proxy/net/conn.c proxy/net/conn.h \
 	proxy/net/httpd.c proxy/net/httpd.h \
+	proxy/net/h2.c proxy/net/h2.h proxy/net/h2_internal.h \
+	proxy/net/h2_stream.c \
 	proxy/net/iobuf.c proxy/net/iobuf.h \
 	proxy/net/progress.c proxy/net/progress.h \
 	proxy/net/rawio.h \
@@ -105,6 +110,7 @@ proxy_libproxy_a_SOURCES = \
 	proxy/settings/diff.c \
 	proxy/settings/location.c proxy/settings/location.h \
 	proxy/settings/sticky.c \
+	proxy/settings/http2.c \
 	proxy/settings/settings.c proxy/settings/settings.h \
 	proxy/settings/stream.c proxy/settings/stream.h \
 	proxy/settings/tls.c \

@@ -25,8 +25,10 @@ static json_t *listener_status(const struct listener *l)
 		addr_format(&l->binds[i], text);
 		json_array_append_new(binds, json_string(text));
 	}
-	return json_pack("{s:s%,s:o,s:I,s:I,s:I,s:I,s:I,s:I}", "mode", mode.ptr, mode.len, "bind",
-		binds, "connections", (json_int_t)atomic_load(&l->state->connections),
+	return json_pack("{s:s%,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "mode", mode.ptr, mode.len,
+		"bind", binds, "connections", (json_int_t)atomic_load(&l->state->connections),
+		"h2_connections", (json_int_t)atomic_load(&l->state->h2_connections),
+		"h2_floods_total", (json_int_t)atomic_load(&l->state->h2_floods_total),
 		"connections_total", (json_int_t)atomic_load(&l->state->connections_total),
 		"connections_refused_total",
 		(json_int_t)atomic_load(&l->state->connections_refused_total),

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "proxy/client_list.h"
+#include "proxy/http/http2.h"
 #include "proxy/net/conn.h"
 #include "proxy/net/acceptor.h"
 #include "proxy/net/tls.h"
@@ -89,6 +90,7 @@ struct worker {
 	void *ctx;
 
 	struct stage stage;
+	struct http_pair pairs[HTTP_LIST_MAX]; /* a head on its way into a stream */
 };
 
 struct worker *worker_new(
@@ -133,6 +135,10 @@ static inline uint64_t worker_wall_ns(const struct worker *w)
 /* A waiter that was handed over, and that it has not come to yet, goes. */
 void worker_take_back(struct worker *w, struct list *waiter);
 void worker_set_deadline(struct worker *w, struct wheel_timer *t, uint64_t after_ns);
+static inline struct http_list worker_list(struct worker *w)
+{
+	return (struct http_list){.pairs = w->pairs, .max = HTTP_LIST_MAX};
+}
 /* "Date: ...\r\n" */
 struct span worker_date(struct worker *w);
 /* A client or listener has gone: the worker ends when it is the last and we are stopping. */

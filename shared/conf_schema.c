@@ -43,6 +43,7 @@ const char *conf_type_name(enum conf_type type)
 	X("head", "10s", "For the whole head of a request to arrive.")                  \
 	X("body", "30s", "Between two pieces of a request's body.")                     \
 	X("idle", "60s", "A client's connection between two requests.")                 \
+	X("h2_idle", "3m", "A client's HTTP/2 connection without requests.")            \
 	X("send", "30s", "A client, or server, that takes nothing of what is sent.")    \
 	X("connect", "5s", "For a connection to a server.")                             \
 	X("first_byte", "60s", "From the end of a request to the server's first byte.") \
@@ -625,6 +626,30 @@ static const struct conf_key limits_keys[] = {
 		.min = 1,
 		.max = 128,
 		.help = "Most header fields of a request; more are answered with 431."},
+	{.name = "h2_streams",
+		.type = CONF_TYPE_COUNT,
+		.fallback = "128",
+		.min = 1,
+		.max = 10000,
+		.help = "Requests at a time on one HTTP/2 connection."},
+	{.name = "h2_stream_window",
+		.type = CONF_TYPE_SIZE,
+		.fallback = "64KiB",
+		.min = 16384,
+		.max = 16 << 20,
+		.help = "Content of one HTTP/2 request that may wait here for its server."},
+	{.name = "h2_connection_window",
+		.type = CONF_TYPE_SIZE,
+		.fallback = "1MiB",
+		.min = 65535,
+		.max = 256 << 20,
+		.help = "The same of all requests of a connection together."},
+	{.name = "h2_frame",
+		.type = CONF_TYPE_SIZE,
+		.fallback = "16KiB",
+		.min = 16384,
+		.max = 1 << 20,
+		.help = "Largest HTTP/2 frame that a client may send."},
 	{0}};
 
 static const struct conf_key proxy_protocol_keys[] = {
@@ -753,7 +778,15 @@ static const struct conf_key listener_keys[] = {
 		.type = CONF_TYPE_MAP,
 		.keys = listener_tls_keys,
 		.help = "TLS is spoken here."},
-	LATER("h2", "HTTP/2", NULL), LATER("h2c", "HTTP/2", NULL),
+	{.name = "h2",
+		.type = CONF_TYPE_BOOL,
+		.fallback = "true",
+		.help = "HTTP/2 is offered to clients that come with TLS."},
+	{.name = "h2c",
+		.type = CONF_TYPE_BOOL,
+		.fallback = "false",
+		.help = "HTTP/2 in clear text too, for clients that begin with it (prior "
+			"knowledge)."},
 	{.name = "proxy_protocol",
 		.type = CONF_TYPE_MAP,
 		.keys = proxy_protocol_keys,

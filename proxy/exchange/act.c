@@ -90,32 +90,30 @@ static int edit(struct exchange *x, const struct field_edits *e, struct http_hea
 	return action_edit_fields(x->route->action, e, &ask, h, lines, LINES_MAX);
 }
 
-size_t exchange_write_request(
-	struct exchange *x, struct http1_request_out *o, char *out, size_t size)
+int exchange_edit_request(struct exchange *x, struct http1_request_out *o)
 {
 	const struct rewrite *rw = x->route->action->rewrite;
 	char lines[LINES_MAX];
 	int len = edit(x, &rw->request, &x->request, lines);
 
 	if (len < 0)
-		return 0;
+		return -1;
 	o->extra = span_make(lines, (size_t)len);
 	if (rw->host.len)
 		o->host = rw->host;
-	return http1_write_request(out, size, &x->request, o);
+	return exchange_put_request(x, o);
 }
 
-size_t exchange_write_response(
-	struct exchange *x, struct http1_response_out *o, char *out, size_t size)
+int exchange_edit_response(struct exchange *x, struct http1_response_out *o)
 {
 	char lines[LINES_MAX + SET_COOKIE_MAX];
 	int len = edit(x, &x->route->action->rewrite->response, &x->response, lines);
 
 	if (len < 0)
-		return 0;
+		return -1;
 	ASSERT(o->own.len <= SET_COOKIE_MAX);
 	if (o->own.len)
 		memcpy(lines + len, o->own.ptr, o->own.len);
 	o->own = span_make(lines, (size_t)len + o->own.len);
-	return http1_write_response(out, size, &x->response, o);
+	return exchange_put_response(x, o);
 }

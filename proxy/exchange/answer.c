@@ -3,8 +3,6 @@
  */
 #include "proxy/exchange/exchange.h"
 
-#include <stdarg.h>
-
 #include "proxy/worker.h"
 
 #define HTTP_LINE_MAX 9216 /* of a target, a host and what stands around them */
@@ -36,42 +34,50 @@ static const char *extra_field(uint16_t status)
 	return "";
 }
 
-static void stage_text(struct stage *s, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
-static void stage_text(struct stage *s, const char *format, ...)
+/* What goes before the content, as a head like any other. */
+static int put_head(struct exchange *x, const struct answer *a)
 {
-	va_list args;
-	size_t room;
-	char *out = stage_scratch(s, &room);
-	int n;
+	struct http_head *h = &x->response;
+	const struct http1_response_out o = {
+		.framing = (enum http_framing)x->out_framing,
+		.length = a->content.len,
+		.has_length = a->content_type.len,
+		.keep_alive = x->keep_client,
+		.client_minor = x->request.minor,
+		.date = worker_date(x->worker),
+		.hsts = exchange_hsts(x),
+		.own = a->fields,
+	};
 
-	va_start(args, format);
-	n = vsnprintf(out, room, format, args);
-	va_end(args);
-	ASSERT(n >= 0 && (size_t)n < room);
-	stage_wrote(s, (size_t)n);
+	http_head_init(h);
+	h->status = a->status;
+	h->reason = span_of(http_reason(a->status));
+	if (a->content_type.len)
+		h->fields[h->field_count++] =
+			(struct http_field){.name = SPAN("Content-Type"), .value = a->content_type};
+	if (x->has_request_id)
+		h->fields[h->field_count++] = (struct http_field){.name = SPAN("X-Request-Id"),
+			.value = span_make(x->request_id, sizeof(x->request_id))};
+	return exchange_put_response(x, &o);
 }
 
-static void stage_answer(struct exchange *x, const struct answer *a)
+/* -1: it does not fit. */
+static int stage_answer(struct exchange *x, const struct answer *a)
 {
-	struct stage *s = &x->worker->stage;
-	struct span date = worker_date(x->worker);
-	bool has_id = x->has_request_id;
+	bool has_content = x->request.method != HTTP_HEAD && a->content.len;
 
-	stage_text(s, "HTTP/1.1 %u %s\r\n%.*s", a->status, http_reason(a->status), SPAN_ARG(date));
-	if (a->content_type.len)
-		stage_text(s, "Content-Type: %.*s\r\nContent-Length: %zu\r\n",
-			SPAN_ARG(a->content_type), a->content.len);
-	stage_span(s, a->fields);
-	stage_span(s, exchange_hsts(x));
-	stage_text(s, "%s%.*s%s%s\r\n", has_id ? "X-Request-Id: " : "",
-		has_id ? (int)sizeof(x->request_id) : 0, x->request_id, has_id ? "\r\n" : "",
-		x->keep_client ? "" : "Connection: close\r\n");
+	x->out_framing = has_content ? HTTP_LENGTH : HTTP_NO_BODY;
+	x->response_done = !has_content;
 	x->bytes_out = 0;
-	if (x->request.method == HTTP_HEAD || !a->content_type.len)
-		return;
-	stage_span(s, a->content);
+	if (put_head(x, a) < 0)
+		return -1;
+	x->response_done = true;
+	if (!has_content)
+		return 0;
+	stage_span(&x->worker->stage, a->content);
 	x->bytes_out = a->content.len;
+	return exchange_stage_end(
+		&x->client->conn, &x->worker->stage, HTTP_LENGTH, span_make(NULL, 0));
 }
 
 void exchange_answer(struct exchange *x, uint16_t status, enum exchange_end why)
@@ -108,8 +114,7 @@ void exchange_answer_with(struct exchange *x, const struct answer *a, enum excha
 			 x->request.minor > 0 && (!x->client->conn.eof || exchange_next_in_hand(x));
 	x->response_started = true;
 	stage_reset(s);
-	stage_answer(x, a);
-	if (conn_flush(&x->client->conn, s) < 0) {
+	if (stage_answer(x, a) < 0 || conn_flush(&x->client->conn, s) < 0) {
 		exchange_cut(x, why);
 		return;
 	}

@@ -156,7 +156,7 @@ static void rewind_request(struct exchange *x)
 	if (x->plain) /* it has not begun */
 		return;
 	x->body_at = c->in->start + x->request.head_bytes;
-	http1_body_init(&x->request_body, x->request.framing, x->request.length);
+	exchange_body_init(&x->request_body, &x->request);
 	x->request_done = x->request.framing == HTTP_NO_BODY;
 	x->keep_client = x->request.keep_alive;
 	x->bytes_in = x->pace.bytes_before = 0;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "proxy/exchange/exchange.h"
+#include "proxy/exchange/h2_client.h"
 #include "proxy/exchange/opening.h"
 #include "proxy/exchange/plain.h"
 #include "proxy/exchange/tunnel.h"
@@ -18,13 +19,15 @@ static struct client *client_of(struct conn *c)
 	return container_of(c, struct client, conn);
 }
 
-static void client_close(struct client *c)
+void client_close(struct client *c)
 {
 	bool answering =
 		conn_blocked(&c->conn) || (c->exchange && !exchange_reading_head(c->exchange));
 
 	if (c->conn.closing)
 		return;
+	if (c->h2)
+		h2_client_abandon(c);
 	if (c->exchange)
 		exchange_client_gone(c->exchange);
 	c->exchange = NULL;
@@ -37,14 +40,13 @@ static void client_close(struct client *c)
 /* --- reading heads
  * --------------------------------------------------------------------------------- */
 
-static uint64_t idle_time_ns(const struct client *c)
+uint64_t client_idle_ns(const struct client *c, uint64_t otherwise_ns)
 {
 	const struct timeouts *t = &c->acceptor->listener->timeouts;
 	uint64_t now_ns = c->acceptor->worker->now_ns, leave_ns = c->listed.leave_ns;
 	uint64_t idle_ns = c->acceptor->worker->stopping ? CLIENT_GOODBYE_NS
 			   : c->acceptor->draining	 ? t->drain_ns
-			   : c->conn.in ? t->head_ns /* half an empty line, which holds a buffer */
-					: t->idle_ns;
+							 : otherwise_ns;
 
 	if (leave_ns && leave_ns <= now_ns)
 		return 1; /* at once: 0 is never */
@@ -55,7 +57,10 @@ static uint64_t idle_time_ns(const struct client *c)
  * there is less time now. */
 static void set_idle_deadline(struct client *c)
 {
-	uint64_t limit_ns = idle_time_ns(c), until_ns = c->conn.timer.deadline_ns;
+	const struct timeouts *t = &c->acceptor->listener->timeouts;
+	/* Half an empty line holds a buffer. */
+	uint64_t limit_ns = client_idle_ns(c, c->conn.in ? t->head_ns : t->idle_ns);
+	uint64_t until_ns = c->conn.timer.deadline_ns;
 
 	if (!until_ns)
 		c->silent_since_ns = c->conn.worker->now_ns;
@@ -97,6 +102,20 @@ void client_has_asked(struct client *c)
 	list_append(&c->acceptor->clients, &c->link);
 }
 
+/* With prior knowledge (RFC 9113 3.3) the first bytes are those of HTTP/2, or the beginning of
+ * them: then there is nothing for HTTP/1 to do here, or not yet. */
+static bool may_speak_h2(struct client *c)
+{
+	struct span said = iobuf_span(c->conn.in), preface = SPAN(NGHTTP2_CLIENT_MAGIC);
+
+	if (said.len < preface.len && span_starts(preface, said))
+		return true;
+	if (!span_starts(said, preface))
+		return false;
+	h2_client_start(c);
+	return true;
+}
+
 /* Starts what is complete in the buffer. A loop, not a recursion: answers of our own end at once.
  */
 static void client_run(struct client *c)
@@ -106,6 +125,8 @@ static void client_run(struct client *c)
 		c->conn.in && c->conn.in->end > c->conn.in->start &&
 		(!c->exchange || exchange_reading_head(c->exchange))) {
 		if (!c->exchange) {
+			if (!c->asked && c->acceptor->listener->h2c && may_speak_h2(c))
+				break;
 			if (!skip_empty_lines(c->conn.in))
 				break;
 			c->exchange = exchange_new(c);
@@ -126,7 +147,7 @@ static void client_run(struct client *c)
 		break;
 	}
 	c->running = false;
-	if (!c->conn.closing && c->state == CLIENT_OPEN && !c->exchange)
+	if (!c->conn.closing && c->state == CLIENT_OPEN && !c->exchange && !c->h2)
 		wait_for_request(c);
 }
 
@@ -221,7 +242,7 @@ static void start_lingering(struct client *c)
 		client_close(c);
 }
 
-static void say_goodbye(struct client *c, bool linger)
+void client_say_goodbye(struct client *c, bool linger)
 {
 	c->linger = linger;
 	if (conn_blocked(&c->conn)) {
@@ -234,8 +255,12 @@ static void say_goodbye(struct client *c, bool linger)
 void client_exchange_done(struct client *c, bool keep, bool linger)
 {
 	c->exchange = NULL;
+	if (c->over) {
+		h2_client_answered(c);
+		return;
+	}
 	if (!keep) {
-		say_goodbye(c, linger);
+		client_say_goodbye(c, linger);
 		return;
 	}
 	if (!c->running)
@@ -259,7 +284,7 @@ static void on_writable(struct conn *conn)
 	conn_deadline(conn, 0);
 	if (c->exchange && !exchange_reading_head(c->exchange))
 		exchange_client_drained(c->exchange);
-	else
+	else if (!c->over)
 		client_run(c);
 }
 
@@ -284,7 +309,8 @@ static void on_deadline(struct conn *conn)
 	if (c->exchange)
 		exchange_client_timeout(c->exchange);
 	else if (c->listed.leave_ns && c->state == CLIENT_OPEN && !conn_blocked(conn))
-		say_goodbye(c, true); /* what it may just be sending must not be met by a reset */
+		client_say_goodbye(
+			c, true); /* what it may just be sending must not be met by a reset */
 	else /* idle for long enough, or lingered, or did not take the last answer */
 		client_close(c);
 }
@@ -298,6 +324,8 @@ static void leave_tally(struct client *c)
 
 struct span client_ip(struct client *c)
 {
+	if (c->over)
+		return client_ip(c->over);
 	if (!c->ip_len) {
 		char text[ADDR_TEXT_MAX];
 		size_t len = addr_format_ip(&c->addr, text);
@@ -318,6 +346,8 @@ void client_local(const struct client *c, struct addr *ret_local)
 {
 	socklen_t len = sizeof(*ret_local);
 
+	if (c->over)
+		c = c->over;
 	*ret_local = c->claim ? c->claim->local : c->acceptor->bind;
 	if (addr_is_any(ret_local) && getsockname(c->conn.fd, &ret_local->sa, &len) == 0)
 		addr_unmap(ret_local);
@@ -334,7 +364,13 @@ void client_free(struct conn *conn)
 	struct acceptor *a = c->acceptor;
 	struct worker *w = conn->worker;
 
+	if (c->over) {
+		h2_client_free_stream(c);
+		return;
+	}
 	ASSERT(!c->exchange && a->client_count > 0);
+	if (c->h2)
+		h2_client_free(c);
 	if (c->listed.state != CLIENT_UNLISTED)
 		client_list_gone(&w->list, c);
 	leave_tally(c);
@@ -349,7 +385,7 @@ void client_free(struct conn *conn)
 	worker_check_finished(w);
 }
 
-static const struct conn_handler handler = {
+const struct conn_handler client_handler = {
 	.on_readable = on_readable,
 	.on_writable = on_writable,
 	.on_write_error = on_write_error,
@@ -381,6 +417,8 @@ static void client_speaks(struct client *c)
 {
 	if (c->acceptor->listener->mode == LISTENER_TCP)
 		exchange_begin_plain(c, routes_get(c->acceptor->listener->routes, 0), SPAN(""));
+	else if (c->ssl && tls_speaks_h2(c->ssl))
+		h2_client_start(c);
 }
 
 int client_move(struct client *c, struct acceptor *to)
@@ -405,7 +443,7 @@ void client_begin(struct client *c)
 	const struct listener *l = c->acceptor->listener;
 
 	c->state = CLIENT_OPEN;
-	c->conn.handler = &handler;
+	c->conn.handler = &client_handler;
 	if (!l->tls)
 		client_speaks(c);
 	else if (tls_accept(&c->conn, tls_server_session(l->tls), on_secured) < 0)
@@ -422,7 +460,7 @@ void client_new(struct acceptor *a, int fd, const struct addr *peer, bool counte
 		close(fd);
 		return;
 	}
-	conn_init(&c->conn, a->worker, &handler, fd);
+	conn_init(&c->conn, a->worker, &client_handler, fd);
 	c->conn.send_ns = a->listener->timeouts.send_ns;
 	c->acceptor = a;
 	c->ssl = NULL;
@@ -432,6 +470,8 @@ void client_new(struct acceptor *a, int fd, const struct addr *peer, bool counte
 	c->claim = NULL;
 	c->ip_len = 0;
 	c->discarded = 0;
+	c->h2 = NULL;
+	c->over = NULL;
 	c->running = c->held_back = c->linger = c->asked = false;
 	c->counted = counted;
 	c->silent_since_ns = a->worker->now_ns;
@@ -454,7 +494,9 @@ static void start_draining(struct client *c)
 		set_idle_deadline(c);
 	if (c->conn.closing || c->state != CLIENT_OPEN)
 		return;
-	if (!c->exchange)
+	if (c->h2)
+		h2_client_drain(c);
+	else if (!c->exchange)
 		wait_for_request(c);
 	else if (c->exchange->tunnel)
 		tunnel_drain(c->exchange);
@@ -513,7 +555,7 @@ unsigned client_shed_idle(struct acceptor *a)
 		list_remove(&c->link); /* the next time it is others' turn */
 		list_append(&a->clients, &c->link);
 		if (c->exchange || c->state != CLIENT_OPEN || conn_blocked(&c->conn) ||
-			c->conn.closing || !is_silent(c))
+			c->conn.closing || !is_silent(c) || (c->h2 && h2_client_busy(c)))
 			continue;
 		client_close(c);
 		shed++;
@@ -524,7 +566,9 @@ unsigned client_shed_idle(struct acceptor *a)
 
 void client_leave_changed(struct client *c)
 {
-	if (c->exchange || c->state != CLIENT_OPEN || conn_blocked(&c->conn))
+	if (c->h2 && c->state == CLIENT_OPEN && c->listed.leave_ns)
+		h2_client_drain(c);
+	if (c->h2 || c->exchange || c->state != CLIENT_OPEN || conn_blocked(&c->conn))
 		return;
 	conn_deadline(&c->conn, 0);
 	wait_for_request(c);

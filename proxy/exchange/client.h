@@ -1,6 +1,8 @@
 /*
  * A client's connection speaking HTTP/1: reads heads, starts one exchange after the other
- * (pipelined requests wait in the buffer), and says goodbye in order.
+ * (pipelined requests wait in the buffer), and says goodbye in order. One that speaks HTTP/2
+ * (h2_client.h) is a client too, and each of its streams is one with a single exchange, whose
+ * connection is the stream.
  */
 #pragma once
 
@@ -10,6 +12,7 @@
 
 struct exchange;
 struct client_claim;
+struct h2_client;
 
 struct client {
 	struct conn conn;
@@ -31,6 +34,8 @@ struct client {
 	char *cert_fields;  /* what is known of its certificate, as lines; NULL: it was not asked */
 	bool asked;	    /* no newcomer any more: the head of a request was read */
 	bool counted;	    /* in the listener's tally */
+	struct h2_client *h2; /* it speaks HTTP/2; NULL: HTTP/1 */
+	struct client *over;  /* this is a stream of that client's; NULL: it is a connection */
 };
 
 #define CLIENT_LINGER_BYTES (64 * 1024)
@@ -61,6 +66,12 @@ int client_move(struct client *c, struct acceptor *to);
 void client_has_asked(struct client *c);
 /* For the handler that a tunnel gives the connection. */
 void client_free(struct conn *conn);
+extern const struct conn_handler client_handler;
+void client_close(struct client *c);
+/* Closes once all that is pending is written; linger: and so that it is not met by a reset. */
+void client_say_goodbye(struct client *c, bool linger);
+/* How long it may be idle now. */
+uint64_t client_idle_ns(const struct client *c, uint64_t otherwise_ns);
 /* The exchange is over (it is the exchange that calls). keep: the connection goes on; linger: close
  * so that an answer given before the request's end is not destroyed by a reset (RFC 9112 9.6). */
 void client_exchange_done(struct client *c, bool keep, bool linger);

@@ -119,13 +119,23 @@ void exchange_stage_content(struct stage *s, enum http_framing framing, struct s
 	stage_wrote(s, 2);
 }
 
-int exchange_stage_end(struct stage *s, enum http_framing framing, struct span trailers)
+bool exchange_body_ended(struct http1_body *b, const struct conn *from)
+{
+	if (http1_body_eof(b) != PARSE_DONE)
+		return false;
+	if (conn_is_stream(from))
+		b->trailers = h2_trailers(from);
+	return true;
+}
+
+int exchange_stage_end(
+	struct conn *to, struct stage *s, enum http_framing framing, struct span trailers)
 {
 	size_t room, n;
 	char *out = stage_scratch(s, &room);
 
 	if (framing != HTTP_CHUNKED)
-		return 0;
+		return conn_is_stream(to) ? h2_send_end(to, trailers) : 0;
 	n = http1_write_last_chunk(out, room, trailers);
 	if (!n)
 		return -1;
@@ -181,6 +191,10 @@ void exchange_client_gone(struct exchange *x)
 
 void exchange_client_eof(struct exchange *x)
 {
+	if (conn_is_stream(&x->client->conn)) { /* it has said all, and is still there */
+		exchange_request_bytes(x);
+		return;
+	}
 	if (x->waiting) { /* nobody works on it yet, and most that close have gone */
 		x->status = 499;
 		exchange_cut(x, END_CLIENT_GONE);
@@ -200,7 +214,7 @@ void exchange_client_timeout(struct exchange *x)
 	struct client *c = x->client;
 
 	if (!x->head_done) {
-		if (!c->conn.in || c->conn.in->start == c->conn.in->end) {
+		if (!c->conn.in || c->conn.in->start == c->conn.in->end || c->over) {
 			exchange_cut(x, END_CLIENT_TIMEOUT);
 			return;
 		}
@@ -300,24 +314,16 @@ static uint16_t refusal(struct exchange *x, enum exchange_end *ret_end)
 }
 
 /* Content is read behind the head. One that leaves little room there, or none, moves to the front
- * or into a large buffer, and is read again where it lies now. */
+ * or into a large buffer. */
 static void settle(struct exchange *x)
 {
 	struct iobuf **in = &x->client->conn.in;
 	struct http_head *h = &x->request;
 	bool small = h->framing == HTTP_LENGTH && h->length < HTTP1_TRAILERS_MAX;
 	uint64_t wanted = h->head_bytes + (small ? h->length : HTTP1_TRAILERS_MAX);
-	bool moved = false;
-	struct http_fault fault;
-	enum parse_rc rc;
 
 	while ((*in)->size - (*in)->start < wanted && iobuf_make_room(&x->worker->iobufs, in))
-		moved = true;
-	if (!moved)
-		return;
-	http_head_init(h);
-	rc = http1_parse_request(h, iobuf_span(*in), &x->listener->limits, &fault);
-	ASSERT(rc == PARSE_DONE);
+		http_head_move(h, iobuf_span(*in).ptr);
 }
 
 void exchange_route(struct exchange *x, const struct route *route)
@@ -346,7 +352,7 @@ static void begin(struct exchange *x)
 	x->keep_client = h->keep_alive;
 	x->body_at = c->conn.in->start + h->head_bytes;
 	x->rewindable = true;
-	http1_body_init(&x->request_body, h->framing, h->length);
+	exchange_body_init(&x->request_body, h);
 	x->request_done = h->framing == HTTP_NO_BODY;
 	conn_deadline(&c->conn, 0);
 	http_request_id(x->request_id, worker_wall_ns(x->worker) / NS_PER_MS,
@@ -370,6 +376,14 @@ static void begin(struct exchange *x)
 		return;
 	}
 	exchange_route(x, x->route);
+}
+
+void exchange_head_here(struct exchange *x, const struct http_fault *fault)
+{
+	if (fault)
+		exchange_reject(x, fault);
+	else
+		begin(x);
 }
 
 bool exchange_read_head(struct exchange *x)

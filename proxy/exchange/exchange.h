@@ -14,7 +14,8 @@
 #include "proxy/exchange/client.h"
 #include "proxy/exchange/retry.h"
 #include "proxy/exchange/upstream.h"
-#include "proxy/http/http1.h"
+#include "proxy/http/http2.h"
+#include "proxy/net/h2.h"
 #include "proxy/pool/queue.h"
 #include "proxy/settings/action.h"
 #include "proxy/settings/settings.h"
@@ -128,6 +129,8 @@ static inline bool exchange_reading_head(const struct exchange *x)
 /* Parses what the client's buffer holds. False: more bytes are needed. True: the head is done (or
  * bad), the exchange took over and may even be over. */
 bool exchange_read_head(struct exchange *x);
+/* The same of a head that came another way; fault: NULL where there is none. */
+void exchange_head_here(struct exchange *x, const struct http_fault *fault);
 void exchange_request_bytes(
 	struct exchange *x); /* more of the content (or of what follows it) came */
 /* The same for content that goes from socket to socket; false: there is none such, or no pipe: read
@@ -162,10 +165,12 @@ void exchange_ask(const struct exchange *x, struct route_ask *ask);
 /* What the route does beyond its pool. False: it was answered, the exchange may be over. */
 bool exchange_act(struct exchange *x);
 /* The heads, changed as the route says: the bytes written, or 0 when they do not fit. */
-size_t exchange_write_request(
-	struct exchange *x, struct http1_request_out *o, char *out, size_t size);
-size_t exchange_write_response(
-	struct exchange *x, struct http1_response_out *o, char *out, size_t size);
+int exchange_edit_request(struct exchange *x, struct http1_request_out *o);
+int exchange_edit_response(struct exchange *x, struct http1_response_out *o);
+/* The head of x->request, or x->response, for the other side: staged, or sent as a stream's. -1: it
+ * does not fit. */
+int exchange_put_request(struct exchange *x, const struct http1_request_out *o);
+int exchange_put_response(struct exchange *x, const struct http1_response_out *o);
 /* What the pool's balance goes by, as a number that is the same on both nodes. False: the request
  * has none of it. */
 bool exchange_hash_key(const struct exchange *x, const struct hash_conf *by, uint64_t *ret_key);
@@ -213,10 +218,29 @@ void exchange_server_broke(struct exchange *x);
  * which first lets go of this one. NULL: it is the answer. */
 struct server *exchange_find_better(struct exchange *x);
 void exchange_retry(struct exchange *x, struct server *s, bool reusable);
+/* The reader of the content behind this head. Of a stream, its end ends it, whatever length was
+ * said (which nghttp2 holds it to). */
+static inline void exchange_body_init(struct http1_body *b, const struct http_head *h)
+{
+	http1_body_init(
+		b, h->h2 && h->framing != HTTP_NO_BODY ? HTTP_UNTIL_CLOSE : h->framing, h->length);
+}
+/* All of `in` has been read, and its end has been seen: is that the end of the content? Its
+ * trailers are b's then. */
+bool exchange_body_ended(struct http1_body *b, const struct conn *from);
+/* How content of this framing is framed for `to`: chunks are HTTP/1's only. */
+static inline enum http_framing exchange_framing_for(
+	const struct conn *to, enum http_framing framing)
+{
+	if (conn_is_stream(to))
+		return framing == HTTP_CHUNKED ? HTTP_UNTIL_CLOSE : framing;
+	return framing == HTTP_UNTIL_CLOSE ? HTTP_CHUNKED : framing;
+}
 /* A run of content, and its end, framed for the next hop. The stage has room (stage_has_room) and
  * borrows data until the flush. -1: the trailers do not fit. */
 void exchange_stage_content(struct stage *s, enum http_framing framing, struct span data);
-int exchange_stage_end(struct stage *s, enum http_framing framing, struct span trailers);
+int exchange_stage_end(
+	struct conn *to, struct stage *s, enum http_framing framing, struct span trailers);
 /* A server of this pool, of which no connection is in hand. */
 void exchange_give_back(struct exchange *x, const struct pool *p, struct server *s);
 /* Lets go of the server and its connection; reusable: back among the idle ones. */

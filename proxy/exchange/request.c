@@ -20,13 +20,32 @@ static struct span target_out(const struct exchange *x)
 	return span_make(x->path.ptr, x->path.len + (x->query.ptr ? 1 + x->query.len : 0));
 }
 
-static int stage_head(struct exchange *x)
+int exchange_put_request(struct exchange *x, const struct http1_request_out *o)
 {
 	struct stage *s = &x->worker->stage;
-	const struct acceptor_fields *fields = client_fields(x->client);
-	bool secure = x->client->ssl;
+	struct conn *to = &x->upstream->conn;
 	size_t room, n;
 	char *out = stage_scratch(s, &room);
+
+	if (conn_is_stream(to)) {
+		struct http_list list = worker_list(x->worker);
+
+		if (http2_list_request(&list, out, room, &x->request, o) < 0)
+			return -1;
+		h2_send_head(to, &list, x->request_done);
+		return 0;
+	}
+	n = http1_write_request(out, room, &x->request, o);
+	if (!n)
+		return -1;
+	stage_wrote(s, n);
+	return 0;
+}
+
+static int stage_head(struct exchange *x)
+{
+	const struct acceptor_fields *fields = client_fields(x->client);
+	bool secure = x->client->ssl;
 	struct http1_request_out o = {
 		.target = target_out(x),
 		.host = x->request.authority,
@@ -39,18 +58,14 @@ static int stage_head(struct exchange *x)
 		.via = x->listener->via,
 		.upgrade = tunnel_wanted(x),
 		.own_cookie = x->server_pool->sticky.cookie,
-		.framing = x->request.framing,
+		.scheme = SPAN("http"),
+		.framing = exchange_framing_for(&x->upstream->conn, x->request.framing),
 		.length = x->request.length,
 	};
 
 	if (x->route->action && x->route->action->rewrite)
-		n = exchange_write_request(x, &o, out, room);
-	else
-		n = http1_write_request(out, room, &x->request, &o);
-	if (!n)
-		return -1;
-	stage_wrote(s, n);
-	return 0;
+		return exchange_edit_request(x, &o);
+	return exchange_put_request(x, &o);
 }
 
 /* Takes the next run of content from the client's buffer into the stage. 1: went on, 0: wants more
@@ -58,7 +73,9 @@ static int stage_head(struct exchange *x)
 static int stage_content(struct exchange *x, struct http_fault *fault)
 {
 	struct stage *s = &x->worker->stage;
-	struct iobuf *in = x->client->conn.in;
+	struct conn *from = &x->client->conn, *to = &x->upstream->conn;
+	enum http_framing framing = exchange_framing_for(to, x->request.framing);
+	struct iobuf *in = from->in;
 	struct span data, rest = span_make(in->data + x->body_at, in->end - x->body_at);
 	size_t used;
 	enum parse_rc rc = http1_body_next(&x->request_body, rest, &used, &data, fault);
@@ -73,33 +90,29 @@ static int stage_content(struct exchange *x, struct http_fault *fault)
 		*fault = (struct http_fault){413, 0, "content over the limit"};
 		return -1;
 	}
-	exchange_stage_content(s, x->request.framing, data);
-	if (rc != PARSE_DONE)
+	exchange_stage_content(s, framing, data);
+	if (rc != PARSE_DONE && !(from->eof && x->body_at == in->end &&
+					exchange_body_ended(&x->request_body, from)))
 		return used > 0;
 	x->request_done = true;
-	return exchange_stage_end(s, x->request.framing, x->request_body.trailers);
+	return exchange_stage_end(to, s, framing, x->request_body.trailers);
 }
 
-/* A larger buffer for what the client's holds, or else its front: the head is read again where it
- * lies now. False when there is no more room to be had. */
+/* A larger buffer for what the client's holds, or else its front. False when there is no more room
+ * to be had. */
 static bool move_to_more_room(struct exchange *x)
 {
 	struct iobuf **in = &x->client->conn.in;
 	struct http_head *h = &x->request;
-	bool borrowed = x->path.ptr != x->target_room, expects = h->expect_continue;
+	bool borrowed = x->path.ptr != x->target_room;
 	size_t path_at = (size_t)(x->path.ptr - h->target.ptr),
 	       query_at = (size_t)(x->query.ptr - h->target.ptr);
 	uint32_t start = (*in)->start;
-	struct http_fault fault;
-	enum parse_rc rc;
 
 	if (!iobuf_make_room(&x->worker->iobufs, in))
 		return false;
 	x->body_at -= start;
-	http_head_init(h);
-	rc = http1_parse_request(h, iobuf_span(*in), &x->listener->limits, &fault);
-	ASSERT(rc == PARSE_DONE);
-	h->expect_continue = expects;
+	http_head_move(h, iobuf_span(*in).ptr);
 	if (borrowed) {
 		x->path.ptr = h->target.ptr + path_at;
 		if (x->query.ptr)
@@ -311,11 +324,17 @@ int exchange_pump_request(struct exchange *x)
 static int say_continue(struct exchange *x)
 {
 	static const struct span line = {"HTTP/1.1 100 Continue\r\n\r\n", 25};
+	struct http_pair status = {SPAN(":status"), SPAN("100")};
+	const struct http_list interim = {&status, 1, 1};
 	struct conn *c = &x->client->conn;
 
 	if (!x->request.expect_continue || x->request_done || x->body_at < c->in->end)
 		return 0;
 	x->request.expect_continue = false; /* once, also when another server is tried */
+	if (conn_is_stream(c)) {
+		h2_send_head(c, &interim, false);
+		return 0;
+	}
 	stage_span(&x->worker->stage, line);
 	return conn_flush(c, &x->worker->stage);
 }

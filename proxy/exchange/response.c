@@ -40,7 +40,9 @@ static int stage_content(struct exchange *x)
 	in->start += (uint32_t)used;
 	x->bytes_out += data.len;
 	exchange_stage_content(&x->worker->stage, (enum http_framing)x->out_framing, data);
-	x->response_done = rc == PARSE_DONE;
+	x->response_done = rc == PARSE_DONE ||
+			   (x->upstream->conn.eof && in->start == in->end &&
+				   exchange_body_ended(&x->response_body, &x->upstream->conn));
 	return used > 0;
 }
 
@@ -74,7 +76,7 @@ static void pump(struct exchange *x)
 				break;
 		}
 	}
-	if (x->response_done && exchange_stage_end(s, (enum http_framing)x->out_framing,
+	if (x->response_done && exchange_stage_end(to, s, (enum http_framing)x->out_framing,
 					x->response_body.trailers) < 0) {
 		cut_by_server(x, END_SERVER_BAD);
 		return;
@@ -105,14 +107,36 @@ static enum http_framing framing_out(const struct exchange *x)
 
 	if (f != HTTP_CHUNKED && f != HTTP_UNTIL_CLOSE)
 		return f;
-	return x->request.minor == 0 ? HTTP_UNTIL_CLOSE : HTTP_CHUNKED;
+	if (x->request.minor == 0)
+		return HTTP_UNTIL_CLOSE;
+	return exchange_framing_for(&x->client->conn, f);
+}
+
+int exchange_put_response(struct exchange *x, const struct http1_response_out *o)
+{
+	struct stage *s = &x->worker->stage;
+	struct conn *to = &x->client->conn;
+	size_t room, n;
+	char *out = stage_scratch(s, &room);
+
+	if (conn_is_stream(to)) {
+		struct http_list list = worker_list(x->worker);
+
+		if (http2_list_response(&list, out, room, &x->response, o) < 0)
+			return -1;
+		h2_send_head(to, &list, x->response_done && x->response.status >= 200);
+		return 0;
+	}
+	n = http1_write_response(out, room, &x->response, o);
+	if (!n)
+		return -1;
+	stage_wrote(s, n);
+	return 0;
 }
 
 static int stage_head(struct exchange *x)
 {
-	struct stage *s = &x->worker->stage;
-	size_t room, n;
-	char *out = stage_scratch(s, &room), own[SET_COOKIE_MAX];
+	char own[SET_COOKIE_MAX];
 	bool sticks = x->server_pool->sticky.cookie.len &&
 		      (x->response.status >= 200 || x->response.status == 101);
 	struct http1_response_out o = {
@@ -129,13 +153,8 @@ static int stage_head(struct exchange *x)
 	};
 
 	if (x->route->action && x->route->action->rewrite && x->response.status >= 200)
-		n = exchange_write_response(x, &o, out, room);
-	else
-		n = http1_write_response(out, room, &x->response, &o);
-	if (!n)
-		return -1;
-	stage_wrote(s, n);
-	return 0;
+		return exchange_edit_response(x, &o);
+	return exchange_put_response(x, &o);
 }
 
 static void server_malformed(struct exchange *x)
@@ -174,12 +193,12 @@ static void begin(struct exchange *x)
 	x->first_byte_ns = x->worker->now_ns;
 	x->status = h->status;
 	x->response_head_done = true;
-	http1_body_init(&x->response_body, h->framing, h->length);
+	exchange_body_init(&x->response_body, h);
 	x->out_framing = framing_out(x);
 	if (!x->request_done || client_is_leaving(x->client) || x->out_framing == HTTP_UNTIL_CLOSE)
 		x->keep_client = false;
-	x->response_done =
-		h->framing == HTTP_NO_BODY || (h->framing == HTTP_LENGTH && h->length == 0);
+	x->response_done = h->framing == HTTP_NO_BODY ||
+			   (h->framing == HTTP_LENGTH && h->length == 0 && !h->h2);
 	if (stage_head(x) < 0) {
 		server_malformed(x);
 		return;
@@ -271,7 +290,7 @@ static void on_eof(struct exchange *x)
 		exchange_failed(x, RETRY_BROKE, 502, END_SERVER_CUT);
 		return;
 	}
-	if (http1_body_eof(&x->response_body) != PARSE_DONE) {
+	if (!exchange_body_ended(&x->response_body, from)) {
 		cut_by_server(x, END_SERVER_CUT);
 		return;
 	}

@@ -252,16 +252,11 @@ static void take_head(struct exchange *x)
 	struct iobuf *in = x->client->conn.in;
 	uint32_t bytes = x->request.head_bytes;
 	struct tunnel *t = tunnel_new(x, bytes);
-	struct http_fault fault;
-	enum parse_rc rc;
 
 	if (!t)
 		return;
 	memcpy(t->head, in->data + in->start, bytes);
-	http_head_init(&x->request);
-	rc = http1_parse_request(
-		&x->request, span_make(t->head, bytes), &x->listener->limits, &fault);
-	ASSERT(rc == PARSE_DONE);
+	http_head_move(&x->request, t->head);
 	x->path = x->query = span_make(NULL, 0);
 	in->start = x->body_at;
 	x->tunnel = t;

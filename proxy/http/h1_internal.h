@@ -112,3 +112,8 @@ bool http1_is_lookalike(struct span name);
 enum parse_rc http1_request_meaning(struct http_head *h, struct http_fault *ret_fault);
 enum parse_rc http1_response_meaning(
 	struct http_head *h, enum http_method request_method, struct http_fault *ret_fault);
+/* The same of an HTTP/2 head; ends: and with it the message. */
+enum parse_rc http2_request_meaning(struct http_head *h, bool ends, struct http_fault *ret_fault);
+enum parse_rc http2_response_meaning(struct http_head *h, enum http_method request_method,
+	bool ends, struct http_fault *ret_fault);
+enum http_method http_method_of(struct span text);

@@ -311,7 +311,8 @@ static enum parse_rc expectation(struct http_head *h, struct http_fault *ret_fau
 	if (field_in(HTTP_F_EXPECT, h->repeated) || !SPAN_IS(f->value, "100-continue"))
 		return http_bad(
 			ret_fault, 417, offset(h, f->value), "expectation other than 100-continue");
-	h->expect_continue = h->minor > 0 && (h->framing == HTTP_CHUNKED || h->length > 0);
+	h->expect_continue =
+		h->h2 || (h->minor > 0 && (h->framing == HTTP_CHUNKED || h->length > 0));
 	return PARSE_DONE;
 }
 
@@ -327,6 +328,57 @@ enum parse_rc http1_request_meaning(struct http_head *h, struct http_fault *ret_
 		rc = expectation(h, ret_fault);
 	h->te_trailers = te_has_trailers(h);
 	return rc;
+}
+
+/* :authority, or Host where there is none; they must agree (RFC 9113 8.3.1). */
+static enum parse_rc stream_authority(struct http_head *h, struct http_fault *ret_fault)
+{
+	const struct http_field *host = field_first(h, HTTP_F_HOST);
+	bool has_port;
+
+	if (host && field_in(HTTP_F_HOST, h->repeated))
+		return http_bad(ret_fault, 400, offset(h, host->name), "two Host fields");
+	if (!h->authority.ptr && host)
+		h->authority = host->value;
+	if (!h->authority.ptr)
+		return http_bad(ret_fault, 400, 0, "neither :authority nor Host");
+	if (!is_authority(h, h->authority, &has_port))
+		return http_bad(ret_fault, 400, offset(h, h->authority),
+			"authority that is not host[:port]");
+	if (host && !span_ieq(host->value, h->authority))
+		return http_bad(
+			ret_fault, 400, offset(h, host->value), "Host differs from :authority");
+	if (h->method == HTTP_CONNECT && !h->upgrade.len && !has_port)
+		return http_bad(ret_fault, 400, offset(h, h->authority),
+			"CONNECT to what is not host:port");
+	return PARSE_DONE;
+}
+
+enum parse_rc http2_request_meaning(struct http_head *h, bool ends, struct http_fault *ret_fault)
+{
+	enum parse_rc rc = request_framing(h, ret_fault);
+
+	if (rc == PARSE_DONE)
+		rc = stream_authority(h, ret_fault);
+	if (rc == PARSE_DONE)
+		rc = expectation(h, ret_fault);
+	if (rc != PARSE_DONE)
+		return rc;
+	h->keep_alive = true;
+	h->te_trailers = h->first[HTTP_F_TE];
+	if (h->upgrade.len) /* what follows is not content */
+		return PARSE_DONE;
+	if (!ends && h->framing == HTTP_NO_BODY) {
+		h->framing = HTTP_UNTIL_CLOSE;
+	} else if (ends && h->framing == HTTP_LENGTH && h->length > 0) {
+		return http_bad(ret_fault, 400, 0, "content shorter than Content-Length");
+	} else if (ends &&
+		   (h->method == HTTP_POST || h->method == HTTP_PUT || h->method == HTTP_PATCH)) {
+		h->framing = HTTP_LENGTH; /* others want to be told (RFC 9110 8.6) */
+		h->has_length = true;
+	}
+	h->expect_continue &= !ends;
+	return PARSE_DONE;
 }
 
 /* Every Content-Length of a response, as a list and as repeated fields, must say the same. */
@@ -402,4 +454,20 @@ enum parse_rc http1_response_meaning(
 	if (rc == PARSE_DONE)
 		rc = response_framing(h, request_method, ret_fault);
 	return rc;
+}
+
+enum parse_rc http2_response_meaning(struct http_head *h, enum http_method request_method,
+	bool ends, struct http_fault *ret_fault)
+{
+	bool no_content = h->status < 200 || h->status == 204 || h->status == 304 ||
+			  request_method == HTTP_HEAD;
+
+	if (response_length(h, ret_fault) != PARSE_DONE)
+		return PARSE_BAD;
+	h->keep_alive = true;
+	if (no_content || ends)
+		h->framing = HTTP_NO_BODY;
+	else
+		h->framing = h->has_length ? HTTP_LENGTH : HTTP_UNTIL_CLOSE;
+	return PARSE_DONE;
 }

@@ -18,21 +18,26 @@ void http_head_init(struct http_head *h)
 	memset(p, 0, left);
 }
 
-static void span_move(struct span *s, const char *from, const char *to)
+/* What stands for a part that was not there ("/") stays where it is. */
+static void span_move(struct span *s, const struct http_head *h, const char *to)
 {
-	if (s->ptr)
-		s->ptr = to + ((uintptr_t)s->ptr - (uintptr_t)from);
+	uintptr_t at = (uintptr_t)s->ptr - (uintptr_t)h->base;
+
+	if (s->ptr && at <= h->scanned)
+		s->ptr = to + at;
 }
 
-static void head_move(struct http_head *h, const char *to)
+void http_head_move(struct http_head *h, const char *to)
 {
 	if (h->base) {
-		span_move(&h->method_text, h->base, to);
-		span_move(&h->target, h->base, to);
-		span_move(&h->reason, h->base, to);
+		span_move(&h->method_text, h, to);
+		span_move(&h->target, h, to);
+		span_move(&h->authority, h, to);
+		span_move(&h->upgrade, h, to);
+		span_move(&h->reason, h, to);
 		for (unsigned i = 0; i < h->field_count; i++) {
-			span_move(&h->fields[i].name, h->base, to);
-			span_move(&h->fields[i].value, h->base, to);
+			span_move(&h->fields[i].name, h, to);
+			span_move(&h->fields[i].value, h, to);
 		}
 	}
 	h->base = to;
@@ -198,7 +203,7 @@ static inline enum parse_rc version(
 	return PARSE_DONE;
 }
 
-static enum http_method method_of(struct span text)
+enum http_method http_method_of(struct span text)
 {
 #define X(name, literal)                                              \
 	if (sizeof(literal) > 1 && text.len == sizeof(literal) - 1 && \
@@ -221,7 +226,7 @@ static enum parse_rc request_line(
 	if (stop == at || stop == end || base[stop] != ' ')
 		return http_bad(ret_fault, 400, stop, "byte in the method that is not a token's");
 	h->target = span_make(base + from, scan_target(base, from, end) - from);
-	h->method = get ? HTTP_GET : method_of(span_make(base + at, stop - at));
+	h->method = get ? HTTP_GET : http_method_of(span_make(base + at, stop - at));
 	stop = from + h->target.len;
 	if (stop == from)
 		return http_bad(ret_fault, 400, from, "request line without a target");
@@ -257,7 +262,7 @@ enum parse_rc http1_parse_request(struct http_head *h, struct span in,
 
 	ASSERT(head.len >= h->scanned && h->scanned >= h->at);
 	if (h->base != in.ptr)
-		head_move(h, in.ptr);
+		http_head_move(h, in.ptr);
 	while (!h->method_text.len) {
 		rc = line_find(head, h->at, &line, &scanned, ret_fault);
 		if (rc == PARSE_DONE && scanned > h->at)
@@ -308,7 +313,7 @@ static enum parse_rc response_lines(struct http_head *h, struct span in,
 
 	ASSERT(head.len >= h->scanned && h->scanned >= h->at);
 	if (h->base != in.ptr)
-		head_move(h, in.ptr);
+		http_head_move(h, in.ptr);
 	if (!h->status) {
 		rc = line_find(head, h->at, &line, &scanned, ret_fault);
 		if (rc == PARSE_DONE)

@@ -1,10 +1,13 @@
 /*
- * Heads and chunk framing for the next hop. A head is written into the caller's buffer in one go:
- * fields that pass are copied in runs of whole lines, as they came; those of this hop are left out;
- * ours follow.
+ * Heads and chunk framing for the next hop: fields that pass go as they came, those of this hop are
+ * left out, ours follow. A head is written into the caller's buffer in one go, as text in which the
+ * fields that pass are copied in runs of whole lines, or for HTTP/2 as a list of fields. What goes
+ * is said once, for both; which of the two it is the compiler knows wherever it says it, so that
+ * text pays nothing for lists.
  */
 #include "proxy/http/cookie.h"
 #include "proxy/http/h1_internal.h"
+#include "proxy/http/http2.h"
 
 /*
  * A bounded pen: once something did not fit, what was written is worth nothing. What nearly every
@@ -13,6 +16,7 @@
 struct pen {
 	char *at, *end;
 	bool full;
+	struct http_list *list; /* NULL: text. Else its fields, which may borrow what is written */
 };
 
 /* Is there room for n more bytes? A piece that is made of several asks once. */
@@ -73,10 +77,71 @@ static inline __attribute__((always_inline)) void put_span(struct pen *pen, stru
 			ADD(pen, literal);              \
 	} while (0)
 
+static struct pen list_add(struct pen rest, struct span name, struct span value)
+{
+	struct http_list *list = rest.list;
+
+	if (list->count == list->max)
+		rest.full = true;
+	else
+		list->pairs[list->count++] = (struct http_pair){name, value};
+	return rest;
+}
+
+/* A field named as in a line; names are of lower case in a list. */
+static struct pen list_named(struct pen rest, struct span name, struct span value)
+{
+	char *to = rest.at;
+
+	if (!has_room(&rest, name.len))
+		return rest;
+	for (size_t i = 0; i < name.len; i++)
+		to[i] = ascii_lower(name.ptr[i]);
+	rest.at += name.len;
+	return list_add(rest, span_make(to, name.len), value);
+}
+
+/* The field of one of our own lines, of which the value may be gone soon. */
+static __attribute__((noinline)) struct pen list_line(
+	struct pen rest, const char *start, size_t n, struct span value)
+{
+	size_t colon = span_find(span_make(start, n), ':', 0);
+	char *copy = rest.at;
+
+	put_span(&rest, span_make(start + colon + 2, n - colon - 2));
+	put_span(&rest, value);
+	return list_named(rest, span_make(start, colon), span_make(copy, (size_t)(rest.at - copy)));
+}
+
+/* Whole lines that are ready. */
+static __attribute__((noinline)) struct pen list_lines(struct pen rest, struct span lines)
+{
+	while (lines.len) {
+		size_t end = span_find(lines, '\r', 0), colon = span_find(lines, ':', 0);
+
+		rest = list_named(rest, span_make(lines.ptr, colon),
+			span_make(lines.ptr + colon + 2, end - colon - 2));
+		lines = span_from(lines, end + 2);
+	}
+	return rest;
+}
+
+/* The whole lines written since `from` are fields of the list, if it is one. */
+static struct pen as_listed(struct pen rest, const char *from)
+{
+	if (!rest.list || rest.full)
+		return rest;
+	return list_lines(rest, span_make(from, (size_t)(rest.at - from)));
+}
+
 /* A whole line; start is a literal with colon and blank. */
 static inline __attribute__((always_inline)) void put_line(
 	struct pen *pen, const char *start, size_t n, struct span value)
 {
+	if (pen->list) {
+		*pen = list_line(*pen, start, n, value);
+		return;
+	}
 	if (!has_room(pen, n + value.len + 2))
 		return;
 	add_literal(pen, start, n);
@@ -84,6 +149,14 @@ static inline __attribute__((always_inline)) void put_line(
 	ADD(pen, "\r\n");
 }
 #define PUT_LINE(pen, start, value) put_line(pen, "" start, sizeof(start) - 1, value)
+
+static inline __attribute__((always_inline)) void put_lines(struct pen *pen, struct span lines)
+{
+	if (pen->list)
+		*pen = list_lines(*pen, lines);
+	else
+		put_span(pen, lines);
+}
 
 /* Lines as they came. */
 static inline void put_run(struct pen *pen, const char *from, const char *to)
@@ -116,6 +189,18 @@ static struct pen put_fields_one_by_one(struct pen rest, const struct http_head 
 	return rest;
 }
 
+static __attribute__((noinline)) struct pen list_fields(
+	struct pen rest, const struct http_head *h, uint64_t skip)
+{
+	for (const struct http_field *f = h->fields; f < h->fields + h->field_count; f++) {
+		if (!passes(f, skip))
+			continue;
+		rest = h->h2 ? list_add(rest, f->name, f->value)
+			     : list_named(rest, f->name, f->value);
+	}
+	return rest;
+}
+
 /* Every field but those in `skip` and the nominated ones. */
 static inline __attribute__((always_inline)) void put_fields(
 	struct pen *pen, const struct http_head *h, uint64_t skip)
@@ -123,6 +208,10 @@ static inline __attribute__((always_inline)) void put_fields(
 	const struct http_field *f = h->fields, *end = f + h->field_count;
 	const char *run = f->name.ptr; /* the lines from here on pass */
 
+	if (pen->list) {
+		*pen = list_fields(*pen, h, skip);
+		return;
+	}
 	if (UNLIKELY(!h->base || h->ragged)) {
 		*pen = put_fields_one_by_one(*pen, h, skip);
 		return;
@@ -142,7 +231,11 @@ static inline __attribute__((always_inline)) void put_via(
 	struct pen *pen, const struct http_head *h, struct span pseudonym)
 {
 	if (pseudonym.len)
-		put_line(pen, h->minor ? "Via: 1.1 " : "Via: 1.0 ", 9, pseudonym);
+		put_line(pen,
+			h->h2	   ? "Via: 2.0 "
+			: h->minor ? "Via: 1.1 "
+				   : "Via: 1.0 ",
+			9, pseudonym);
 }
 
 static inline __attribute__((always_inline)) void put_length(struct pen *pen, uint64_t length)
@@ -155,8 +248,10 @@ static inline __attribute__((always_inline)) void put_length(struct pen *pen, ui
 	PUT_LINE(pen, "Content-Length: ", span_make(p, (size_t)(digits + sizeof(digits) - p)));
 }
 
-static size_t finish(struct pen *pen, const char *out)
+static inline __attribute__((always_inline)) size_t finish(struct pen *pen, const char *out)
 {
+	if (pen->list)
+		return !pen->full;
 	PUT(pen, "\r\n");
 	return pen->full ? 0 : (size_t)(pen->at - out);
 }
@@ -166,7 +261,7 @@ static struct pen put_forwarded_list(
 	struct pen rest, const struct http_head *h, const struct http1_request_out *o)
 {
 	struct pen *pen = &rest;
-	bool begun = false;
+	const char *line = pen->at;
 
 	for (unsigned i = h->first[HTTP_F_X_FORWARDED_FOR] - 1u; i <= h->field_count; i++) {
 		const struct http_field *f = &h->fields[i];
@@ -174,22 +269,22 @@ static struct pen put_forwarded_list(
 
 		if (!item.len || (i < h->field_count && f->id != HTTP_F_X_FORWARDED_FOR))
 			continue;
-		if (begun)
+		if (pen->at > line)
 			PUT(pen, ", ");
 		else
 			PUT(pen, "X-Forwarded-For: ");
 		put_span(pen, item);
-		begun = true;
 	}
-	if (begun)
+	if (pen->at > line)
 		PUT(pen, "\r\n");
-	return rest;
+	return as_listed(rest, line);
 }
 
 /* The cookies but the one that is ours, in a line for each that came and has any left. */
 static struct pen put_other_cookies(struct pen rest, const struct http_head *h, struct span own)
 {
 	struct pen *pen = &rest;
+	const char *lines = pen->at;
 
 	for (unsigned i = h->first[HTTP_F_COOKIE] - 1u; i < h->field_count; i++) {
 		const struct http_field *f = &h->fields[i];
@@ -211,30 +306,54 @@ static struct pen put_other_cookies(struct pen rest, const struct http_head *h, 
 		if (begun)
 			PUT(pen, "\r\n");
 	}
-	return rest;
+	return as_listed(rest, lines);
 }
 
-static void put_request_connection(struct pen *pen, const struct http_head *h, bool upgrade)
+static inline __attribute__((always_inline)) void put_request_connection(
+	struct pen *pen, const struct http_head *h, bool upgrade)
 {
-	if (upgrade && h->upgrade.len) {
-		if (h->te_trailers)
+	bool te = h->te_trailers;
+
+	if (pen->list) {
+		if (te)
+			PUT_LINE(pen, "TE: ", SPAN("trailers"));
+	} else if (upgrade && h->upgrade.len) {
+		if (te)
 			PUT(pen, "Connection: upgrade, te\r\nTE: trailers\r\n");
 		else
 			PUT(pen, "Connection: upgrade\r\n");
 		PUT_LINE(pen, "Upgrade: ", h->upgrade);
-	} else if (h->te_trailers) {
+	} else if (te) {
 		PUT(pen, "Connection: te\r\nTE: trailers\r\n");
 	}
 }
 
-size_t http1_write_request(
-	char *out, size_t size, const struct http_head *h, const struct http1_request_out *o)
+static inline __attribute__((always_inline)) void put_request_line(
+	struct pen *pen, const struct http_head *h, const struct http1_request_out *o)
+{
+	if (pen->list) {
+		*pen = list_add(*pen, SPAN(":method"), h->method_text);
+		*pen = list_add(*pen, SPAN(":scheme"), o->scheme);
+		*pen = list_add(*pen, SPAN(":authority"), o->host);
+		*pen = list_add(*pen, SPAN(":path"), o->target);
+		return;
+	}
+	if (has_room(pen, h->method_text.len + 1 + o->target.len)) {
+		add(pen, h->method_text.ptr, h->method_text.len);
+		ADD(pen, " ");
+		add(pen, o->target.ptr, o->target.len);
+	}
+	PUT_LINE(pen, " HTTP/1.1\r\nHost: ", o->host);
+}
+
+static inline __attribute__((always_inline)) size_t write_request(
+	struct pen pen, const struct http_head *h, const struct http1_request_out *o)
 {
 	static const uint64_t never = FIELDS_HOP_BY_HOP | FIELD_BIT(HOST) |
 				      FIELD_BIT(CONTENT_LENGTH) | FIELD_BIT(EXPECT) |
 				      FIELD_BIT(X_FORWARDED_FOR);
 	static const uint64_t of_the_untrusted = FIELDS_FORWARDED | FIELD_BIT(X_REQUEST_ID);
-	struct pen pen = {.at = out, .end = out + size};
+	const char *out = pen.at;
 	uint64_t skip = o->trusted ? never : never | of_the_untrusted;
 	/* The set of ids that came in and stay. */
 	bool has_host = o->trusted && h->first[HTTP_F_X_FORWARDED_HOST];
@@ -242,7 +361,6 @@ size_t http1_write_request(
 			 (h->first[HTTP_F_X_FORWARDED_PROTO] || h->first[HTTP_F_X_FORWARDED_PORT]);
 	const struct http_field *id = field_first(h, HTTP_F_X_REQUEST_ID);
 	bool has_id = o->trusted && id && id->value.len; /* an empty one names nothing */
-
 	bool takes_cookie = o->own_cookie.len && h->first[HTTP_F_COOKIE];
 
 	if (!has_id)
@@ -251,12 +369,7 @@ size_t http1_write_request(
 		skip |= FIELD_BIT(X_CLIENT_CERT);
 	if (UNLIKELY(takes_cookie))
 		skip |= FIELD_BIT(COOKIE);
-	if (has_room(&pen, h->method_text.len + 1 + o->target.len)) {
-		add(&pen, h->method_text.ptr, h->method_text.len);
-		ADD(&pen, " ");
-		add(&pen, o->target.ptr, o->target.len);
-	}
-	PUT_LINE(&pen, " HTTP/1.1\r\nHost: ", o->host);
+	put_request_line(&pen, h, o);
 	put_fields(&pen, h, skip);
 	if (UNLIKELY(takes_cookie))
 		pen = put_other_cookies(pen, h, o->own_cookie);
@@ -267,14 +380,14 @@ size_t http1_write_request(
 	if (!has_host && h->authority.len)
 		PUT_LINE(&pen, "X-Forwarded-Host: ", h->authority);
 	if (!has_fixed)
-		put_span(&pen, o->fixed);
+		put_lines(&pen, o->fixed);
 	if (UNLIKELY(o->client_cert.len))
-		put_span(&pen, o->client_cert);
+		put_lines(&pen, o->client_cert);
 	if (!has_id && o->request_id.len)
 		PUT_LINE(&pen, "X-Request-Id: ", o->request_id);
 	put_via(&pen, h, o->via);
 	if (UNLIKELY(o->extra.len))
-		put_span(&pen, o->extra);
+		put_lines(&pen, o->extra);
 	put_request_connection(&pen, h, o->upgrade);
 	switch (o->framing) {
 	case HTTP_NO_BODY:
@@ -283,17 +396,34 @@ size_t http1_write_request(
 		put_length(&pen, o->length);
 		break;
 	case HTTP_CHUNKED:
+		ASSERT(!pen.list);
 		PUT(&pen, "Transfer-Encoding: chunked\r\n");
 		break;
-	case HTTP_UNTIL_CLOSE:
-		ASSERT(!"a request cannot end by closing");
+	case HTTP_UNTIL_CLOSE: /* until the stream's end, that is */
+		ASSERT(pen.list);
 	}
 	return finish(&pen, out);
 }
 
-static void put_response_connection(
+size_t http1_write_request(
+	char *out, size_t size, const struct http_head *h, const struct http1_request_out *o)
+{
+	return write_request((struct pen){.at = out, .end = out + size}, h, o);
+}
+
+int http2_list_request(struct http_list *list, char *room, size_t size, const struct http_head *h,
+	const struct http1_request_out *o)
+{
+	list->count = 0;
+	return write_request((struct pen){.at = room, .end = room + size, .list = list}, h, o) ? 0
+											       : -1;
+}
+
+static inline __attribute__((always_inline)) void put_response_connection(
 	struct pen *pen, const struct http_head *h, const struct http1_response_out *o)
 {
+	if (pen->list)
+		return;
 	if (h->status == 101 && o->upgrade) {
 		PUT(pen, "Connection: upgrade\r\n");
 		PUT_LINE(pen, "Upgrade: ", h->upgrade);
@@ -306,28 +436,38 @@ static void put_response_connection(
 	}
 }
 
-size_t http1_write_response(
-	char *out, size_t size, const struct http_head *h, const struct http1_response_out *o)
+static inline __attribute__((always_inline)) void put_status_line(
+	struct pen *pen, const struct http_head *h)
+{
+	if (!has_room(pen, sizeof("HTTP/1.1 200 ") - 1 + h->reason.len))
+		return;
+	ADD(pen, "HTTP/1.1 200 ");
+	pen->at[-4] = (char)('0' + h->status / 100);
+	pen->at[-3] = (char)('0' + h->status / 10 % 10);
+	pen->at[-2] = (char)('0' + h->status % 10);
+	if (pen->list) {
+		*pen = list_add(*pen, SPAN(":status"), span_make(pen->at - 4, 3));
+		return;
+	}
+	add(pen, h->reason.ptr, h->reason.len);
+	PUT(pen, "\r\n");
+}
+
+static inline __attribute__((always_inline)) size_t write_response(
+	struct pen pen, const struct http_head *h, const struct http1_response_out *o)
 {
 	static const uint64_t skip = FIELDS_HOP_BY_HOP | FIELD_BIT(CONTENT_LENGTH);
-	struct pen pen = {.at = out, .end = out + size};
+	const char *out = pen.at;
 
 	ASSERT(h->status >= 100 && h->status <= 999);
-	if (has_room(&pen, sizeof("HTTP/1.1 200 ") - 1 + h->reason.len)) {
-		ADD(&pen, "HTTP/1.1 200 ");
-		pen.at[-4] = (char)('0' + h->status / 100);
-		pen.at[-3] = (char)('0' + h->status / 10 % 10);
-		pen.at[-2] = (char)('0' + h->status % 10);
-		add(&pen, h->reason.ptr, h->reason.len);
-	}
-	PUT(&pen, "\r\n");
+	put_status_line(&pen, h);
 	put_fields(&pen, h, skip);
 	if (!h->first[HTTP_F_DATE] && h->status >= 200)
-		put_span(&pen, o->date);
+		put_lines(&pen, o->date);
 	if (o->hsts.len && h->status >= 200 && !h->first[HTTP_F_STRICT_TRANSPORT_SECURITY])
-		put_span(&pen, o->hsts);
+		put_lines(&pen, o->hsts);
 	if (UNLIKELY(o->own.len))
-		put_span(&pen, o->own);
+		put_lines(&pen, o->own);
 	put_via(&pen, h, o->via);
 	put_response_connection(&pen, h, o);
 	switch (o->framing) {
@@ -339,13 +479,28 @@ size_t http1_write_response(
 		put_length(&pen, o->length);
 		break;
 	case HTTP_CHUNKED:
-		ASSERT(o->client_minor > 0);
+		ASSERT(o->client_minor > 0 && !pen.list);
 		PUT(&pen, "Transfer-Encoding: chunked\r\n");
 		break;
 	case HTTP_UNTIL_CLOSE:
-		ASSERT(!o->keep_alive);
+		ASSERT(!o->keep_alive || pen.list);
 	}
 	return finish(&pen, out);
+}
+
+size_t http1_write_response(
+	char *out, size_t size, const struct http_head *h, const struct http1_response_out *o)
+{
+	return write_response((struct pen){.at = out, .end = out + size}, h, o);
+}
+
+int http2_list_response(struct http_list *list, char *room, size_t size, const struct http_head *h,
+	const struct http1_response_out *o)
+{
+	list->count = 0;
+	return write_response((struct pen){.at = room, .end = room + size, .list = list}, h, o)
+		       ? 0
+		       : -1;
 }
 
 size_t http1_write_chunk_head(char out[HTTP1_CHUNK_HEAD_MAX], uint64_t data_bytes)
@@ -385,18 +540,43 @@ static bool trailer_passes(struct span name)
 	return true;
 }
 
+/* The next trailer that passes, of whole lines: as the chunk reader found them, or HTTP/2's. */
+static bool next_trailer(struct span *trailers, struct span *ret_line, size_t *ret_name)
+{
+	while (trailers->len) {
+		size_t name = span_find(*trailers, ':', 0);
+
+		*ret_line = span_make(trailers->ptr, span_find(*trailers, '\n', 0) + 1);
+		ASSERT(name < ret_line->len && ret_line->len <= trailers->len);
+		*trailers = span_from(*trailers, ret_line->len);
+		*ret_name = name;
+		if (trailer_passes(span_make(ret_line->ptr, name)))
+			return true;
+	}
+	return false;
+}
+
 size_t http1_write_last_chunk(char *out, size_t size, struct span trailers)
 {
 	struct pen pen = {.at = out, .end = out + size};
+	struct span line;
+	size_t name;
 
 	PUT(&pen, "0\r\n");
-	while (trailers.len) { /* whole lines, as the chunk reader found them */
-		size_t line = span_find(trailers, '\n', 0) + 1, name = span_find(trailers, ':', 0);
-
-		ASSERT(name < line && line <= trailers.len);
-		if (trailer_passes(span_make(trailers.ptr, name)))
-			put_run(&pen, trailers.ptr, trailers.ptr + line);
-		trailers = span_from(trailers, line);
-	}
+	while (next_trailer(&trailers, &line, &name))
+		put_run(&pen, line.ptr, line.ptr + line.len);
 	return finish(&pen, out);
+}
+
+int http2_list_trailers(struct http_list *list, char *room, size_t size, struct span trailers)
+{
+	struct pen pen = {.at = room, .end = room + size, .list = list};
+	struct span line;
+	size_t name;
+
+	list->count = 0;
+	while (next_trailer(&trailers, &line, &name))
+		pen = list_named(pen, span_make(line.ptr, name),
+			span_trim(span_make(line.ptr + name + 1, line.len - name - 3)));
+	return pen.full ? -1 : 0;
 }

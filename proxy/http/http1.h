@@ -87,7 +87,8 @@ struct http_head {
 	uint16_t status;
 	struct span reason;
 	/* both */
-	uint8_t minor; /* HTTP/1.x: 0, or 1 for 1 and above */
+	uint8_t minor; /* HTTP/1.x: 0, or 1 for 1 and above; 1 also in HTTP/2 */
+	bool h2;       /* of HTTP/2 (http2.h) */
 	enum http_framing framing;
 	uint64_t length; /* HTTP_LENGTH; also what HEAD or 304 said, when has_length */
 	bool has_length;
@@ -103,9 +104,9 @@ struct http_head {
 	/* index + 1 of the first field of each known id; 0: not there */
 	uint8_t first[HTTP_F_COUNT];
 	uint64_t repeated; /* bit per known id: came more than once */
-	/* The parser's own place, for resuming. base is NULL where the fields did not come from an
-	 * HTTP/1 head, ragged is set where there are blanks after a value: the writers then put the
-	 * fields one by one, and do not copy runs of whole lines. */
+	/* The parser's own place, for resuming. base is NULL where the fields are not lines of one
+	 * text, ragged is set where there are blanks after a value: the writers then put the fields
+	 * one by one, and do not copy runs of whole lines. */
 	uint32_t at, scanned;
 	const char *base;
 	bool ragged;
@@ -114,6 +115,8 @@ struct http_head {
 
 /* Makes ready for a new head; does not touch the field array. */
 void http_head_init(struct http_head *h);
+/* The bytes that the head borrows lie at `to` now. */
+void http_head_move(struct http_head *h, const char *to);
 
 /*
  * Parses the head at the start of `in`; call again with more bytes (the same ones first; they may
@@ -211,6 +214,7 @@ struct http1_request_out {
 	struct span request_id; /* sent unless a trusted one came */
 	struct span via;	/* pseudonym; empty: no Via */
 	struct span extra;	/* further ready lines; empty: none */
+	struct span scheme;	/* HTTP/2: of the way to the server, "http" or "https" */
 	bool upgrade;		/* forward Upgrade (with Connection: upgrade) */
 	struct span own_cookie; /* a cookie of ours, which the server is not shown; empty: none */
 	enum http_framing framing;

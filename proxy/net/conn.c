@@ -280,8 +280,8 @@ static void wait_until_writable(struct conn *c)
 	start_send_clock(c);
 }
 
-/* Keeps what the kernel did not take: everything staged but its first `done` bytes. */
-static int keep_rest(struct conn *c, struct stage *s, size_t done)
+/* Keeps what the kernel did not take: all pieces but their first `done` bytes. */
+static int keep_rest(struct conn *c, const struct iovec *iov, unsigned count, size_t done)
 {
 	bool waits = c->out;
 
@@ -291,12 +291,12 @@ static int keep_rest(struct conn *c, struct stage *s, size_t done)
 			return -1;
 		buf_init(c->out, CONN_OUT_MAX);
 	}
-	for (unsigned i = 0; i < s->count; i++) {
-		size_t skip = done < s->iov[i].iov_len ? done : s->iov[i].iov_len;
+	for (unsigned i = 0; i < count; i++) {
+		size_t skip = done < iov[i].iov_len ? done : iov[i].iov_len;
 
 		done -= skip;
-		if (buf_append(c->out, span_make((char *)s->iov[i].iov_base + skip,
-					       s->iov[i].iov_len - skip)) < 0) {
+		if (buf_append(c->out,
+			    span_make((char *)iov[i].iov_base + skip, iov[i].iov_len - skip)) < 0) {
 			errno = ENOBUFS;
 			return -1;
 		}
@@ -306,41 +306,46 @@ static int keep_rest(struct conn *c, struct stage *s, size_t done)
 	return 0;
 }
 
-static ssize_t send_stage(struct conn *c, struct stage *s)
+static inline ssize_t send_pieces(struct conn *c, struct iovec *iov, unsigned count)
 {
-	struct msghdr m = {.msg_iov = s->iov, .msg_iovlen = s->count};
+	struct msghdr m = {.msg_iov = iov, .msg_iovlen = count};
 
 	if (c->transport)
-		return c->transport->send(c, s->iov, s->count);
-	if (s->count == 1)
-		return raw_send(c->fd, s->iov[0].iov_base, s->iov[0].iov_len);
+		return c->transport->send(c, iov, count);
+	if (count == 1)
+		return raw_send(c->fd, iov[0].iov_base, iov[0].iov_len);
 	return raw_sendmsg(c->fd, &m);
+}
+
+static inline int send_or_keep(struct conn *c, struct iovec *iov, unsigned count, size_t bytes)
+{
+	ssize_t n = 0;
+
+	ASSERT(!c->pipe);
+	if (!c->out) {
+		n = send_pieces(c, iov, count);
+		if (n < 0) {
+			if (errno != EAGAIN && errno != EINTR)
+				return -1;
+			n = 0;
+		}
+	}
+	return (size_t)n < bytes ? keep_rest(c, iov, count, (size_t)n) : 0;
 }
 
 int conn_flush(struct conn *c, struct stage *s)
 {
-	ssize_t n = 0;
-	int rc = 0;
+	int rc = s->bytes ? send_or_keep(c, s->iov, s->count, s->bytes) : 0;
 
-	if (s->bytes == 0) {
-		stage_reset(s);
-		return 0;
-	}
-	ASSERT(!c->pipe);
-	if (!c->out) {
-		n = send_stage(c, s);
-		if (n < 0) {
-			if (errno != EAGAIN && errno != EINTR) {
-				stage_reset(s);
-				return -1;
-			}
-			n = 0;
-		}
-	}
-	if ((size_t)n < s->bytes)
-		rc = keep_rest(c, s, (size_t)n);
 	stage_reset(s);
 	return rc;
+}
+
+int conn_send(struct conn *c, struct span bytes)
+{
+	struct iovec one = {(void *)(uintptr_t)bytes.ptr, bytes.len};
+
+	return send_or_keep(c, &one, 1, bytes.len);
 }
 
 #define STALL_LOOK_NS (1 * NS_PER_S) /* at least, before the next look */

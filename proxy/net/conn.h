@@ -112,6 +112,8 @@ static inline bool stage_has_room(const struct stage *s) /* for a chunk: head, d
 }
 /* Writes what is staged (after what is pending). -1: the connection is broken (errno). */
 int conn_flush(struct conn *c, struct stage *s);
+/* The same with bytes that were never staged. */
+int conn_send(struct conn *c, struct span bytes);
 
 /* on_deadline with bytes pending: has the other side taken nothing for send_ns, or, while bytes
  * were pending, less than `rate` bytes a second? False: it goes on, and so does the deadline. */

@@ -304,8 +304,12 @@ static void put_request_line(struct access_log *l, const struct exchange *x)
 	put_or_dash(l, x->request.method_text);
 	PUT(l, " ");
 	put_or_dash(l, x->request.target);
-	PUT(l, " HTTP/1.");
-	put_u64(l, x->request.minor);
+	if (x->request.h2)
+		PUT(l, " HTTP/2.0");
+	else if (x->request.minor)
+		PUT(l, " HTTP/1.1");
+	else
+		PUT(l, " HTTP/1.0");
 }
 
 /* The place of a request in programs that read these lines: where it went. */

@@ -69,6 +69,7 @@ static void build_choices(struct context *c, const struct conf_node *route,
 		build_timeouts(c->b, route, NULL, &one->timeouts);
 		one->timeouts.head_ns = inherited->head_ns;
 		one->timeouts.idle_ns = inherited->idle_ns;
+		one->timeouts.h2_idle_ns = inherited->h2_idle_ns;
 		one->timeouts.drain_ns = inherited->drain_ns;
 	}
 	a->choices = all;

@@ -156,6 +156,7 @@ static void build_timeouts_of_route(
 	build_timeouts(b, node, "route", &r->timeouts);
 	r->timeouts.head_ns = l->timeouts.head_ns;
 	r->timeouts.idle_ns = l->timeouts.idle_ns;
+	r->timeouts.h2_idle_ns = l->timeouts.h2_idle_ns;
 	r->timeouts.drain_ns = l->timeouts.drain_ns;
 }
 

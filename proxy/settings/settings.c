@@ -34,6 +34,7 @@
 	X(head, true)           \
 	X(body, false)          \
 	X(idle, true)           \
+	X(h2_idle, true)        \
 	X(send, false)          \
 	X(connect, false)       \
 	X(first_byte, false)    \
@@ -326,6 +327,7 @@ static void build_listener(struct builder *b, const struct conf_node *node, stru
 	l->timeouts = b->settings->timeouts;
 	build_timeouts(b, node, NULL, &l->timeouts);
 	build_limits(node, l);
+	settings_h2(node, l);
 	/* The workers learn of it with this snapshot, so nobody looks yet. */
 	if (l->connections_per_client && !l->state->tally && !(l->state->tally = tally_new())) {
 		b->out_of_memory = true;

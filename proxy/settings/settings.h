@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #include "proxy/http/http1.h"
+#include "proxy/net/h2.h"
 #include "proxy/net/proxy_protocol.h"
 #include "proxy/pool/members.h"
 #include "proxy/settings/admin.h"
@@ -20,8 +21,8 @@
 #include "shared/conf.h"
 
 struct timeouts { /* ns */
-	uint64_t head_ns, body_ns, idle_ns, send_ns, connect_ns, first_byte_ns, between_bytes_ns,
-		tunnel_ns, half_closed_ns, queue_ns, server_idle_ns, drain_ns;
+	uint64_t head_ns, body_ns, idle_ns, h2_idle_ns, send_ns, connect_ns, first_byte_ns,
+		between_bytes_ns, tunnel_ns, half_closed_ns, queue_ns, server_idle_ns, drain_ns;
 };
 
 struct content_limits {
@@ -192,6 +193,8 @@ struct listener {
 	unsigned bind_count;
 	const struct routes *routes;
 	struct timeouts timeouts;
+	bool h2c; /* HTTP/2 in clear text, from who knows that */
+	struct h2_conf h2_conf;
 	struct http_limits limits;
 	struct content_limits content;
 	uint32_t connections_max, connections_per_client; /* 0: no limit */
@@ -225,6 +228,8 @@ struct listener_state {
 	_Alignas(64) _Atomic uint64_t requests_total;
 	_Atomic uint64_t connections_total;
 	_Atomic int64_t connections;		    /* open now */
+	_Atomic int64_t h2_connections;		    /* of these, HTTP/2 */
+	_Atomic uint64_t h2_floods_total;	    /* HTTP/2 connections sent away for a flood */
 	_Atomic uint64_t connections_refused_total; /* over connections_per_client */
 	_Atomic uint64_t connections_shed_total;    /* idle, closed to make room for others */
 	_Atomic uint64_t regex_gave_up_total;	    /* requests on which a route's did */
@@ -269,6 +274,8 @@ struct settings {
  */
 struct settings *settings_build(struct conf *conf, struct conf_report *report,
 	struct server_table *table, uint64_t generation, struct err *err);
+/* What a listener says of HTTP/2. (http2.c) */
+void settings_h2(const struct conf_node *node, struct listener *l);
 /* Which of the pair's nodes we are (NULL: none), and so in which zone. Before anybody else has the
  * snapshot. */
 void settings_locate(struct settings *s, const char *node);

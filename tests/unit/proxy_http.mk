@@ -1,5 +1,5 @@
 # Unit tests of proxy/http/: they link the cores and nothing else.
-PROXY_HTTP_TESTS = tests/unit/test_h1_parse tests/unit/test_h1_body tests/unit/test_h1_write tests/unit/test_fields \
+PROXY_HTTP_TESTS = tests/unit/test_h1_parse tests/unit/test_h1_body tests/unit/test_h1_write tests/unit/test_h2_head tests/unit/test_fields \
 	tests/unit/test_path tests/unit/test_scan tests/unit/test_stamp tests/unit/test_upgrade tests/unit/test_keep_alive
 check_PROGRAMS += $(PROXY_HTTP_TESTS)
 TESTS += $(PROXY_HTTP_TESTS)
@@ -11,6 +11,8 @@ tests_unit_test_h1_body_SOURCES = tests/unit/test_h1_body.c
 tests_unit_test_h1_body_LDADD = $(PROXY_HTTP_LIBS)
 tests_unit_test_h1_write_SOURCES = tests/unit/test_h1_write.c
 tests_unit_test_h1_write_LDADD = $(PROXY_HTTP_LIBS)
+tests_unit_test_h2_head_SOURCES = tests/unit/test_h2_head.c
+tests_unit_test_h2_head_LDADD = $(PROXY_HTTP_LIBS)
 tests_unit_test_fields_SOURCES = tests/unit/test_fields.c
 tests_unit_test_fields_LDADD = $(PROXY_HTTP_LIBS)
 tests_unit_test_path_SOURCES = tests/unit/test_path.c

@@ -226,8 +226,9 @@ static const struct {
 	const char *defaults_to;
 	bool early; /* needed before a route is known */
 } times[] = {{"head", AT(head), "10s", true}, {"body", AT(body), "30s", false},
-	{"idle", AT(idle), "60s", true}, {"send", AT(send), "30s", false},
-	{"connect", AT(connect), "5s", false}, {"first_byte", AT(first_byte), "60s", false},
+	{"idle", AT(idle), "60s", true}, {"h2_idle", AT(h2_idle), "180s", true},
+	{"send", AT(send), "30s", false}, {"connect", AT(connect), "5s", false},
+	{"first_byte", AT(first_byte), "60s", false},
 	{"between_bytes", AT(between_bytes), "60s", false}, {"tunnel", AT(tunnel), "1h", false},
 	{"half_closed", AT(half_closed), "30s", false}, {"queue", AT(queue), "10s", false},
 	{"server_idle", AT(server_idle), "4s", false}, {"drain", AT(drain), "30s", true}};

@@ -1,0 +1,737 @@
+#!/usr/bin/python3
+"""HTTP/2 to clients through the real program: frames by hand and by python3-h2, curl, h2load and nghttp."""
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import threading
+import time
+import unittest
+
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
+import h2.settings
+import hpack
+
+from rig import Reader, Server, free_port
+from test_http1 import Case, config
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+END_STREAM, END_HEADERS = 1, 4
+NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR = 0, 1, 2, 3
+STREAM_CLOSED, FRAME_SIZE_ERROR, REFUSED_STREAM, CANCEL, COMPRESSION_ERROR = 5, 6, 7, 8, 9
+ENHANCE_YOUR_CALM = 11
+
+
+def frame(kind, flags, stream, payload=b""):
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+def h2c(server, listener=""):
+    return config(server, listener=", h2c: true" + (", " + listener if listener else ""))
+
+
+def fields(method="GET", path="/", extra=(), authority="a.test"):
+    return [(":method", method), (":scheme", "http"), (":path", path), (":authority", authority), *extra]
+
+
+class Raw:
+    """A client that sends frames by hand, and reads them."""
+
+    def __init__(self, proxy, hello=True):
+        self.sock = proxy.connect()
+        self.sock.settimeout(5)
+        self.encoder, self.decoder, self.data = hpack.Encoder(), hpack.Decoder(), b""
+        self.frames = []
+        if hello:
+            self.send(PREFACE + frame(SETTINGS, 0, 0))
+
+    def send(self, data):
+        self.sock.sendall(data)
+
+    def head(self, pairs):
+        return self.encoder.encode(pairs)
+
+    def ask(self, stream, pairs=None, end=True):
+        block = self.head(pairs or fields())
+        end = END_STREAM if end else 0
+        if len(block) <= 16384:
+            self.send(frame(HEADERS, END_HEADERS | end, stream, block))
+            return
+        pieces = [block[i:i + 16384] for i in range(0, len(block), 16384)]
+        self.send(frame(HEADERS, end, stream, pieces[0]) + b"".join(
+            frame(CONTINUATION, END_HEADERS if i == len(pieces) - 1 else 0, stream, p)
+            for i, p in enumerate(pieces) if i))
+
+    def read(self):
+        """The next frame, or None at the end."""
+        try:
+            while len(self.data) < 9 or len(self.data) < 9 + int.from_bytes(self.data[:3], "big"):
+                more = self.sock.recv(65536)
+                if not more:
+                    return None
+                self.data += more
+        except ConnectionError:
+            return None
+        length = int.from_bytes(self.data[:3], "big")
+        kind, flags = self.data[3], self.data[4]
+        stream = int.from_bytes(self.data[5:9], "big") & 0x7fffffff
+        payload, self.data = self.data[9:9 + length], self.data[9 + length:]
+        if kind == HEADERS:
+            payload = self.decoder.decode(payload)
+        if kind == SETTINGS and not flags & 1:
+            self.send(frame(SETTINGS, 1, 0))
+        return kind, flags, stream, payload
+
+    def until(self, *kinds):
+        """The next frame of one of these kinds; None: it closed first."""
+        while True:
+            f = self.read()
+            if f is None or f[0] in kinds:
+                return f
+
+    def answer(self, stream):
+        """(status, content) of a stream; the code of its reset instead of the status."""
+        status, content = None, b""
+        while True:
+            f = self.until(HEADERS, DATA, RST_STREAM, GOAWAY)
+            if f is None:
+                return None, content
+            kind, flags, at, payload = f
+            if kind == GOAWAY and at == 0:
+                if payload[4:8] != b"\0\0\0\0":
+                    return "GOAWAY %d" % int.from_bytes(payload[4:8], "big"), content
+                continue
+            if at != stream:
+                continue
+            if kind == RST_STREAM:
+                return "RST %d" % int.from_bytes(payload, "big"), content
+            if kind == HEADERS and status is None:
+                status = dict(payload)[":status"]
+                if status.startswith("1"):
+                    status = None
+            elif kind == DATA:
+                content += payload
+            if flags & END_STREAM:
+                return status, content
+
+    def goaway(self):
+        """The error code of the GOAWAY that comes; None: it closed without."""
+        while True:
+            f = self.until(GOAWAY)
+            if f is None:
+                return None
+            return int.from_bytes(f[3][4:8], "big")
+
+
+class H2Case(Case):
+    def echo(self, **more):
+        """Answers with the content that came, framed as it came; keeps the heads."""
+        def script(conn, n):
+            rest = b""
+            while True:
+                head, body, rest = s.read_request(conn, n, rest)
+                if head is None:
+                    return
+                conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        s = self.serve(script)
+        return s
+
+    def raw(self, p, hello=True):
+        c = Raw(p, hello)
+        self.addCleanup(c.sock.close)
+        return c
+
+    def ok(self):
+        return self.serve()
+
+    def assert_serves(self, p):
+        self.assertEqual(self.asked(p, fields())[0], "200")
+
+    def asked(self, p, pairs, content=None):
+        c = self.raw(p)
+        c.ask(1, pairs, content is None)
+        if content is not None:
+            c.send(frame(DATA, END_STREAM, 1, content))
+        return c.answer(1)
+
+
+    @staticmethod
+    def text_of(path):
+        with open(path) as f:
+            return f.read()
+
+
+class Requests(H2Case):
+    def test_a_get_is_answered_and_its_head_is_written_for_http1(self):
+        s = self.serve(lambda conn, n: s.answer_all(conn, n, b"hello", b"X-Own: Yes\r\nConnection: X-Gone\r\nX-Gone: 1\r\n"))
+        p = self.proxy(h2c(s))
+        c = self.raw(p)
+        c.ask(1, fields(path="/a/../b?q", extra=[("x-one", "1"), ("te", "trailers"), ("host", "a.test")]))
+        kind, flags, stream, head = c.until(HEADERS)
+        head = dict(head)
+        self.assertEqual((head[":status"], head["x-own"], head["content-length"]), ("200", "Yes", "5"))
+        self.assertNotIn("connection", head)
+        self.assertNotIn("x-gone", head)
+        self.assertRegex(head["via"], "^1.1 tandem-")
+        self.assertEqual(c.until(DATA)[3], b"hello")
+        sent = s.heads()[0].decode()
+        self.assertTrue(sent.startswith("GET /b?q HTTP/1.1\r\nHost: a.test\r\nx-one: 1\r\n"), sent)
+        self.assertIn("\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Host: a.test\r\n", sent)
+        self.assertRegex(sent, "\r\nVia: 2.0 tandem-")
+        self.assertIn("\r\nConnection: te\r\nTE: trailers\r\n", sent)
+        self.assertEqual(sent.lower().count("host: a.test"), 2)
+
+    def test_http1_is_spoken_on_the_same_port(self):
+        p = self.proxy(h2c(self.ok()))
+        c = p.connect()
+        self.addCleanup(c.close)
+        for piece in (b"P", b"RI / HTTP/1.1\r\n", b"Host: a\r\n\r\n"):
+            c.sendall(piece)
+            time.sleep(0.05)
+        self.assertEqual(Reader(c).response().status, 200)
+
+    def test_without_h2c_the_preface_is_refused(self):
+        p = self.proxy(config(self.ok()))
+        c = p.connect()
+        self.addCleanup(c.close)
+        c.sendall(PREFACE)
+        self.assertEqual(Reader(c).response().status, 505)
+
+    def test_content_goes_to_the_server_with_its_length_or_in_chunks(self):
+        s = self.echo()
+        p = self.proxy(h2c(s))
+        big = os.urandom(300000)
+        for extra in ((("content-length", str(len(big))),), ()):
+            conn = h2.connection.H2Connection(h2.config.H2Configuration())
+            sock = p.connect()
+            self.addCleanup(sock.close)
+            conn.initiate_connection()
+            conn.send_headers(1, fields("POST", extra=extra))
+            got, left, done = b"", big, False
+            while not done:
+                room = min(conn.local_flow_control_window(1), 16384, len(left))
+                if room and left:
+                    conn.send_data(1, left[:room], end_stream=room == len(left))
+                    left = left[room:]
+                    sock.sendall(conn.data_to_send())
+                    continue
+                sock.sendall(conn.data_to_send())
+                for e in conn.receive_data(sock.recv(65536)):
+                    if isinstance(e, h2.events.DataReceived):
+                        got += e.data
+                        conn.acknowledge_received_data(e.flow_controlled_length, 1)
+                    done |= isinstance(e, h2.events.StreamEnded)
+                    self.assertNotIsInstance(e, h2.events.StreamReset)
+            if extra:
+                self.assertEqual(got, big)
+            else:
+                self.assertIn(b"\r\n0\r\n\r\n", got)
+        self.assertIn(b"\r\nContent-Length: 300000\r\n", bytes(s.received[0]))
+        self.assertIn(b"\r\nTransfer-Encoding: chunked\r\n", b"".join(map(bytes, s.received)))
+
+    def test_many_streams_share_a_connection_and_none_waits_for_another(self):
+        gate = threading.Event()
+
+        def script(conn, n):
+            head, _ = s.read_head(conn, n)
+            if b"GET /slow" in head:
+                gate.wait(5)
+            conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+            s.read_head(conn, n)
+        s = self.serve(script)
+        p = self.proxy(h2c(s))
+        c = self.raw(p)
+        c.ask(1, fields(path="/slow"))
+        for stream in range(3, 63, 2):
+            c.ask(stream)
+        answered = [c.until(HEADERS)[2] for _ in range(30)]
+        self.assertEqual(sorted(answered), list(range(3, 63, 2)))
+        gate.set()
+        self.assertEqual(c.answer(1), ("200", b"x"))
+
+    def test_cookie_crumbs_are_one_field(self):
+        s = self.ok()
+        p = self.proxy(h2c(s))
+        self.asked(p, fields(extra=[("cookie", "a=1"), ("x-between", "y"), ("cookie", "b=2"), ("cookie", "c=3")]))
+        head = s.heads()[0]
+        self.assertIn(b"\r\ncookie: a=1; b=2; c=3\r\nx-between: y\r\n", head)
+        self.assertEqual(head.lower().count(b"cookie"), 1)
+
+    def test_trailers_pass_both_ways(self):
+        def script(conn, n):
+            head, body, _ = s.read_request(conn, n)
+            conn.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"
+                         b"0\r\nGrpc-Status: 0\r\nContent-Length: 9\r\n\r\n")
+            s.read_head(conn, n)
+        s = self.serve(script)
+        p = self.proxy(h2c(s))
+        c = self.raw(p)
+        c.ask(1, fields("POST", extra=[("te", "trailers")]), False)
+        c.send(frame(DATA, 0, 1, b"abc"))
+        c.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, c.head([("x-sum", "7"), ("host", "evil")])))
+        self.assertEqual(dict(c.until(HEADERS)[3])[":status"], "200")
+        self.assertEqual(c.until(DATA)[3], b"ok")
+        kind, flags, stream, trailers = c.until(HEADERS)
+        self.assertEqual((flags & END_STREAM, trailers), (END_STREAM, [("grpc-status", "0")]))
+        self.assertTrue(bytes(s.received[0]).endswith(b"3\r\nabc\r\n0\r\nx-sum: 7\r\n\r\n"), bytes(s.received[0]))
+
+    def test_interim_answers_pass_and_100_is_ours_to_say(self):
+        def script(conn, n):
+            head, body, _ = s.read_request(conn, n)
+            conn.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        s = self.serve(script)
+        p = self.proxy(h2c(s))
+        c = self.raw(p)
+        c.ask(1, fields("POST", extra=[("expect", "100-continue"), ("content-length", "3")]), False)
+        self.assertEqual(c.until(HEADERS)[3], [(":status", "100")])
+        c.send(frame(DATA, END_STREAM, 1, b"abc"))
+        early = dict(c.until(HEADERS)[3])
+        self.assertEqual((early[":status"], early["link"]), ("103", "</a>"))
+        self.assertEqual(c.answer(1), ("200", b"ok"))
+        self.assertNotIn(b"xpect", bytes(s.received[0]))
+
+    def test_an_answer_that_ends_with_the_connection_ends_with_the_stream_and_a_cut_one_is_reset(self):
+        def script(conn, n):
+            head, _ = s.read_head(conn, n)
+            if b"/whole" in head:
+                conn.sendall(b"HTTP/1.1 200 OK\r\n\r\nall")
+            else:
+                conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+        s = self.serve(script)
+        p = self.proxy(h2c(s))
+        c = self.raw(p)
+        c.ask(1, fields(path="/whole"))
+        self.assertEqual(c.answer(1), ("200", b"all"))
+        c.ask(3, fields(path="/half"))
+        self.assertEqual(c.answer(3), ("RST %d" % INTERNAL_ERROR, b"half"))
+        c.ask(5, fields(path="/whole"))
+        self.assertEqual(c.answer(5), ("200", b"all"))
+
+    def test_an_early_answer_stops_the_upload(self):
+        def script(conn, n):
+            s.read_head(conn, n)
+            conn.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+            time.sleep(0.3)
+        s = self.serve(script)
+        p = self.proxy(h2c(s))
+        c = self.raw(p)
+        c.ask(1, fields("POST"), False)
+        c.send(frame(DATA, 0, 1, b"x" * 1000))
+        self.assertEqual(c.answer(1), ("403", b"no"))
+        kind, flags, stream, payload = c.until(RST_STREAM)
+        self.assertEqual((stream, int.from_bytes(payload, "big")), (1, NO_ERROR))
+        c.ask(3)
+
+    def test_a_cancelled_request_is_cancelled_at_the_server(self):
+        gone = threading.Event()
+
+        def script(conn, n):
+            s.read_head(conn, n)
+            if not conn.recv(1):
+                gone.set()
+        s = self.serve(script)
+        p = self.proxy(h2c(s))
+        c = self.raw(p)
+        c.ask(1)
+        self.eventually(lambda: s.received and s.received[0])
+        c.send(frame(RST_STREAM, 0, 1, struct.pack(">I", CANCEL)))
+        self.assertTrue(gone.wait(3))
+        self.eventually(lambda: p.status()["pools"]["web"]["servers"]["s0"]["in_flight"] == 0)
+
+    def test_the_log_says_http2(self):
+        p = self.proxy(h2c(self.ok()).replace("format: json", "format: combined"))
+        self.assert_serves(p)
+        path = os.path.join(p.tmp, "access.log")
+        self.eventually(lambda: os.path.exists(path) and '"GET / HTTP/2.0" 200 2' in self.text_of(path))
+
+
+class FlowControl(H2Case):
+    def test_an_upload_stops_when_the_server_does_not_read(self):
+        gate = threading.Event()
+
+        def script(conn, n):
+            conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            s.read_head(conn, n)
+            gate.wait(10)
+            while conn.recv(65536):
+                pass
+        s = self.serve(script)
+        p = self.proxy(h2c(s))
+        conn = h2.connection.H2Connection(h2.config.H2Configuration())
+        sock = p.connect()
+        self.addCleanup(sock.close)
+        conn.initiate_connection()
+        conn.send_headers(1, fields("POST"))
+        sock.sendall(conn.data_to_send())
+        sock.settimeout(0.7)
+        sent = 0
+        try:
+            while sent < 64 << 20:
+                while conn.local_flow_control_window(1) > 0:
+                    n = min(conn.local_flow_control_window(1), 16384)
+                    conn.send_data(1, b"x" * n)
+                    sock.sendall(conn.data_to_send())
+                    sent += n
+                conn.receive_data(sock.recv(65536))
+        except socket.timeout:
+            pass
+        self.assertLess(sent, 32 << 20)
+        gate.set()
+
+    def test_an_answer_waits_for_the_clients_window_and_others_do_not(self):
+        big = b"x" * 400000
+        s = self.serve(lambda conn, n: s.answer_all(conn, n, big))
+        p = self.proxy(h2c(s))
+        c = self.raw(p)
+        c.send(frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 1 << 20)))
+        c.ask(1)
+        got = b""
+        while len(got) < 65535:
+            got += c.until(DATA)[3]
+        self.assertEqual(len(got), 65535)
+        c.ask(3)
+        self.assertEqual(c.until(DATA)[2], 3)
+        c.send(frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 1 << 20)))
+        while len(got) < len(big):
+            f = c.until(DATA)
+            if f[2] == 1:
+                got += f[3]
+        self.assertEqual(got, big)
+
+    def test_who_takes_nothing_loses_the_stream_and_not_the_connection(self):
+        s = self.serve(lambda conn, n: s.answer_all(conn, n, b"x" * 400000))
+        p = self.proxy(h2c(s, "timeouts: {send: 1s}"))
+        c = self.raw(p)
+        c.ask(1)
+        status, content = c.answer(1)
+        self.assertEqual((status, len(content)), ("RST %d" % INTERNAL_ERROR, 65535))
+        c.send(frame(PING, 0, 0, b"12345678"))
+        self.assertEqual(c.until(PING)[3], b"12345678")
+
+    def test_a_connection_whose_peer_reads_nothing_is_closed(self):
+        s = self.serve(lambda conn, n: s.answer_all(conn, n, b"x" * 30000000))
+        p = self.proxy(h2c(s, "timeouts: {send: 1s}"))
+        c = self.raw(p)
+        c.send(frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 0x7fffffff)) +
+               frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 0x7fff0000)))
+        c.ask(1)
+        self.eventually(lambda: p.status()["connections"] == 0, 8)
+
+
+class Refusals(H2Case):
+    def setUp(self):
+        super().setUp()
+        self.s = self.ok()
+        self.p = self.proxy(h2c(self.s))
+
+    def refused(self, pairs, *expected, content=None):
+        status = self.asked(self.p, pairs, content)[0]
+        self.assertIn(status, expected, str(pairs)[:200])
+
+    def test_what_could_be_read_in_two_ways_is_refused(self):  # RFC 9113 8.2, 8.3
+        reset = "RST %d" % PROTOCOL_ERROR
+        for extra in (("connection", "close"), ("keep-alive", "1"), ("proxy-connection", "x"), ("upgrade", "h2c"),
+                      ("transfer-encoding", "chunked"), ("te", "gzip"), ("X-Upper", "1"), ("x y", "1"), ("", "1"),
+                      ("x", "a\r\nb"), ("x", "a\0b"), ("x", "a\nb"), ("x", " a"), ("x", "a\t"), ("host", "b.test"),
+                      (":path", "/again"), (":unknown", "x"), (":status", "200"), ("content-length", "3"),
+                      ("content-length", "+0")):
+            self.refused(fields(extra=[extra]), reset, "400")
+        for pairs in ([(":method", "GET"), (":scheme", "http"), (":authority", "a")],
+                      [(":method", "GET"), (":path", "/"), (":authority", "a")],
+                      [(":scheme", "http"), (":path", "/"), (":authority", "a")],
+                      [(":method", "GET"), (":scheme", "http"), (":path", "/")],
+                      [(":method", "GET"), (":scheme", "http"), (":path", "/"), ("x", "1"), (":authority", "a")],
+                      fields(path=""), fields(path="x"), fields(path="*"), fields(path="http://a.test/"),
+                      fields(path="/a b"), fields(path="/a#b"), fields(path="/\u00e9"), fields("G T"), fields(""),
+                      fields(authority="a b"), fields(authority="user@a"), fields(authority="")):
+            self.refused(pairs, reset, "400")
+        self.refused(fields("CONNECT"), reset, "400")
+        self.refused([(":method", "CONNECT"), (":authority", "a.test:80")], "405")
+        self.refused(fields("TRACE"), "405")
+        self.refused(fields("POST", extra=[("content-length", "3")]), reset, "400", content=b"abcd")
+        self.refused(fields("POST", extra=[("content-length", "3")]), reset, "400", content=b"ab")
+        self.refused(fields("POST", extra=[("expect", "x")]), "417", content=b"ab")
+        self.refused(fields("OPTIONS", path="*"), "200")
+        self.assertTrue(all(b"\r\n\r\nabc" not in bytes(r) for r in self.s.received))
+        self.assert_serves(self.p)
+
+    def test_heads_too_large_are_answered(self):
+        self.refused(fields(extra=[("x-%d" % i, "1") for i in range(101)]), "431")
+        self.refused(fields(extra=[("x-%d" % i, "y" * 8000) for i in range(5)]), "431")
+        self.refused(fields(extra=[("x", "y" * 17000)]), "431")
+        self.refused(fields(path="/" + "y" * 9000), "414")
+        self.refused(fields(extra=[("x-%d" % i, "y" * 5000) for i in range(5)]), "200")
+        self.assert_serves(self.p)
+
+    def breaks(self, *frames, code=PROTOCOL_ERROR, hello=True):
+        c = self.raw(self.p, hello)
+        c.send(b"".join(frames))
+        self.assertEqual(c.goaway(), code)
+        while c.read():
+            pass
+
+    def test_what_breaks_a_connection(self):  # RFC 9113 4 to 6
+        e = hpack.Encoder()
+        head = e.encode(fields())
+        ask = frame(HEADERS, END_HEADERS | END_STREAM, 1, hpack.Encoder().encode(fields()))
+        self.breaks(frame(DATA, 0, 0, b"x"))  # 6.1
+        self.breaks(frame(DATA, 0, 1, b"x"))  # 5.1: idle
+        self.breaks(frame(HEADERS, END_HEADERS, 0, head))  # 6.2
+        self.breaks(frame(HEADERS, END_HEADERS | END_STREAM, 2, head))  # 5.1.1: even
+        self.breaks(frame(RST_STREAM, 0, 1, b"\0\0\0\0"))  # 6.4: idle
+        self.breaks(frame(RST_STREAM, 0, 0, b"\0\0\0\0"))
+        self.breaks(frame(SETTINGS, 0, 1))  # 6.5
+        self.breaks(frame(SETTINGS, 1, 0, b"\0" * 6), code=FRAME_SIZE_ERROR)
+        self.breaks(frame(SETTINGS, 0, 0, b"\0" * 5), code=FRAME_SIZE_ERROR)
+        self.breaks(frame(SETTINGS, 0, 0, struct.pack(">HI", 2, 2)))
+        self.breaks(frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 1 << 31)), code=FLOW_CONTROL_ERROR)
+        self.breaks(frame(PUSH_PROMISE, END_HEADERS, 1, b"\0\0\0\2"))  # 6.6
+        self.breaks(frame(PING, 0, 0, b"1234567"), code=FRAME_SIZE_ERROR)  # 6.7
+        self.breaks(frame(PING, 0, 1, b"12345678"))
+        self.breaks(frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\0"))  # 6.9
+        self.breaks(frame(WINDOW_UPDATE, 0, 0, b"\x7f\xff\xff\xff") * 2, code=FLOW_CONTROL_ERROR)
+        self.breaks(frame(CONTINUATION, END_HEADERS, 1, head))  # 6.10
+        self.breaks(frame(HEADERS, END_STREAM, 1, head) + frame(PING, 0, 0, b"12345678"))
+        self.breaks(frame(HEADERS, END_STREAM, 1, head) + frame(CONTINUATION, END_HEADERS, 3, head))
+        self.breaks(frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\xff\xff\xff\xff\xff"), code=COMPRESSION_ERROR)
+        self.breaks(frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\x80"), code=COMPRESSION_ERROR)
+        self.breaks(frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\x3f\xe1\x7f"), code=COMPRESSION_ERROR)
+        self.breaks(frame(DATA, 0, 1, b"x" * 16385), code=FRAME_SIZE_ERROR)  # 4.2
+        self.breaks(ask + frame(HEADERS, END_HEADERS | END_STREAM, 1, head), code=STREAM_CLOSED)  # 5.1
+        self.breaks(PREFACE + frame(PING, 0, 0, b"12345678"), hello=False)  # 3.4
+        self.assert_serves(self.p)
+
+    def test_what_resets_a_stream(self):
+        c = self.raw(self.p)
+        c.ask(1, fields("POST"), False)
+        c.send(frame(WINDOW_UPDATE, 0, 1, b"\x7f\xff\xff\xff"))
+        self.assertEqual(c.answer(1)[0], "RST %d" % FLOW_CONTROL_ERROR)
+        c.ask(3, fields("POST"), False)
+        c.send(frame(WINDOW_UPDATE, 0, 3, b"\0\0\0\0"))
+        self.assertIn(c.answer(3)[0], ("RST %d" % PROTOCOL_ERROR, "GOAWAY %d" % PROTOCOL_ERROR))
+
+    def test_content_beyond_the_window_breaks_the_connection(self):  # RFC 9113 6.9.1
+        gate = threading.Event()
+        self.addCleanup(gate.set)
+
+        def script(conn, n):
+            s.read_head(conn, n)
+            gate.wait(10)
+        s = self.serve(script)
+        p = self.proxy(h2c(s, "limits: {h2_stream_window: 16KiB}"))
+        c = self.raw(p)
+        self.assertEqual(c.until(SETTINGS)[1], 0)
+        c.ask(1, fields("POST"), False)
+        for _ in range(80):
+            try:
+                c.send(frame(DATA, 0, 1, b"x" * 16384))
+            except ConnectionError:
+                break
+        self.assertIn(c.answer(1)[0], ("GOAWAY %d" % FLOW_CONTROL_ERROR, "RST %d" % FLOW_CONTROL_ERROR))
+
+    def test_priorities_and_unknown_frames_are_ignored(self):
+        c = self.raw(self.p)
+        c.send(frame(PRIORITY, 0, 3, struct.pack(">IB", 1, 200)) + frame(0x77, 0xff, 0, b"x" * 100) +
+               frame(0x77, 0, 1, b""))
+        c.send(frame(HEADERS, END_HEADERS | END_STREAM | 0x28, 1,
+                     b"\3" + struct.pack(">IB", 3, 5) + c.head(fields()) + b"\0\0\0"))
+        self.assertEqual(c.answer(1)[0], "200")
+
+    def test_more_streams_than_allowed_are_refused_and_may_be_tried_again(self):
+        gate = threading.Event()
+        self.addCleanup(gate.set)
+
+        def script(conn, n):
+            s.read_head(conn, n)
+            gate.wait(10)
+            conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+        s = self.serve(script)
+        p = self.proxy(h2c(s, "limits: {h2_streams: 2}"))
+        c = self.raw(p)
+        kind, flags, _, said = c.until(SETTINGS)
+        self.assertIn(struct.pack(">HI", 3, 2), [said[i:i + 6] for i in range(0, len(said), 6)])
+        for stream in (1, 3, 5):
+            c.ask(stream)
+        self.assertIn(c.answer(5)[0], ("RST %d" % REFUSED_STREAM, "GOAWAY %d" % PROTOCOL_ERROR))
+
+
+class Floods(H2Case):
+    def flood(self, *frames, times=20000):
+        s = self.ok()
+        p = self.proxy(h2c(s))
+        c = self.raw(p)
+        threading.Thread(target=self.pour, args=(c, b"".join(frames), times), daemon=True).start()
+        self.sent_away(p, c)
+
+    def sent_away(self, p, c):
+        try:
+            self.assertIn(c.goaway(), (ENHANCE_YOUR_CALM, None))  # a reset may have overtaken it
+        except OSError:
+            pass
+        self.eventually(lambda: p.status()["connections"] == 0)
+        self.assertEqual(list(p.status()["listeners"].values())[0]["h2_floods_total"], 1)
+        self.assert_serves(p)
+
+    def pour(self, c, data, times):
+        try:
+            if times == 1:
+                c.sock.sendall(data)
+            for _ in range(times // 100):
+                c.sock.sendall(data * 100)
+        except OSError:
+            pass
+
+    def test_pings(self):
+        self.flood(frame(PING, 0, 0, b"12345678"))
+
+    def test_settings(self):
+        self.flood(frame(SETTINGS, 0, 0))
+
+    def test_priorities(self):
+        self.flood(frame(PRIORITY, 0, 1, b"\0\0\0\3\1"))
+
+    def test_window_updates(self):
+        self.flood(frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1"))
+
+    def test_empty_content(self):
+        s = self.ok()
+        p = self.proxy(h2c(s))
+        c = self.raw(p)
+        c.ask(1, fields("POST"), False)
+        self.pour(c, frame(DATA, 0, 1), 20000)
+        self.sent_away(p, c)
+
+    def test_continuations(self):  # the list of the frames' own limit
+        p = self.proxy(h2c(self.ok()))
+        c = self.raw(p)
+        self.pour(c, frame(HEADERS, END_STREAM, 1) + frame(CONTINUATION, 0, 1) * 10000, 1)
+        self.eventually(lambda: p.status()["connections"] == 0)
+        self.assert_serves(p)
+
+    def test_rapid_reset(self):  # CVE-2023-44487
+        s = self.ok()
+        p = self.proxy(h2c(s))
+        c = self.raw(p)
+        data = b"".join(frame(HEADERS, END_HEADERS | END_STREAM, i, hpack.Encoder().encode(fields())) +
+                        frame(RST_STREAM, 0, i, struct.pack(">I", CANCEL)) for i in range(1, 2001, 2))
+        self.pour(c, data, 1)
+        self.assertLessEqual(len(s.received), 210)
+        self.sent_away(p, c)
+
+    def test_made_you_reset(self):  # resets that we are brought to send
+        p = self.proxy(h2c(self.ok()))
+        c = self.raw(p)
+        data = b"".join(frame(HEADERS, END_HEADERS, i, hpack.Encoder().encode(fields())) +
+                        frame(WINDOW_UPDATE, 0, i, b"\x7f\xff\xff\xff") for i in range(1, 2001, 2))
+        self.pour(c, data, 1)
+        self.sent_away(p, c)
+
+    def test_an_unfinished_head_is_not_waited_for(self):
+        p = self.proxy(h2c(self.ok(), "timeouts: {head: 1s}"))
+        c = self.raw(p)
+        c.ask(1)
+        self.assertEqual(c.answer(1)[0], "200")
+        c.send(frame(HEADERS, END_STREAM, 3, c.head(fields())))
+        self.assertEqual(c.answer(3)[0], "RST %d" % INTERNAL_ERROR)
+
+
+class Endings(H2Case):
+    def test_a_stop_warns_serves_what_runs_and_what_comes_late_and_closes(self):
+        gate = threading.Event()
+
+        def script(conn, n):
+            head, _ = s.read_head(conn, n)
+            if b"/slow" in head:
+                gate.wait(5)
+            conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            s.read_head(conn, n)
+        s = self.serve(script)
+        p = self.proxy(h2c(s))
+        c = self.raw(p)
+        c.ask(1, fields(path="/slow"))
+        self.eventually(lambda: s.received)
+        p.proc.send_signal(signal.SIGTERM)
+        self.assertEqual(c.until(GOAWAY)[3][:8], b"\x7f\xff\xff\xff" + b"\0\0\0\0")
+        c.ask(3)
+        self.assertEqual(c.answer(3), ("200", b"ok"))
+        last = c.until(GOAWAY)[3]
+        self.assertEqual(last[:8], struct.pack(">II", 3, 0))
+        gate.set()
+        self.assertEqual(c.answer(1), ("200", b"ok"))
+        self.assertIsNone(c.read())
+        c.sock.close()
+        self.assertEqual(p.stop(), 0)
+
+    def test_an_idle_connection_is_closed_with_a_goaway(self):
+        p = self.proxy(h2c(self.ok(), "timeouts: {h2_idle: 1s}"))
+        c = self.raw(p)
+        c.ask(1)
+        self.assertEqual(c.answer(1)[0], "200")
+        start = time.monotonic()
+        self.assertEqual(c.goaway(), NO_ERROR)
+        self.assertIsNone(c.read())
+        self.assertGreater(time.monotonic() - start, 0.8)
+
+    def test_a_connection_that_never_asks_is_closed(self):
+        p = self.proxy(h2c(self.ok(), "timeouts: {head: 1s}"))
+        c = self.raw(p)
+        while c.read():
+            pass
+
+    def test_a_listener_that_goes_says_so(self):
+        s = self.ok()
+        p = self.proxy(h2c(s))
+        c = self.raw(p)
+        c.ask(1)
+        self.assertEqual(c.answer(1)[0], "200")
+        p.write(config(s).replace("{port}", str(free_port())))
+        self.assertTrue(p.rpc("reload")["result"]["ok"])
+        self.assertEqual(c.goaway(), NO_ERROR)
+
+    def test_status_counts_connections_by_protocol(self):
+        p = self.proxy(h2c(self.ok()))
+        c = self.raw(p)
+        c.ask(1)
+        c.answer(1)
+        listener = list(p.status()["listeners"].values())[0]
+        self.assertEqual((listener["connections"], listener["h2_connections"], listener["requests_total"]), (1, 1, 1))
+
+
+class Programs(H2Case):
+    @unittest.skipUnless(shutil.which("curl"), "no curl")
+    def test_curl(self):
+        p = self.proxy(h2c(self.echo()))
+        out = subprocess.run(["curl", "-s", "--http2-prior-knowledge", "-d", "x" * 100000, "-w", "%{http_version} %{size_download}",
+                              "-o", "/dev/null", "http://127.0.0.1:%d/" % p.port], capture_output=True, timeout=10, check=False)
+        self.assertEqual(out.stdout, b"2 100000")
+
+    @unittest.skipUnless(shutil.which("nghttp"), "no nghttp")
+    def test_nghttp(self):
+        p = self.proxy(h2c(self.ok()))
+        out = subprocess.run(["nghttp", "-v", "http://127.0.0.1:%d/" % p.port], capture_output=True, timeout=10, check=False)
+        self.assertIn(b":status: 200", out.stdout)
+
+    @unittest.skipUnless(shutil.which("h2load"), "no h2load")
+    def test_h2load(self):
+        p = self.proxy(h2c(self.serve(lambda conn, n: self.many(conn, n))))
+        out = subprocess.run(["h2load", "-n", "3000", "-c", "4", "-m", "100", "http://127.0.0.1:%d/" % p.port],
+                             capture_output=True, timeout=30, check=False)
+        self.assertIn(b"3000 succeeded, 0 failed", out.stdout)
+
+    def many(self, conn, n):
+        while True:
+            data = conn.recv(65536)
+            if not data:
+                return
+            conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" * data.count(b"\r\n\r\n"))
+
+
+if __name__ == "__main__":
+    unittest.main()
