@@ -27,16 +27,37 @@ static json_t *names_json(const struct cert *c)
 	return names;
 }
 
+/* What is stapled, and for how long, or why nothing is. */
+static void add_ocsp(json_t *to, const struct tls_server *t, const struct cert *c)
+{
+	char until[25], words[64];
+
+	if (!t->ocsp_auto && !t->ocsp_file)
+		return;
+	if (c->staple.der && c->staple.until_s > now_s()) {
+		time_format((uint64_t)c->staple.until_s * NS_PER_S, until);
+		snprintf(words, sizeof(words), "good until %.16s", until);
+		json_object_set_new(to, "ocsp", json_string(words));
+	} else {
+		json_object_set_new(to, "ocsp", json_string("none"));
+	}
+	if (c->staple.trouble[0])
+		json_object_set_new(to, "ocsp_trouble", json_string(c->staple.trouble));
+}
+
 static json_t *one(const struct listener *l, const struct cert *c)
 {
 	char until[25], key[64];
+	json_t *out;
 
 	time_format((uint64_t)(c->until_s > 0 ? c->until_s : 0) * NS_PER_S, until);
 	snprintf(key, sizeof(key), "%s %d", EVP_PKEY_get0_type_name(c->key),
 		EVP_PKEY_get_bits(c->key));
-	return json_pack("{s:o,s:s,s:s,s:I,s:s,s:s%}", "names", names_json(c), "file", c->file,
+	out = json_pack("{s:o,s:s,s:s,s:I,s:s,s:s%}", "names", names_json(c), "file", c->file,
 		"not_after", until, "days_left", (json_int_t)cert_days_left(c, now_s()), "key", key,
 		"listener", l->name.ptr, l->name.len);
+	add_ocsp(out, l->tls, c);
+	return out;
 }
 
 json_t *certs_status(const struct settings *s)

@@ -115,16 +115,18 @@ proxy_libproxy_a_SOURCES = \
 	proxy/settings/stream.c proxy/settings/stream.h \
 	proxy/settings/tls.c \
 	proxy/tls/cert.c proxy/tls/cert.h \
+	proxy/tls/ocsp.c proxy/tls/ocsp.h \
 	proxy/tls/server.c proxy/tls/server.h \
 	proxy/tls/tickets.c proxy/tls/tickets.h \
 	proxy/server_methods.c \
+	proxy/stapling.c proxy/stapling.h \
 	proxy/status.c proxy/status.h \
 	proxy/worker.c proxy/worker.h
-PROXY_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(TLS_CFLAGS) $(NGHTTP2_CFLAGS) $(CARES_CFLAGS) $(PCRE_CFLAGS) $(MAXMIND_CFLAGS)
+PROXY_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(TLS_CFLAGS) $(NGHTTP2_CFLAGS) $(CARES_CFLAGS) $(PCRE_CFLAGS) $(MAXMIND_CFLAGS) $(CURL_CFLAGS)
 proxy_libproxy_core_a_CFLAGS = $(AM_CFLAGS) $(NGHTTP2_CFLAGS) $(PCRE_CFLAGS)
 proxy_libproxy_a_CFLAGS = $(PROXY_CFLAGS)
 proxy_tandem_proxy_SOURCES = proxy/main.c
 proxy_tandem_proxy_CFLAGS = $(PROXY_CFLAGS)
 proxy_tandem_proxy_LDADD = $(PROXY_LIBS)
 PROXY_LIBS = proxy/libproxy.a proxy/libproxy-core.a $(NGHTTP2_LIBS) $(CARES_LIBS) $(PCRE_LIBS) $(MAXMIND_LIBS) \
-	$(TLS_LIBS) $(SHELL_LIBS)
+	$(TLS_LIBS) $(CURL_LIBS) $(SHELL_LIBS)

@@ -180,6 +180,7 @@ static void apply(struct proxy *p, struct settings *s, struct change *c)
 	orders_follow(p->orders, p->membership, s);
 	discovery_apply(p->discovery, s);
 	certs_log(s, 0);
+	stapling_apply(p->stapling, s, old);
 	daemon_log_level(p->options, conf_text(s->conf->root, "log.level"));
 	if (old)
 		settings_unref(old);
@@ -721,15 +722,18 @@ int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err
 	p->checks = checks_new(p->loop, p->table, &check_options);
 	p->admin = httpd_new(p->loop, &admin_options);
 	p->discovery = discovery_new(p->loop, p->membership);
+	p->stapling = stapling_new(p->loop);
 	/* What it makes from here on is the user's that it runs as; low ports it may bind as that,
 	 * too. */
-	if (!p->checks || !p->admin || !p->discovery || start_workers(p, err) < 0 ||
+	if (!p->checks || !p->admin || !p->discovery || !p->stapling || start_workers(p, err) < 0 ||
 		daemon_drop_privileges(o->user, capabilities, countof(capabilities), err) < 0 ||
 		open_orders(p, err) < 0 || settings_sticky_key(s, o->state_dir, err) < 0 ||
 		settings_ticket_secret(s, p->ticket_secret, err) < 0 ||
 		change_prepare(&change, p, s, err) < 0) {
+		bool had_memory = p->checks && p->admin && p->discovery && p->stapling;
+
 		settings_unref(s);
-		return p->checks && p->admin && p->discovery ? -1 : err_set(err, "out of memory");
+		return had_memory ? -1 : err_set(err, "out of memory");
 	}
 	if (open_rpc(p, err) < 0) {
 		change_drop(&change, p, s);
@@ -765,6 +769,7 @@ void proxy_fini(struct proxy *p)
 	failover_link_free(p->link);
 	checks_free(p->checks);
 	discovery_free(p->discovery);
+	stapling_free(p->stapling);
 	membership_free(p->membership);
 	orders_free(p->orders);
 	httpd_free(p->admin);

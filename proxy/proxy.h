@@ -15,6 +15,7 @@
 #include "proxy/pool/membership.h"
 #include "proxy/worker.h"
 #include "shared/daemon.h"
+#include "proxy/stapling.h"
 #include "shared/rpc.h"
 
 struct reload_result {
@@ -32,6 +33,7 @@ struct proxy {
 	struct orders *orders;
 	struct membership *membership;
 	struct checks *checks;
+	struct stapling *stapling;
 	struct rpc_server *rpc;
 	struct httpd *admin;
 	struct discovery *discovery;

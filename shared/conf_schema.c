@@ -721,6 +721,12 @@ static const struct conf_key listener_tls_keys[] = {
 		.max = 10 * 365 * 24 * HOUR,
 		.help = "For so long browsers are to come with TLS only "
 			"(Strict-Transport-Security); not written: nothing is said."},
+	{.name = "ocsp",
+		.type = CONF_TYPE_FILE,
+		.words = WORDS("auto"),
+		.help = "Staple what says that the certificate is not revoked: a file with an OCSP "
+			"response, read again when it changes, or auto: asked of the "
+			"certificate's responder."},
 	{0}};
 
 static const struct conf_key listener_keys[] = {

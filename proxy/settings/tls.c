@@ -133,10 +133,13 @@ int listener_build_tls(struct conf_report *report, struct listener *l)
 		.client_auth = auth_of(conf_text(node, "client_auth")),
 		.client_ca = ca,
 		.http = l->mode == LISTENER_HTTP,
-		.h2 = l->h2};
+		.h2 = l->h2,
+		.ocsp = conf_text(node, "ocsp")};
 	l->tls = tls_server_new(store, &o, &err);
 	if (!l->tls)
 		conf_error(report, node->name_pos, NULL, "%s", err.text);
+	else if (l->tls->ocsp_file && tls_server_read_staples(l->tls, &err) < 0)
+		conf_warning(report, conf_find(node, "ocsp")->pos, NULL, "%s", err.text);
 	return 0;
 }
 

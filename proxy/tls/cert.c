@@ -202,6 +202,7 @@ int cert_load(const char *file, const char *key_file, struct cert **ret_cert, st
 
 	if (!c)
 		return err_set(err, "out of memory");
+	staple_init(&c->staple);
 	if (fill_in(c, file, key_file, err) < 0) {
 		cert_free(c);
 		return -1;
@@ -220,6 +221,7 @@ void cert_free(struct cert *c)
 	sk_X509_pop_free(c->chain, X509_free);
 	X509_free(c->leaf);
 	EVP_PKEY_free(c->key);
+	staple_fini(&c->staple);
 	free(c->file);
 	free(c);
 }

@@ -4,7 +4,7 @@
  * then the default. A name may have one certificate of each kind of key (RSA, ECDSA, ...), of which
  * the handshake takes what the client can check.
  *
- * Immutable once read, but for the staple of a certificate (staple.h). Read by the main thread;
+ * Immutable once read, but for the staple of a certificate (ocsp.h). Read by the main thread;
  * looked up by workers.
  */
 #pragma once
@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "proxy/tls/ocsp.h"
 #include "shared/err.h"
 #include "shared/map.h"
 #include "shared/span.h"
@@ -34,6 +35,7 @@ struct cert {
 	unsigned name_count;
 	int64_t from_s, until_s; /* valid */
 	uint8_t fingerprint[32]; /* SHA-256 of the leaf */
+	struct staple staple;
 };
 
 /* The first certificate in `file` is the server's, those behind it its chain. key_file: NULL when

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "proxy/net/tls.h"
 #include "shared/assert.h"
@@ -45,6 +46,7 @@ static void on_ctx_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, 
 	if (!s)
 		return;
 	cert_store_free(s->store);
+	free(s->ocsp_file);
 	OPENSSL_cleanse(s->ticket_secret, sizeof(s->ticket_secret));
 	free(s);
 }
@@ -96,6 +98,25 @@ static int on_choose(SSL *ssl, void *arg)
 		if (!use_cert(ssl, set->certs[i]))
 			return 0;
 	return 1;
+}
+
+/* A client asks for the certificate's staple (RFC 6066 8). */
+static int on_status(SSL *ssl, void *arg)
+{
+	const struct tls_server *s = arg;
+	const X509 *leaf = SSL_get_certificate(ssl);
+	const struct cert_set *set = cert_store_find(s->store, name_of(ssl));
+	unsigned char *der = NULL;
+	size_t len = 0;
+
+	for (unsigned i = 0; i < set->count && !der; i++)
+		if (set->certs[i]->leaf == leaf)
+			der = staple_copy(
+				&set->certs[i]->staple, (int64_t)(realtime_ns() / NS_PER_S), &len);
+	if (!der)
+		return SSL_TLSEXT_ERR_NOACK;
+	SSL_set_tlsext_status_ocsp_resp(ssl, der, (long)len); /* which takes it */
+	return SSL_TLSEXT_ERR_OK;
 }
 
 /* RFC 7301: who offers only what we do not speak is refused, which also stops a client that was
@@ -332,6 +353,55 @@ static int use_default(struct tls_server *s, struct err *err)
 	return 0;
 }
 
+static int use_ocsp(struct tls_server *s, struct span ocsp, struct err *err)
+{
+	if (!ocsp.len)
+		return 0;
+	SSL_CTX_set_tlsext_status_cb(s->ctx, on_status);
+	SSL_CTX_set_tlsext_status_arg(s->ctx, s);
+	s->ocsp_auto = span_eq(ocsp, SPAN("auto"));
+	if (s->ocsp_auto)
+		return 0;
+	s->ocsp_file = span_dup(ocsp);
+	return s->ocsp_file ? 0 : err_set(err, "out of memory");
+}
+
+/* -1: it cannot be read. */
+static int read_file(const char *file, char *room, size_t size, size_t *ret_len, struct err *err)
+{
+	FILE *f = fopen(file, "re");
+
+	if (!f)
+		return err_set_errno(err, "cannot read %s", file);
+	*ret_len = fread(room, 1, size, f);
+	fclose(f);
+	return 0;
+}
+
+int tls_server_read_staples(struct tls_server *s, struct err *err)
+{
+	struct stat st;
+	char *der;
+	size_t len;
+	int rc = -1;
+
+	if (stat(s->ocsp_file, &st) < 0)
+		return err_set_errno(err, "cannot read %s", s->ocsp_file);
+	if (memcmp(&st.st_mtim, &s->ocsp_read, sizeof(st.st_mtim)) == 0)
+		return 0;
+	s->ocsp_read = st.st_mtim;
+	der = malloc(OCSP_ANSWER_MAX);
+	if (!der)
+		return err_set(err, "out of memory");
+	if (read_file(s->ocsp_file, der, OCSP_ANSWER_MAX, &len, err) == 0)
+		for (unsigned i = 0; i < s->store->count; i++)
+			if (ocsp_take(s->store->certs[i], span_make(der, len),
+				    (int64_t)(realtime_ns() / NS_PER_S), err) == 0)
+				rc = 0;
+	free(der);
+	return rc < 0 ? err_prefix(err, "OCSP response %s", s->ocsp_file) : 0;
+}
+
 static int set_up(struct tls_server *s, const struct tls_server_options *o, struct err *err)
 {
 	tls_prepare(s->ctx);
@@ -342,7 +412,7 @@ static int set_up(struct tls_server *s, const struct tls_server_options *o, stru
 	if (o->http)
 		SSL_CTX_set_alpn_select_cb(s->ctx, on_protocols, s);
 	tickets_use(s->ctx);
-	return 0;
+	return use_ocsp(s, o->ocsp, err);
 }
 
 struct tls_server *tls_server_new(

@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "proxy/tls/cert.h"
 #include "proxy/tls/tickets.h"
@@ -25,7 +26,10 @@ struct tls_server {
 	struct cert_store *store;
 	uint8_t ticket_secret[TICKET_SECRET_BYTES];
 	enum client_auth client_auth;
-	bool h2; /* offered, and taken before http/1.1 */
+	bool h2;		   /* offered, and taken before http/1.1 */
+	bool ocsp_auto;		   /* staples are asked for (stapling.c) */
+	char *ocsp_file;	   /* or come from there; NULL: they do not */
+	struct timespec ocsp_read; /* the file's time when it was */
 };
 
 struct tls_server_options {
@@ -36,12 +40,16 @@ struct tls_server_options {
 	const char *client_ca; /* file; NULL: none */
 	bool http;	       /* its protocols are offered (ALPN); else none is asked about */
 	bool h2;
+	struct span ocsp; /* "auto", or a file; empty: nothing is stapled */
 };
 
 /* Takes store, which is indexed, in any case. NULL with err. */
 struct tls_server *tls_server_new(
 	struct cert_store *store, const struct tls_server_options *o, struct err *err);
 void tls_server_free(struct tls_server *s);
+/* Reads ocsp_file if it has changed since; each of its certificates takes what is about it. -1: it
+ * cannot be read, or is about none of them, or not good. Main thread. */
+int tls_server_read_staples(struct tls_server *s, struct err *err);
 /* For one connection; NULL: out of memory. */
 struct ssl_st *tls_server_session(struct tls_server *s);
 /* That a connection belongs to. */

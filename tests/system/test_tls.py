@@ -46,7 +46,7 @@ class Certs:
         with open(self.path(name)) as f:
             return f.read()
 
-    def make(self, name, *hosts, kind="ec", ca=False, signer=None, days=90, into=None):
+    def make(self, name, *hosts, kind="ec", ca=False, signer=None, days=90, into=None, responder=None):
         folder = into or self.dir
         crt, key = os.path.join(folder, name + ".crt"), os.path.join(folder, name + ".key")
         new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"] if kind == "ec" else ["-newkey", "rsa:2048"]
@@ -57,6 +57,8 @@ class Certs:
         else:
             args += ["-addext", "subjectAltName=" + ",".join("DNS:" + h for h in hosts),
                      "-addext", "basicConstraints=critical,CA:FALSE"]
+        if responder:
+            args += ["-addext", "authorityInfoAccess=OCSP;URI:" + responder]
         if signer:
             args += ["-CA", self.path(signer + ".crt"), "-CAkey", self.path(signer + ".key")]
         openssl(*args)
@@ -394,6 +396,68 @@ class Shown(Case):
         self.assertRegex(ctl[1], r"^soon\.test +main +EC 256 +\S+ +(9|10) ")
         self.assertRegex(ctl[2], r"^a\.test and 1 more ")
         self.assertRegex(open_text(p.log.name), "soon.test")
+
+
+class Stapling(Case):
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="tandem-ocsp-")
+        self.addCleanup(shutil.rmtree, self.dir)
+        self.port = free_port()
+        crt = certs.make("o", "a.test", signer="ca", into=self.dir, responder="http://127.0.0.1:%d/" % self.port)
+        self.crt, self.index = crt, os.path.join(self.dir, "index.txt")
+        serial = openssl("x509", "-in", crt, "-noout", "-serial").strip().split("=")[1]
+        with open(self.index, "w") as f:
+            f.write("V\t491231235959Z\t\t%s\tunknown\t/CN=a.test\n" % serial)
+        with open(crt, "a") as f:
+            f.write(certs.text("ca.crt"))
+        self.signer = ["-index", self.index, "-CA", certs.ca, "-rsigner", certs.ca, "-rkey", certs.path("ca.key"),
+                       "-ndays", "7"]
+
+    def start(self, ocsp):
+        text = CONFIG % ("certificates: {cert: %s, key: %s}, ocsp: %s" % (self.crt, self.crt[:-3] + "key", ocsp), "",
+                         self.serve().port)
+        p = Proxy(text)
+        self.addCleanup(self.stop, p)
+        return p
+
+    def stapled(self, p):
+        return "OCSP Response Status: successful" in openssl(
+            "s_client", "-connect", "127.0.0.1:%d" % p.port, "-servername", "a.test", "-status")
+
+    def write(self, to):
+        openssl("ocsp", "-issuer", certs.ca, "-cert", self.crt, *self.signer, "-respout", to + ".new")
+        os.replace(to + ".new", to)
+
+    def test_from_a_file_that_is_kept_fresh(self):
+        to = os.path.join(self.dir, "a.ocsp")
+        p = self.start(to)
+        self.assertIn("cannot read " + to, p.logged())
+        self.assertEqual((self.stapled(p), p.status()["certificates"][0]["ocsp"]), (False, "none"))
+        self.write(to)
+        self.eventually(lambda: self.stapled(p), 8)
+        self.assertRegex(p.status()["certificates"][0]["ocsp"], "^good until 2")
+        self.assertTrue(p.rpc("reload")["result"]["ok"])
+        self.assertTrue(self.stapled(p))
+
+    def test_from_the_responder(self):
+        responder = subprocess.Popen(["openssl", "ocsp", "-port", str(self.port), *self.signer, "-timeout", "5"],
+                                     stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.addCleanup(responder.stdout.close)
+        self.addCleanup(responder.wait)
+        self.addCleanup(responder.kill)
+        while b"ACCEPT" not in responder.stdout.readline():
+            self.assertIsNone(responder.poll())
+        p = self.start("auto")
+        self.eventually(lambda: self.stapled(p))
+        responder.kill()
+        self.assertTrue(p.rpc("reload")["result"]["ok"])  # what it had goes along
+        self.assertTrue(self.stapled(p))
+
+    def test_a_responder_that_fails_is_shown_and_harms_nobody(self):
+        p = self.start("auto")
+        self.eventually(lambda: "cannot ask" in p.status()["certificates"][0].get("ocsp_trouble", ""))
+        self.assertFalse(self.stapled(p))
+        self.assertEqual(self.get(self.connect(p)).status, 200)
 
 
 class Clients(Case):
