@@ -533,7 +533,7 @@ static bool is_silent(const struct client *c)
 	return c->conn.worker->now_ns - c->silent_since_ns >= CLIENT_SILENT_NS;
 }
 
-unsigned client_shed_idle(struct acceptor *a)
+unsigned client_shed_silent(struct acceptor *a, bool idle_too)
 {
 	const struct listener *l = a->listener;
 	unsigned shed = 0, looks;
@@ -548,7 +548,7 @@ unsigned client_shed_idle(struct acceptor *a)
 		client_close(c);
 		shed++;
 	}
-	looks = shed ? 0 : CLIENT_SHED_LOOK_MAX;
+	looks = shed || !idle_too ? 0 : CLIENT_SHED_LOOK_MAX;
 	while (looks-- && shed < CLIENT_SHED_MAX && !list_empty(&a->clients)) {
 		struct client *c = list_item(a->clients.next, struct client, link);
 

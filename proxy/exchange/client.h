@@ -88,7 +88,8 @@ static inline bool client_is_leaving(const struct client *c)
 {
 	return c->acceptor->draining || c->listed.leave_ns;
 }
-/* Closes some who say nothing: first those who never asked, then idle ones. How many. */
-unsigned client_shed_idle(struct acceptor *a);
+/* Closes some who say nothing: first those who never asked, then, if they are wanted too, idle
+ * ones. How many. */
+unsigned client_shed_silent(struct acceptor *a, bool idle_too);
 /* Its clients leave the tally of the listener's state, which it is about to leave. */
 void client_uncount_all(struct acceptor *a);

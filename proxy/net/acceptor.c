@@ -78,17 +78,22 @@ static void pause_accepting(struct acceptor *a, const char *why)
 	ev_timer_start(a->worker->loop, &a->pause);
 }
 
+/* Of what there is no more: places at the listener, files, or handshakes, for which no client that
+ * is through with its own has to go. */
+enum shortage { SHORT_OF_LISTENER, SHORT_OF_FILES, SHORT_OF_HANDSHAKES };
+
 /* There is no room for another client. Who waits in the queue may want something; who has been let
  * in and says nothing does not: it goes, and the files are free when this turn of the loop ends. */
-static void find_room(struct acceptor *a, const char *why, bool of_listener)
+static void find_room(struct acceptor *a, const char *why, enum shortage what)
 {
 	unsigned shed = 0;
 
-	if (of_listener)
-		shed = client_shed_idle(a);
+	if (what == SHORT_OF_LISTENER)
+		shed = client_shed_silent(a, true);
 	else
 		list_each (it, &a->worker->acceptors)
-			shed += client_shed_idle(list_item(it, struct acceptor, link));
+			shed += client_shed_silent(
+				list_item(it, struct acceptor, link), what == SHORT_OF_FILES);
 	if (!shed)
 		pause_accepting(a, why);
 	else if (time_to_tell(a, &a->told_shed_ns))
@@ -106,14 +111,15 @@ bool acceptor_is_full(const struct acceptor *a)
 }
 
 /* Why no more clients may come in now; NULL: they may. */
-static const char *limit_reached(const struct acceptor *a, bool *ret_of_listener)
+static const char *limit_reached(const struct acceptor *a, enum shortage *ret_what)
 {
-	*ret_of_listener = true;
+	*ret_what = SHORT_OF_LISTENER;
 	if (acceptor_is_full(a))
 		return "the listener's limit of connections is reached";
-	*ret_of_listener = false;
+	*ret_what = SHORT_OF_HANDSHAKES;
 	if (a->listener->tls && a->worker->tls.handshakes >= TLS_HANDSHAKES_MAX)
 		return "as many TLS handshakes as may be are on their way";
+	*ret_what = SHORT_OF_FILES;
 	if (atomic_load_explicit(&a->worker->clients, memory_order_relaxed) >=
 		a->worker->clients_max)
 		return "half of the files that we may open are clients: raise LimitNOFILE";
@@ -164,15 +170,15 @@ static bool accept_some(struct acceptor *a, unsigned max)
 	for (unsigned i = 0; i < max; i++) {
 		struct addr peer;
 		socklen_t len = sizeof(peer);
-		bool of_listener;
-		const char *why = limit_reached(a, &of_listener);
+		enum shortage what;
+		const char *why = limit_reached(a, &what);
 		int fd;
 
 		if (why) {
 			/* That somebody waits is known of the first one only; else the loop comes
 			 * back. */
 			if (i == 0)
-				find_room(a, why, of_listener);
+				find_room(a, why, what);
 			return false;
 		}
 		fd = accept4(a->fd, &peer.sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -183,7 +189,7 @@ static bool accept_some(struct acceptor *a, unsigned max)
 		if (errno == EAGAIN)
 			return false;
 		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-			find_room(a, strerror(errno), false);
+			find_room(a, strerror(errno), SHORT_OF_FILES);
 			return false;
 		}
 		/* The rest (ECONNABORTED, EINTR, a network error of that connection): the next one.
