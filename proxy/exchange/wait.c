@@ -25,6 +25,7 @@ void exchange_wait(struct exchange *x, const struct pool_view *v, struct pick *w
 	ASSERT(!x->server && !x->waiting);
 	x->waiter = (struct waiter){.on_granted = on_granted,
 		.pool = x->pool,
+		.priority = x->route->priority,
 		.tried = x->tried,
 		.tried_count = x->tried_count,
 		.returns = x->retries > 0,

@@ -5,15 +5,68 @@
 void queue_init(struct pool_queue *q)
 {
 	pthread_mutex_init(&q->lock, NULL);
-	list_init(&q->waiting);
+	for (unsigned i = 0; i < QUEUE_LINES; i++)
+		list_init(&q->lines[i]);
 	atomic_init(&q->length, 0);
 }
 
 void queue_fini(struct pool_queue *q)
 {
-	ASSERT(list_empty(&q->waiting));
+	for (unsigned i = 0; i < QUEUE_LINES; i++)
+		ASSERT(list_empty(&q->lines[i]));
 	pthread_mutex_destroy(&q->lock);
 }
+
+/* --- whose turn it is ---------------------------------------------------------------------------
+ */
+
+/* A look at all who wait, in the order in which they go; whoever was looked at last may be taken
+ * out. */
+struct look {
+	struct list *next[QUEUE_LINES];
+};
+
+static struct look look_begin(const struct pool_queue *q)
+{
+	struct look l;
+
+	for (unsigned i = 0; i < QUEUE_LINES; i++)
+		l.next[i] = q->lines[i].next;
+	return l;
+}
+
+/* When it would have come if all had the same priority. */
+static int64_t rank(const struct waiter *w)
+{
+	return (int64_t)(w->since_ns - w->priority * QUEUE_STEP_NS);
+}
+
+static bool goes_before(const struct waiter *a, const struct waiter *b)
+{
+	return a->returns != b->returns ? a->returns : rank(a) < rank(b);
+}
+
+/* NULL: that were all. */
+static struct waiter *look_next(const struct pool_queue *q, struct look *l)
+{
+	struct waiter *first = NULL;
+	unsigned from = 0;
+
+	for (unsigned i = QUEUE_LINES; i-- > 0;) {
+		struct waiter *w = list_item(l->next[i], struct waiter, link);
+
+		if (l->next[i] == &q->lines[i] || (first && !goes_before(w, first)))
+			continue;
+		first = w;
+		from = i;
+	}
+	if (first)
+		l->next[from] = l->next[from]->next;
+	return first;
+}
+
+/* --- who gets what ------------------------------------------------------------------------------
+ */
 
 static void bind_to(struct pool_queue *q, struct waiter *w, const struct server *s)
 {
@@ -65,10 +118,12 @@ static bool knows(const struct waiter *w, const struct server *s)
 /* By this view: a server that cannot be used any more binds nobody. */
 static void bind_anew(struct pool_queue *q, const struct pool_view *v)
 {
+	struct look all = look_begin(q);
+	struct waiter *w;
+
 	if (atomic_load_explicit(&q->bound, memory_order_relaxed) == 0 && !v->sticky)
 		return;
-	list_each (it, &q->waiting) {
-		struct waiter *w = list_item(it, struct waiter, link);
+	while ((w = look_next(q, &all))) {
 		const struct pick its = {
 			.tried = w->tried, .tried_count = w->tried_count, .sticky = w->sticky};
 		const struct server *s = pool_bound(v, &its);
@@ -79,8 +134,10 @@ static void bind_anew(struct pool_queue *q, const struct pool_view *v)
 
 static void serve(struct pool_queue *q, const struct pool_view *v, const struct pick *what)
 {
-	list_each_safe (it, &q->waiting) {
-		struct waiter *w = list_item(it, struct waiter, link);
+	struct look all = look_begin(q);
+	struct waiter *w;
+
+	while ((w = look_next(q, &all))) {
 		struct pick its = *what;
 		struct server *s;
 
@@ -106,13 +163,12 @@ static void serve(struct pool_queue *q, const struct pool_view *v, const struct 
 }
 
 /* Behind those who have waited for longer. */
-static void keep_place(struct pool_queue *q, struct waiter *w)
+static void keep_place(struct list *line, struct waiter *w)
 {
-	struct list *at = &q->waiting;
+	struct list *at = line;
 
-	while (w->queued_ns && at->prev != &q->waiting &&
-		list_item(at->prev, struct waiter, link)->since_ns > w->since_ns &&
-		!list_item(at->prev, struct waiter, link)->returns)
+	while (w->queued_ns && at->prev != line &&
+		list_item(at->prev, struct waiter, link)->since_ns > w->since_ns)
 		at = at->prev;
 	list_append(at, &w->link); /* before `at` */
 }
@@ -120,7 +176,7 @@ static void keep_place(struct pool_queue *q, struct waiter *w)
 bool queue_enter(
 	struct pool_queue *q, struct waiter *w, const struct pool_view *v, struct pick *what)
 {
-	ASSERT(v->count > 0);
+	ASSERT(v->count > 0 && w->priority < QUEUE_PRIORITIES);
 	pthread_mutex_lock(&q->lock);
 	if (!w->returns &&
 		atomic_load_explicit(&q->length, memory_order_relaxed) >= v->pool->limits.queue) {
@@ -137,9 +193,9 @@ bool queue_enter(
 	w->sticky = what->sticky;
 	w->queued = true;
 	if (w->returns)
-		list_push(&q->waiting, &w->link);
+		list_push(&q->lines[QUEUE_PRIORITIES], &w->link);
 	else
-		keep_place(q, w);
+		keep_place(&q->lines[w->priority], w);
 	atomic_fetch_add_explicit(&q->length, 1, memory_order_seq_cst);
 	bind_to(q, w, pool_bound(v, what));
 	/* Before the servers are looked at: see pool_release(). */
@@ -171,24 +227,26 @@ void queue_serve(struct pool_queue *q, const struct pool_view *v, const struct p
 
 void queue_recall(struct pool_queue *q, const struct pool_view *v)
 {
-	pthread_mutex_lock(&q->lock);
-	list_each_safe (it, &q->waiting) {
-		struct waiter *w = list_item(it, struct waiter, link);
+	struct waiter *w;
+	struct look all;
 
+	pthread_mutex_lock(&q->lock);
+	all = look_begin(q);
+	while ((w = look_next(q, &all)))
 		if (w->pool == v->pool && w->set != v->set)
 			grant(q, w, NULL);
-	}
 	pthread_mutex_unlock(&q->lock);
 }
 
 bool queue_offer(struct pool_queue *q, struct server *s)
 {
 	bool granted = false;
+	struct waiter *w;
+	struct look all;
 
 	pthread_mutex_lock(&q->lock);
-	list_each (it, &q->waiting) {
-		struct waiter *w = list_item(it, struct waiter, link);
-
+	all = look_begin(q);
+	while ((w = look_next(q, &all))) {
 		if (has_tried(w, s) || !knows(w, s) || (w->bound ? w->bound != s : drains(w, s)))
 			continue;
 		granted = server_reserve(s, w->pool->limits.per_server);

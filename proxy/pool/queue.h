@@ -1,6 +1,8 @@
 /*
  * Requests that wait because every server of their pool has as many as it may have. One line a
- * pool, over all workers, first come first served.
+ * pool, over all workers; who has the higher priority goes first, and among equals who came first.
+ * A step of priority is worth QUEUE_STEP_NS of waiting and no more: however many come with a higher
+ * one, nobody waits longer than by that for those who came later.
  *
  * A slot that becomes free is not freed: whoever frees it finds the first in line that may use the
  * server and hands it over, still counted, so that nobody who came later can be faster, and no
@@ -39,6 +41,7 @@ struct waiter {
 	uint64_t sticky;
 	/* The one server that the user's cookie lets it go to; NULL: any. Under the lock. */
 	const struct server *bound;
+	unsigned priority;  /* below QUEUE_PRIORITIES; the highest goes first */
 	bool returns;	    /* had a server before anyone in line had one: goes to the front */
 	uint64_t queued_ns; /* for so long it was in a line before: it keeps its place by that */
 	uint64_t since_ns;  /* as if all of its waiting were in one */
@@ -47,6 +50,8 @@ struct waiter {
 	 * ask anew. */
 	struct server *server;
 };
+
+#define QUEUE_STEP_NS (1 * NS_PER_S)
 
 void queue_init(struct pool_queue *q);
 void queue_fini(struct pool_queue *q);

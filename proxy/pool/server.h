@@ -74,11 +74,15 @@ struct kept_state {
 };
 
 struct member_set;
+#define QUEUE_PRIORITIES 10
+#define QUEUE_LINES (QUEUE_PRIORITIES + 1)
 struct pool_queue { /* see queue.h */
 	_Alignas(64) _Atomic uint32_t length;
 	_Atomic uint32_t bound; /* of them: who wait for one certain server */
 	pthread_mutex_t lock;
-	struct list waiting; /* struct waiter, the longest first; under the lock */
+	/* struct waiter: a line for each priority, the longest first, and the last for those who
+	 * return; under the lock */
+	struct list lines[QUEUE_LINES];
 };
 
 #define RETRY_REASONS_MAX 16

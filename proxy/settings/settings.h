@@ -157,7 +157,6 @@ struct access { /* see action.h */
 	unsigned allow_count, deny_count;
 };
 
-#define PRIORITY_MAX 9
 #define PRIORITY_LOW 2
 #define PRIORITY_NORMAL 5
 #define PRIORITY_HIGH 8
@@ -167,7 +166,7 @@ struct route {
 	unsigned index;		     /* in the listener's order; first match wins */
 	const struct pool *pool;     /* NULL: one of the action's, or none */
 	const struct action *action; /* NULL: the pool gets the request as it is */
-	uint8_t priority;	     /* in a pool's queue, 0 to PRIORITY_MAX, which goes first */
+	uint8_t priority; /* in a pool's queue, below QUEUE_PRIORITIES; the highest goes first */
 	struct timeouts timeouts;
 	struct content_limits content;
 	uint32_t line; /* in the file, for explain and warnings */

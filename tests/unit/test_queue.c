@@ -88,6 +88,7 @@ static struct server *take(void)
 }
 
 static uint64_t now_ns = 1, queued_ns;
+static unsigned priority;
 
 static bool enter_after(struct customer *c, struct server *const *tried, unsigned tried_count)
 {
@@ -97,6 +98,7 @@ static bool enter_after(struct customer *c, struct server *const *tried, unsigne
 	*c = (struct customer){.waiter = {.on_granted = on_granted,
 				       .pool = pool,
 				       .queued_ns = queued_ns,
+				       .priority = priority,
 				       .tried = tried,
 				       .tried_count = tried_count,
 				       .returns = tried_count > 0}};
@@ -125,6 +127,79 @@ static void a_server_gets_no_more_than_its_limit(void)
 		CHECK_INT(atomic_load(&pool->members[i].server->in_flight), 2);
 	for (unsigned i = 0; i < 4; i++)
 		pool_release(view, taken[i]);
+	done();
+}
+
+/* Enters with this priority at this time, and says who was there. */
+static void enter_as(struct customer *c, unsigned with, uint64_t at_ns)
+{
+	priority = with;
+	now_ns = at_ns;
+	CHECK(enter(c));
+	priority = 0;
+	now_ns = 1;
+}
+
+/* The slot goes from hand to hand: who had it, as letters. */
+static void hand_on(struct server *s, struct customer *c, unsigned count, const char *expected)
+{
+	char seen[16] = "";
+
+	for (unsigned turn = 0; turn < count; turn++) {
+		pool_release(view, s);
+		for (unsigned i = 0; i < count; i++)
+			if (c[i].granted == 1) {
+				c[i].granted++;
+				seen[turn] = (char)('a' + i);
+			}
+	}
+	CHECK_TEXT(span_of(seen), expected);
+	pool_release(view, s);
+}
+
+static void the_highest_priority_goes_first_and_among_equals_who_came_first(void)
+{
+	struct customer c[5];
+	struct server *s;
+
+	begin(POOL("connections_per_server: 1", ONE));
+	s = take();
+	enter_as(&c[0], 2, 10);
+	enter_as(&c[1], 5, 20);
+	enter_as(&c[2], 9, 30);
+	enter_as(&c[3], 5, 40);
+	enter_as(&c[4], 0, 50);
+	hand_on(s, c, 5, "cbdae");
+	done();
+}
+
+static void a_step_of_priority_is_worth_a_second_of_waiting_and_no_more(void)
+{
+	struct customer c[4];
+	struct server *s;
+
+	begin(POOL("connections_per_server: 1", ONE));
+	s = take();
+	enter_as(&c[0], 2, 1 * NS_PER_S);
+	enter_as(&c[1], 5, 4 * NS_PER_S - 1); /* just in time to go before a */
+	enter_as(&c[2], 5, 4 * NS_PER_S + 1);
+	enter_as(&c[3], 9, 9 * NS_PER_S);
+	hand_on(s, c, 4, "bacd");
+	done();
+}
+
+static void who_returns_goes_before_every_priority(void)
+{
+	struct customer c[2];
+	struct server *s, *other;
+
+	begin(POOL("connections_per_server: 1", TWO));
+	s = take();
+	other = take();
+	enter_as(&c[0], 9, 1);
+	CHECK(enter_after(&c[1], &other, 1));
+	hand_on(s, c, 2, "ba");
+	pool_release(view, other);
 	done();
 }
 
@@ -474,6 +549,9 @@ static void no_slot_is_lost_or_given_twice_between_threads(void)
 }
 
 static const struct test_case cases[] = {
+	TEST(the_highest_priority_goes_first_and_among_equals_who_came_first),
+	TEST(a_step_of_priority_is_worth_a_second_of_waiting_and_no_more),
+	TEST(who_returns_goes_before_every_priority),
 	TEST(a_server_gets_no_more_than_its_limit),
 	TEST(a_free_slot_goes_to_the_longest_waiting_and_stays_counted),
 	TEST(a_user_waits_for_his_own_server_and_others_go_past_him),
