@@ -35,6 +35,12 @@ static void answer(struct exchange *x, const struct route_ask *ask)
 	exchange_answer_with(x, &a, END_ANSWERED);
 }
 
+static void ask_with_scheme(const struct exchange *x, struct route_ask *ask)
+{
+	exchange_ask(x, ask);
+	ask->scheme = exchange_is_secure(x) ? SPAN("https") : SPAN("http");
+}
+
 bool exchange_act(struct exchange *x)
 {
 	const struct action *a = x->route->action;
@@ -46,7 +52,7 @@ bool exchange_act(struct exchange *x)
 		exchange_answer(x, 403, END_DENIED);
 		return false;
 	}
-	exchange_ask(x, &ask);
+	ask_with_scheme(x, &ask);
 	if (a->answer) {
 		answer(x, &ask);
 		return false;
@@ -72,7 +78,7 @@ static void ask_as_it_came(const struct exchange *x, struct route_ask *ask, char
 	struct http_fault fault;
 	enum parse_rc rc;
 
-	exchange_ask(x, ask);
+	ask_with_scheme(x, ask);
 	rc = http_path(x->request.target, x->listener->path_mode, room, ACTION_PATH_MAX, &ask->path,
 		&ask->query, &fault);
 	ASSERT(rc == PARSE_DONE);

@@ -9,6 +9,14 @@
 #include "proxy/exchange/tunnel.h"
 #include "proxy/worker.h"
 
+static bool hash_key(const struct exchange *x, uint64_t *ret_key)
+{
+	struct route_ask ask;
+
+	exchange_ask(x, &ask);
+	return exchange_hash_key(&ask, &x->pool->hash, ret_key);
+}
+
 /* Once for each request: every field is written, and none twice. */
 static inline void ask_for(const struct exchange *x, struct pick *ask)
 {
@@ -16,8 +24,7 @@ static inline void ask_for(const struct exchange *x, struct pick *ask)
 	ask->tried_count = x->tried_count;
 	ask->now_ns = x->worker->now_ns;
 	ask->rng = &x->worker->rng;
-	ask->has_key =
-		x->pool->balance == BALANCE_HASH && exchange_hash_key(x, &x->pool->hash, &ask->key);
+	ask->has_key = x->pool->balance == BALANCE_HASH && hash_key(x, &ask->key);
 	ask->sticky = x->pool->sticky.cookie.len ? exchange_sticky(x) : 0;
 }
 

@@ -266,7 +266,6 @@ void exchange_ask(const struct exchange *x, struct route_ask *ask)
 		.query = x->query,
 		.client = &x->client_addr,
 		.location = where ? location_find(where, &x->client_addr) : (struct span){0},
-		.scheme = x->listener->tls ? SPAN("https") : SPAN("http"),
 		.room = x->worker->regex_room};
 }
 

@@ -160,7 +160,7 @@ void exchange_find_client(struct exchange *x);
 /* The same for a head and the address that it came from, which becomes the client's. True: it came
  * from a proxy that is trusted. */
 bool identity_find(const struct listener *l, const struct http_head *h, struct addr *found);
-/* The request as routes look at it. */
+/* The request as routes look at it; its scheme is for exchange_act() to find out. */
 void exchange_ask(const struct exchange *x, struct route_ask *ask);
 /* What the route does beyond its pool. False: it was answered, the exchange may be over. */
 bool exchange_act(struct exchange *x);
@@ -173,9 +173,11 @@ int exchange_put_request(struct exchange *x, const struct http1_request_out *o);
 int exchange_put_response(struct exchange *x, const struct http1_response_out *o);
 /* What the pool's balance goes by, as a number that is the same on both nodes. False: the request
  * has none of it. */
-bool exchange_hash_key(const struct exchange *x, const struct hash_conf *by, uint64_t *ret_key);
+bool exchange_hash_key(const struct route_ask *ask, const struct hash_conf *by, uint64_t *ret_key);
 /* What the cookie of the request's pool says of its server; 0: nothing. */
 uint64_t exchange_sticky(const struct exchange *x);
+/* Is it https to the client, as far as we or those whom we trust can tell? */
+bool exchange_is_secure(const struct exchange *x);
 /* Where the pool has a cookie: ready lines that give the client that of the server which has
  * answered; empty: it has that already. */
 struct span exchange_set_cookie(const struct exchange *x, char *room, size_t size);

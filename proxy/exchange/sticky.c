@@ -13,7 +13,7 @@ uint64_t exchange_sticky(const struct exchange *x)
 }
 
 /* What the client speaks is encrypted, as far as we or those whom we trust can tell. */
-static bool is_secure(const struct exchange *x)
+bool exchange_is_secure(const struct exchange *x)
 {
 	const struct http_field *said = http_field_find(&x->request, HTTP_F_X_FORWARDED_PROTO);
 
@@ -41,7 +41,7 @@ struct span exchange_set_cookie(const struct exchange *x, char *room, size_t siz
 		"Set-Cookie: %.*s=%.*s; Path=/%s; HttpOnly; SameSite=Lax%s\r\n"
 		"Cache-Control: private\r\n",
 		SPAN_ARG(c->cookie), STICKY_TEXT_LEN, value, max_age,
-		is_secure(x) ? "; Secure" : "");
+		exchange_is_secure(x) ? "; Secure" : "");
 	ASSERT(n > 0 && (size_t)n < size); /* a name is short: the table's bound */
 	return span_make(room, (size_t)n);
 }
