@@ -160,7 +160,8 @@ enum {
 	TAKES_FOR = 8,
 	TAKES_TIMEOUT = 16,
 	TAKES_WAIT = 32,
-	TAKES_SERVER = 64, /* --weight, --zone, --backup */
+	TAKES_SERVER = 64,   /* --weight, --zone, --backup */
+	TAKES_REQUEST = 128, /* --header, --from */
 };
 #define ARGUMENTS(least, most) ((least) << 16 | (most) << 20)
 #define LEAST(takes) ((int)((takes) >> 16 & 15))
@@ -193,6 +194,9 @@ static const struct verb {
 		"a server that the configuration does not have; with --weight N, --zone ZONE, "
 		"--backup; remove with --wait",
 		TAKES_SERVER | TAKES_WAIT | ARGUMENTS(1, 3), verb_server},
+	{"explain", "explain METHOD URL [-H 'NAME: VALUE'] [--from IP]",
+		"what would become of a request: listener, route, rewrites, pool, servers",
+		TAKES_REQUEST | ARGUMENTS(2, 2), verb_explain},
 	{"check", "check [FILE]", "validate a configuration file", TAKES_ARGUMENT, verb_check},
 	{"reload", "reload", "have both daemons read their configuration again", 0, verb_reload},
 	{"switchover", "switchover [GROUP]", "hand the virtual addresses to the other node",
@@ -208,6 +212,7 @@ enum {
 	FLAG_JSON,
 	FLAG_SINCE,
 	FLAG_FOR,
+	FLAG_FROM,
 	FLAG_TIMEOUT,
 	FLAG_WAIT,
 	FLAG_WEIGHT,
@@ -227,6 +232,8 @@ static const struct option flags[] = {
 	{"weight", required_argument, NULL, FLAG_WEIGHT},
 	{"zone", required_argument, NULL, FLAG_ZONE},
 	{"backup", no_argument, NULL, FLAG_BACKUP},
+	{"from", required_argument, NULL, FLAG_FROM},
+	{"header", required_argument, NULL, 'H'},
 	{"version", no_argument, NULL, FLAG_VERSION},
 	{"help", no_argument, NULL, 'h'},
 	{NULL, 0, NULL, 0},
@@ -377,6 +384,18 @@ static int take_flag(struct ctl *c, struct given *g, int flag, char **argv)
 	case FLAG_ZONE:
 	case FLAG_BACKUP:
 		return take_server_flag(c, g, flag);
+	case FLAG_FROM:
+		g->takes |= TAKES_REQUEST;
+		c->from = optarg;
+		return -1;
+	case 'H':
+		g->takes |= TAKES_REQUEST;
+		if (!c->headers && !(c->headers = json_array()))
+			die("out of memory");
+		if (json_array_append_new(c->headers, json_string(optarg)) == 0)
+			return -1;
+		complain("-H: '%s' is not UTF-8", optarg);
+		return wrong_usage();
 	case FLAG_VERSION:
 		fprintf(c->out, "tandemctl %s\n", PACKAGE_VERSION);
 		return DONE;
@@ -420,13 +439,17 @@ int ctl_main(int argc, char **argv, FILE *out)
 		  !(term && strcmp(term, "dumb") == 0);
 	optind = 0; /* start over, also for a second call */
 	opterr = 0;
-	while ((flag = getopt_long(argc, argv, ":wh", flags, NULL)) != -1) {
+	while ((flag = getopt_long(argc, argv, ":wH:h", flags, NULL)) != -1) {
 		rc = take_flag(&c, &given, flag, argv);
 		if (rc >= 0)
 			return rc;
 	}
-	if (optind < argc)
-		return run_verb(&c, &given, argc - optind, argv + optind);
+	if (optind < argc) {
+		rc = run_verb(&c, &given, argc - optind, argv + optind);
+		json_decref(c.headers);
+		return rc;
+	}
+	json_decref(c.headers);
 	if (given.help) {
 		print_help(c.out, NULL);
 		return DONE;

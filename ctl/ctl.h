@@ -34,6 +34,8 @@ struct ctl {
 	const char *argument; /* what follows the verb, or NULL */
 	char **more;	      /* what follows that */
 	int more_count;
+	const char *from; /* --from, or NULL */
+	json_t *headers;  /* the lines of -H; NULL: none */
 	FILE *out;
 };
 
@@ -80,6 +82,7 @@ int verb_errors(struct ctl *c);
 int verb_admin(struct ctl *c); /* drain, ready, maintenance */
 int verb_weight(struct ctl *c);
 int verb_server(struct ctl *c);
+int verb_explain(struct ctl *c);
 int verb_reload(struct ctl *c);
 int verb_switchover(struct ctl *c);
 int verb_freeze(struct ctl *c);

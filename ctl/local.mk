@@ -6,6 +6,7 @@ ctl_libctl_a_SOURCES = \
 	ctl/ctl.c ctl/ctl.h \
 	ctl/errors.c \
 	ctl/events.c \
+	ctl/explain.c \
 	ctl/failover.c \
 	ctl/pools.c \
 	ctl/servers.c \

@@ -47,6 +47,7 @@ proxy_libproxy_a_SOURCES = \
 	proxy/admin.c proxy/admin.h \
 	proxy/exchange/act.c \
 	proxy/certs.c proxy/certs.h \
+	proxy/explain.c proxy/explain.h \
 	proxy/client_feed.c proxy/client_feed.h \
 	proxy/conditions.c proxy/conditions.h \
 	proxy/client_list.c proxy/client_list.h \

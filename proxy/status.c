@@ -3,6 +3,7 @@
 #include "proxy/status.h"
 
 #include "proxy/certs.h"
+#include "proxy/explain.h"
 
 #include <string.h>
 
@@ -181,6 +182,7 @@ const struct rpc_method proxy_methods[] = {
 	{"status", method_status},
 	{"check", method_check},
 	{"errors", method_errors},
+	{"explain", explain_method},
 	{"reload", method_reload},
 	{"server.set", method_server_set},
 	{"server.add", method_server_add},

@@ -48,7 +48,7 @@ bool exchange_act(struct exchange *x)
 	struct route_ask ask;
 	uint16_t status;
 
-	if (!access_allows(&a->access, &x->client_addr)) {
+	if (!access_allows(&a->access, x->client_addr)) {
 		exchange_answer(x, 403, END_DENIED);
 		return false;
 	}

@@ -264,7 +264,7 @@ void exchange_ask(const struct exchange *x, struct route_ask *ask)
 		.host = exchange_without_port(x->request.authority),
 		.path = x->path,
 		.query = x->query,
-		.client = &x->client_addr,
+		.client = x->client_addr,
 		.location = where ? location_find(where, &x->client_addr) : (struct span){0},
 		.room = x->worker->regex_room};
 }
@@ -296,7 +296,7 @@ static uint16_t refusal(struct exchange *x, enum exchange_end *ret_end)
 	if (x->client->ssl && tls_misdirected(x->client->ssl, exchange_without_port(h->authority)))
 		return 421;
 	*ret_end = END_DENIED;
-	if ((access->allow_count || access->deny_count) && !access_allows(access, &x->client_addr))
+	if ((access->allow_count || access->deny_count) && !access_allows(access, x->client_addr))
 		return 403;
 	*ret_end = END_NO_ROUTE;
 	exchange_ask(x, &ask);

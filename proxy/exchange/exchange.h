@@ -112,8 +112,9 @@ struct exchange {
 	char request_id[36];
 	struct waiter waiter; /* while waiting, or just before */
 	struct server *tried[EXCHANGE_TRIED_MAX];
-	struct addr client_addr;	    /* whose request it is */
-	char client_ip_room[ADDR_TEXT_MAX]; /* the same as text, when it is not the peer's */
+	const struct addr *client_addr; /* whose request it is; the client's own, while it lives */
+	struct addr client_addr_room;	/* when it is not the peer's */
+	char client_ip_room[ADDR_TEXT_MAX]; /* the same as text */
 	char target_room[ACTION_PATH_MAX];  /* a normalised or rewritten target, when it differs */
 
 	struct http_head request, response;

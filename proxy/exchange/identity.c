@@ -39,12 +39,16 @@ bool identity_find(const struct listener *l, const struct http_head *h, struct a
 
 void exchange_find_client(struct exchange *x)
 {
-	x->client_addr = x->client->addr;
+	x->client_addr = &x->client->addr;
 	x->client_ip = client_ip(x->client);
-	x->peer_trusted = identity_find(x->listener, &x->request, &x->client_addr);
-	if (x->peer_trusted)
-		x->client_ip = span_make(
-			x->client_ip_room, addr_format_ip(&x->client_addr, x->client_ip_room));
+	x->peer_trusted = listener_trusts(x->listener, x->client_addr);
+	if (!x->peer_trusted)
+		return;
+	x->client_addr_room = x->client->addr;
+	x->client_addr = &x->client_addr_room;
+	identity_find(x->listener, &x->request, &x->client_addr_room);
+	x->client_ip =
+		span_make(x->client_ip_room, addr_format_ip(x->client_addr, x->client_ip_room));
 }
 
 bool exchange_seen_in_via(const struct exchange *x)

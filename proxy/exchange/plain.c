@@ -35,7 +35,7 @@ void exchange_begin_plain(struct client *c, const struct route *route, struct sp
 	ASSERT(name.len <= sizeof(x->target_room));
 	memcpy(x->target_room, name.len ? name.ptr : "", name.len);
 	x->request.authority = span_make(x->target_room, name.len);
-	if (!access_allows(&x->listener->access, &x->client_addr))
+	if (!access_allows(&x->listener->access, x->client_addr))
 		exchange_answer(x, 403, END_DENIED);
 	else if (route)
 		exchange_route(x, route);

@@ -333,8 +333,9 @@ void pool_release(const struct pool_view *v, struct server *s)
 /* --- status ------------------------------------------------------------------------------------
  */
 
-static json_t *server_status(const struct pool *p, const struct member *m, uint64_t now_ns)
+json_t *pool_server_status(const struct pool *p, const struct member *m)
 {
+	uint64_t now_ns = monotonic_ns();
 	const struct health_conf conf = {.rise = p->check.rise, .fall = p->check.fall};
 	const struct server *s = m->server;
 	unsigned share = pool_share_pct(p, s, now_ns), part = part_pct(p, s, now_ns);
@@ -380,14 +381,13 @@ json_t *pool_status(const struct pool *p)
 	struct span balance = conf_text(p->node, "balance");
 	const struct member_set *set = p->state->set;
 	json_t *servers = json_object();
-	uint64_t now_ns = monotonic_ns();
 	unsigned up = 0;
 
 	for (unsigned i = 0; i < set->count; i++) {
 		const struct member *m = &set->members[i];
 
 		up += is_up(m);
-		json_object_set_new(servers, m->server->name, server_status(p, m, now_ns));
+		json_object_set_new(servers, m->server->name, pool_server_status(p, m));
 	}
 	return json_pack("{s:s%, s:i, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:o}", "balance",
 		balance.ptr, balance.len, "up", (int)up, "total", (int)set->count, "queued",

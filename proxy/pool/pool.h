@@ -61,5 +61,7 @@ void pool_release(const struct pool_view *v, struct server *s);
  * thread. */
 unsigned pool_share_pct(const struct pool *p, const struct server *s, uint64_t now_ns);
 
+/* A server as the status socket shows it. Main thread. */
+json_t *pool_server_status(const struct pool *p, const struct member *m);
 /* {balance, up, total, servers: {...}} as the status socket shows it. Main thread. */
 json_t *pool_status(const struct pool *p);

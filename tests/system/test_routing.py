@@ -213,6 +213,64 @@ class Acting(Routing):
             self.assertEqual((path, client, r.status), (path, client, status))
 
 
+class Explaining(Routing):
+    def test_what_is_explained_is_what_happens(self):
+        p = self.route([
+            '{match: {path: /a, header: {x: "1"}}, respond: {body: one}}',
+            '{match: {path: "~ ^/u/([0-9]+)$", cookie: {c: "*"}}, pool: web, rewrite: {path: "/user/$1", '
+            'host: inside, request_headers: {set: {x-id: "$1"}}}}',
+            '{match: {path: /old/*}, redirect: "{path}/new"}',
+            '{match: {path: /no/*}, deny: [127.0.0.0/8], pool: web}',
+            '{match: {path: /x/*, client: 127.0.0.0/8}, pool: {web: 40%, next: 60%}}',
+            '{match: {method: [GET, POST]}, pool: next}'], pools=("web", "next"))
+        for path, headers in (("/a", ["X: 1"]), ("/a", ["X: 2"]), ("/u/7?q", ["Cookie: c=d"]), ("/u/7", []),
+                              ("/old/x", []), ("/no/x", []), ("/b", []), ("/%2f", []), ("/./u/8", ["Cookie: c="])):
+            said = p.rpc("explain", {"method": "GET", "url": path, "headers": headers})["result"]
+            r = ask(p, get(path, "".join(h + "\r\n" for h in headers)))
+            with self.subTest(path=path, said=said):
+                if "status" in said:
+                    self.assertEqual(r.status, said["status"])
+                    self.assertEqual(r.get("location"), said.get("location"))
+                    continue
+                pool = r.body.decode()
+                self.assertEqual([one["pool"] for one in said["pools"]], [pool])
+                if "sent" in said:
+                    query = said["sent"]["query"]
+                    self.assertEqual(said["sent"]["path"] + ("?" + query if query is not None else ""),
+                                     self.got(pool).split()[1])
+                    self.assertIn(said["request_headers"]["put"][0], self.got(pool))
+        said = p.rpc("explain", {"method": "PUT", "url": "http://h:%d/z" % p.port, "from": "10.0.0.1"})["result"]
+        self.assertEqual(said["status"], 404)
+        self.assertEqual([over["why"] for over in said["passed_over"]][-1], "the method is another")
+        self.assertEqual(said["passed_over"][4]["why"], "the path is not /x/*")
+        said = p.rpc("explain", {"url": "/x/1"})["result"]
+        self.assertEqual([(one["pool"], one["share_pct"]) for one in said["pools"]], [("web", 40), ("next", 60)])
+        self.assertTrue(said["pools"][0]["servers"][0]["can_serve"])
+        self.assertEqual(said["pools"][0]["chosen"], {"server": "s", "by": "the only one"})
+
+    def test_a_question_that_makes_no_sense_is_refused_in_words(self):
+        p = self.route(['{pool: web}'])
+        for question, words in (({"method": "GET"}, "'url' is missing"), ({"url": "x"}, "is not a URL"),
+                                ({"url": "/", "headers": ["a: b\r\nc: d"]}, "is not a header"),
+                                ({"url": "/", "from": "me"}, "from: "),
+                                ({"url": "/", "listener": "other"}, "there is no listener 'other'")):
+            self.assertIn(words, p.rpc("explain", question)["error"]["message"])
+        self.assertEqual(p.rpc("explain", {"url": "/", "method": "A B"})["result"]["status"], 400)
+
+    def test_the_server_that_a_hash_would_choose_is_the_one_that_serves(self):
+        servers = [self.serve() for _ in range(4)]
+        for i, s in enumerate(servers):
+            s.script = lambda conn, n, s=s, i=i: s.answer_all(conn, n, b"s%d" % i)
+        p = self.proxy(CONFIG % (
+            "    trusted_proxies: [127.0.0.0/8]\n", "      - pool: web\n",
+            "  web: {balance: hash client_ip, servers: {%s}}\n" % ", ".join(
+                's%d: "127.0.0.1:%d"' % (i, s.port) for i, s in enumerate(servers))))
+        for i in range(12):
+            said = p.rpc("explain", {"url": "/", "from": "10.0.0.%d" % i})["result"]
+            r = ask(p, get("/", "X-Forwarded-For: 10.0.0.%d\r\n" % i))
+            self.assertEqual(said["pools"][0]["chosen"], {"server": r.body.decode(), "by": "hash"})
+
+
 class Refusing(Routing):
     def test_a_wrong_route_is_told_with_what_would_be_right(self):
         p = self.route(['{pool: web}'])
