@@ -162,6 +162,8 @@ enum {
 	TAKES_WAIT = 32,
 	TAKES_SERVER = 64,   /* --weight, --zone, --backup */
 	TAKES_REQUEST = 128, /* --header, --from */
+	TAKES_EFFECTIVE = 256,
+	TAKES_ONCE = 512,
 };
 #define ARGUMENTS(least, most) ((least) << 16 | (most) << 20)
 #define LEAST(takes) ((int)((takes) >> 16 & 15))
@@ -198,7 +200,16 @@ static const struct verb {
 		"what would become of a request: listener, route, rewrites, pool, servers",
 		TAKES_REQUEST | ARGUMENTS(2, 2), verb_explain},
 	{"check", "check [FILE]", "validate a configuration file", TAKES_ARGUMENT, verb_check},
+	{"plan", "plan [FILE]", "what a reload of this file would change and whom it would touch",
+		TAKES_ARGUMENT, verb_plan},
 	{"reload", "reload", "have both daemons read their configuration again", 0, verb_reload},
+	{"rollback", "rollback", "have the proxy run the configuration before this one again", 0,
+		verb_rollback},
+	{"config", "config show [--effective]",
+		"what runs, value by value, and where each comes from; with the defaults",
+		TAKES_EFFECTIVE | ARGUMENTS(1, 1), verb_config},
+	{"top", "top [--once]", "what every server does now", TAKES_ONCE, verb_top},
+	{"dump", "dump", "all that a supporter asks for, as JSON; no secrets", 0, verb_dump},
 	{"switchover", "switchover [GROUP]", "hand the virtual addresses to the other node",
 		TAKES_ARGUMENT, verb_switchover},
 	{"freeze", "freeze [GROUP] [--for TIME]",
@@ -218,6 +229,8 @@ enum {
 	FLAG_WEIGHT,
 	FLAG_ZONE,
 	FLAG_BACKUP,
+	FLAG_EFFECTIVE,
+	FLAG_ONCE,
 	FLAG_VERSION
 };
 
@@ -234,6 +247,8 @@ static const struct option flags[] = {
 	{"backup", no_argument, NULL, FLAG_BACKUP},
 	{"from", required_argument, NULL, FLAG_FROM},
 	{"header", required_argument, NULL, 'H'},
+	{"effective", no_argument, NULL, FLAG_EFFECTIVE},
+	{"once", no_argument, NULL, FLAG_ONCE},
 	{"version", no_argument, NULL, FLAG_VERSION},
 	{"help", no_argument, NULL, 'h'},
 	{NULL, 0, NULL, 0},
@@ -378,6 +393,14 @@ static int take_flag(struct ctl *c, struct given *g, int flag, char **argv)
 	case FLAG_FOR:
 		g->takes |= TAKES_FOR;
 		return take_time("--for", &c->for_text);
+	case FLAG_EFFECTIVE:
+		c->effective = true;
+		g->takes |= TAKES_EFFECTIVE;
+		return -1;
+	case FLAG_ONCE:
+		c->once = true;
+		g->takes |= TAKES_ONCE;
+		return -1;
 	case FLAG_TIMEOUT:
 	case FLAG_WAIT:
 	case FLAG_WEIGHT:

@@ -67,6 +67,9 @@ json_int_t int_at(const json_t *object, const char *name); /* 0 when missing */
 /* "2026-11-22T01:02:03.004Z" as how long ago: "12 s", "5 min", "3 h", "9 d"; "-" when it is no
  * time. */
 const char *ago(const char *rfc3339, char out[NUMBER_MAX]);
+/* The lines of the configuration that runs, owned; NULL after the words, with *ret_rc. */
+json_t *ask_config(const struct ctl *c, bool effective, int *ret_rc);
+enum tint health_tint(const char *health);
 /* How a pool's up/total is to be read. */
 enum tint pool_tint(const json_t *pool);
 
@@ -83,6 +86,11 @@ int verb_admin(struct ctl *c); /* drain, ready, maintenance */
 int verb_weight(struct ctl *c);
 int verb_server(struct ctl *c);
 int verb_explain(struct ctl *c);
+int verb_plan(struct ctl *c);
+int verb_rollback(struct ctl *c);
+int verb_config(struct ctl *c);
+int verb_top(struct ctl *c);
+int verb_dump(struct ctl *c);
 int verb_reload(struct ctl *c);
 int verb_switchover(struct ctl *c);
 int verb_freeze(struct ctl *c);

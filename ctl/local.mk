@@ -4,6 +4,7 @@ ctl_libctl_a_SOURCES = \
 	ctl/certs.c \
 	ctl/config.c \
 	ctl/ctl.c ctl/ctl.h \
+	ctl/dump.c \
 	ctl/errors.c \
 	ctl/events.c \
 	ctl/explain.c \
@@ -11,7 +12,8 @@ ctl_libctl_a_SOURCES = \
 	ctl/pools.c \
 	ctl/servers.c \
 	ctl/status.c \
-	ctl/table.c ctl/table.h
+	ctl/table.c ctl/table.h \
+	ctl/top.c
 ctl_libctl_a_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 CTL_LIBS = ctl/libctl.a $(SHELL_LIBS)
 

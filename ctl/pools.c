@@ -78,7 +78,7 @@ int verb_pools(struct ctl *c)
 	return DONE;
 }
 
-static enum tint health_tint(const char *health)
+enum tint health_tint(const char *health)
 {
 	if (strcmp(health, "up") == 0)
 		return TINT_GOOD;

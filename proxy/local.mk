@@ -91,6 +91,8 @@ proxy_libproxy_a_SOURCES = \
 	proxy/pool/checks.c proxy/pool/checks.h \
 	proxy/pool/members.c proxy/pool/members.h \
 	proxy/pool/membership.c proxy/pool/membership.h \
+	proxy/config_methods.c \
+	proxy/history.c proxy/history.h \
 	proxy/orders.c proxy/orders.h \
 	proxy/pool/overrides.c proxy/pool/overrides.h \
 	proxy/pool/errand.c proxy/pool/errand.h \

@@ -179,6 +179,7 @@ static void apply(struct proxy *p, struct settings *s, struct change *c)
 	checks_apply(p->checks, s);
 	orders_follow(p->orders, p->membership, s);
 	discovery_apply(p->discovery, s);
+	history_ran(p->history, s);
 	certs_log(s, 0);
 	stapling_apply(p->stapling, s, old);
 	daemon_log_level(p->options, conf_text(s->conf->root, "log.level"));
@@ -249,7 +250,7 @@ static void note_reload(struct proxy *p, bool ok, json_t *errors)
 	time_format(realtime_ns(), p->last_reload.at);
 }
 
-static json_t *changes_json(const struct settings *old, const struct settings *new)
+json_t *proxy_changes(const struct settings *old, const struct settings *new)
 {
 	char **lines = NULL;
 	size_t count = settings_diff(old, new, &lines);
@@ -287,15 +288,18 @@ static void describe_errors(const json_t *errors, struct err *err)
 		err_set(err, "%s", first);
 }
 
-/* NULL: refused, and told. */
-static struct settings *load_again(struct proxy *p, struct err *err)
+/* The file, or what ran before. NULL: refused, and told. */
+static struct settings *load_again(struct proxy *p, bool previous, struct err *err)
 {
 	struct conf_report *report = conf_report_new();
-	struct conf *conf = report ? conf_load(p->options->config, report) : NULL;
 	struct settings *s = NULL;
+	struct conf *conf = NULL;
 	json_t *errors;
 
 	err_set(err, "out of memory");
+	if (report)
+		conf = previous ? history_load(p->history, report, err)
+				: conf_load(p->options->config, report);
 	if (conf) {
 		s = settings_build(conf, report, p->table, p->generation + 1, err);
 		if (s)
@@ -315,9 +319,9 @@ static struct settings *load_again(struct proxy *p, struct err *err)
 	return s;
 }
 
-int proxy_reload(struct proxy *p, json_t **ret_changes, struct err *err)
+static int go_over(struct proxy *p, bool previous, json_t **ret_changes, struct err *err)
 {
-	struct settings *s = load_again(p, err);
+	struct settings *s = load_again(p, previous, err);
 	struct change change;
 	json_t *changes;
 
@@ -329,14 +333,16 @@ int proxy_reload(struct proxy *p, json_t **ret_changes, struct err *err)
 		settings_unref(s);
 		return refuse_reload(p, json_pack("[s]", err->text), err);
 	}
-	changes = changes_json(p->settings, s);
+	changes = proxy_changes(p->settings, s);
 	if (s->workers != p->worker_count)
 		json_array_append_new(
 			changes, json_string("workers: takes effect at the next start"));
 	p->generation++;
+	p->rolled_back = previous && !p->rolled_back;
 	apply(p, s, &change);
 	note_reload(p, true, json_array());
-	log_event(LOG_NOTICE, "reload.done", "the new configuration runs",
+	log_event(LOG_NOTICE, "reload.done",
+		previous ? "the configuration before runs again" : "the new configuration runs",
 		F_INT("generation", s->generation), F_INT("changes", json_array_size(changes)));
 	p->conditions_changed = true;
 	rpc_publish(p->rpc, "reload.done",
@@ -346,6 +352,16 @@ int proxy_reload(struct proxy *p, json_t **ret_changes, struct err *err)
 		*ret_changes = json_incref(changes);
 	json_decref(changes);
 	return 0;
+}
+
+int proxy_reload(struct proxy *p, json_t **ret_changes, struct err *err)
+{
+	return go_over(p, false, ret_changes, err);
+}
+
+int proxy_rollback(struct proxy *p, json_t **ret_changes, struct err *err)
+{
+	return go_over(p, true, ret_changes, err);
 }
 
 /* --- beats
@@ -678,7 +694,7 @@ static int start_link(struct proxy *p, struct err *err)
 	return p->link ? 0 : -1;
 }
 
-static int open_orders(struct proxy *p, struct err *err)
+static int open_state(struct proxy *p, struct err *err)
 {
 	const struct orders_options orders = {.loop = p->loop,
 		.state_dir = p->options->state_dir,
@@ -690,7 +706,8 @@ static int open_orders(struct proxy *p, struct err *err)
 		.ctx = p, .on_changed = on_members_changed, .on_event = on_event};
 
 	p->orders = orders_new(&orders, err);
-	if (!p->orders)
+	p->history = p->orders ? history_new(p->loop, p->options->state_dir, err) : NULL;
+	if (!p->history)
 		return -1;
 	membership.book = orders_book(p->orders);
 	p->membership = membership_new(p->table, &membership);
@@ -727,7 +744,7 @@ int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err
 	 * too. */
 	if (!p->checks || !p->admin || !p->discovery || !p->stapling || start_workers(p, err) < 0 ||
 		daemon_drop_privileges(o->user, capabilities, countof(capabilities), err) < 0 ||
-		open_orders(p, err) < 0 || settings_sticky_key(s, o->state_dir, err) < 0 ||
+		open_state(p, err) < 0 || settings_sticky_key(s, o->state_dir, err) < 0 ||
 		settings_ticket_secret(s, p->ticket_secret, err) < 0 ||
 		change_prepare(&change, p, s, err) < 0) {
 		bool had_memory = p->checks && p->admin && p->discovery && p->stapling;
@@ -772,6 +789,7 @@ void proxy_fini(struct proxy *p)
 	stapling_free(p->stapling);
 	membership_free(p->membership);
 	orders_free(p->orders);
+	history_free(p->history);
 	httpd_free(p->admin);
 	rpc_server_free(p->rpc);
 	for (unsigned i = 0; p->workers && i < p->worker_count; i++)

@@ -10,6 +10,7 @@
 #include "proxy/discover/discovery.h"
 #include "proxy/failover_link.h"
 #include "proxy/net/httpd.h"
+#include "proxy/history.h"
 #include "proxy/orders.h"
 #include "proxy/pool/checks.h"
 #include "proxy/pool/membership.h"
@@ -31,6 +32,7 @@ struct proxy {
 	struct settings *settings; /* the running snapshot */
 	struct pool_view **views;  /* of that snapshot, by pool index */
 	struct orders *orders;
+	struct history *history;
 	struct membership *membership;
 	struct checks *checks;
 	struct stapling *stapling;
@@ -52,6 +54,7 @@ struct proxy {
 	uint64_t requests_before, requests_per_second;
 	uint8_t ticket_secret[TICKET_SECRET_BYTES]; /* where there is no pair's */
 	bool conditions_changed;		    /* the agent is to be told */
+	bool rolled_back;			    /* what runs is not what the file says */
 	bool stopping;
 	bool config_refused; /* at start */
 };
@@ -68,6 +71,10 @@ void proxy_fini(struct proxy *p);
  * report is on stderr. *ret_changes (may be NULL): what changed, an array of lines (owned).
  */
 int proxy_reload(struct proxy *p, json_t **ret_changes, struct err *err);
+/* The same with the configuration that ran before the one that runs. The file is not touched. */
+int proxy_rollback(struct proxy *p, json_t **ret_changes, struct err *err);
+/* What going from old to new changes: lines, owned. */
+json_t *proxy_changes(const struct settings *old, const struct settings *new);
 
 /* The lines of a report that contain `kind` (": error: " or ": warning: "), as an array; owned. */
 json_t *proxy_report_lines(const struct conf_report *r, const struct conf *conf, const char *kind);

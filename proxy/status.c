@@ -11,9 +11,10 @@ static json_t *config_status(const struct proxy *p)
 {
 	const struct reload_result *r = &p->last_reload;
 
-	return json_pack("{s:I,s:s,s:{s:b,s:s?,s:O?}}", "generation",
-		(json_int_t)p->settings->generation, "hash", p->settings->hash, "last_reload", "ok",
-		r->ok || !r->at[0], "at", r->at[0] ? r->at : NULL, "errors", r->errors);
+	return json_pack("{s:I,s:s,s:b,s:{s:b,s:s?,s:O?}}", "generation",
+		(json_int_t)p->settings->generation, "hash", p->settings->hash, "rolled_back",
+		(int)p->rolled_back, "last_reload", "ok", r->ok || !r->at[0], "at",
+		r->at[0] ? r->at : NULL, "errors", r->errors);
 }
 
 static json_t *listener_status(const struct listener *l)
@@ -101,68 +102,6 @@ static int method_status(void *ctx, const struct rpc_caller *who, const json_t *
 	return *ret_result ? 0 : err_set(err, "out of memory");
 }
 
-static int method_reload(void *ctx, const struct rpc_caller *who, const json_t *params,
-	json_t **ret_result, struct err *err)
-{
-	struct proxy *p = ctx;
-	json_t *changes = NULL;
-
-	(void)who;
-	(void)params;
-	if (p->stopping)
-		return err_set(err, "tandem-proxy is stopping");
-	if (proxy_reload(p, &changes, err) < 0)
-		return -1;
-	*ret_result = json_pack("{s:b,s:I,s:o}", "ok", 1, "generation",
-		(json_int_t)p->settings->generation, "changes", changes);
-	return 0;
-}
-
-static json_t *check_file(const char *file, struct err *err)
-{
-	struct conf_report *report = conf_report_new();
-	struct server_table *table = server_table_new(); /* a check leaves nothing behind */
-	struct conf *conf = report && table ? conf_load(file, report) : NULL;
-	struct settings *s = conf ? settings_build(conf, report, table, 1, err) : NULL;
-	char *text = NULL;
-	size_t len = 0;
-	FILE *f = conf ? open_memstream(&text, &len) : NULL;
-	json_t *result = NULL;
-
-	if (f) {
-		conf_report_print(report, conf, f);
-		fclose(f);
-		result = json_pack("{s:b,s:o,s:o,s:s}", "ok", s != NULL, "errors",
-			proxy_report_lines(report, conf, ": error: "), "warnings",
-			proxy_report_lines(report, conf, ": warning: "), "text", text);
-	}
-	if (!result)
-		err_set(err, "out of memory");
-	free(text);
-	if (s)
-		settings_unref(s);
-	else
-		conf_free(conf);
-	server_table_free(table);
-	conf_report_free(report);
-	return result;
-}
-
-static int method_check(void *ctx, const struct rpc_caller *who, const json_t *params,
-	json_t **ret_result, struct err *err)
-{
-	struct proxy *p = ctx;
-	const char *file = json_string_value(json_object_get(params, "file"));
-
-	if (params && json_object_get(params, "file") && !file)
-		return err_set(err,
-			"'file' must be a path, such as {\"file\": \"/etc/tandem/tandem.yaml\"}");
-	if (file && rpc_may_check(who, file, err) < 0)
-		return -1;
-	*ret_result = check_file(file ? file : p->options->config, err);
-	return *ret_result ? 0 : -1;
-}
-
 static int method_errors(void *ctx, const struct rpc_caller *who, const json_t *params,
 	json_t **ret_result, struct err *err)
 {
@@ -182,8 +121,14 @@ const struct rpc_method proxy_methods[] = {
 	{"status", method_status},
 	{"check", method_check},
 	{"errors", method_errors},
+<<<<<<< HEAD
 	{"explain", explain_method},
+=======
+	{"plan", method_plan},
+>>>>>>> 971389d (proxy, ctl: plan, rollback, config show, top and dump)
 	{"reload", method_reload},
+	{"rollback", method_rollback},
+	{"config", method_config},
 	{"server.set", method_server_set},
 	{"server.add", method_server_add},
 	{"server.remove", method_server_remove},

@@ -88,7 +88,19 @@ const char *did_you_mean(struct span word, const char *const *candidates, size_t
 struct conf *conf_load(const char *file, struct conf_report *report);
 /* The same from memory; `name` stands for the file in messages; includes are not followed. */
 struct conf *conf_load_text(const char *name, struct span text, struct conf_report *report);
+/* The same files again, by their texts: the main one, then what it included, in conf.files' order.
+ */
+struct conf_kept {
+	const char *name;
+	struct span text;
+};
+struct conf *conf_load_kept(
+	const struct conf_kept *files, size_t count, struct conf_report *report);
 void conf_free(struct conf *c);
+/* Each value as a line: "pools.api.balance", "least_requests", "tandem.yaml:12" or, where defaults
+ * are wanted too, "default". Secrets are hidden. For a tree without errors. (conf_show.c) */
+void conf_show(const struct conf *c, bool effective, void *ctx,
+	void (*line)(void *ctx, const char *path, const char *value, const char *from));
 /* SHA-256 over the meaning (names and values in order, not comments or layout): equal on both boxes
  * exactly when they run the same configuration. For a tree without errors. (conf_digest.c) */
 void conf_digest(const struct conf *c, uint8_t out[32]);

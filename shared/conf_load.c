@@ -297,6 +297,33 @@ struct conf *conf_load(const char *file, struct conf_report *report)
 	return finish(l.conf, report, l.unusable, rc);
 }
 
+struct conf *conf_load_kept(const struct conf_kept *files, size_t count, struct conf_report *report)
+{
+	struct conf *conf = conf_new();
+	bool unusable = false;
+	int rc = 0;
+
+	for (size_t i = 0; conf && rc == 0 && i < count; i++) {
+		struct conf_node *root = NULL;
+		char *copy = span_dup(files[i].text);
+
+		if (!copy || conf_add_file(conf, files[i].name, copy, files[i].text.len) < 0)
+			rc = -1;
+		else
+			rc = yaml_read(conf, (uint32_t)i, report, &root);
+		if (root && i > 0) {
+			conf_node_free(take_include(root));
+			merge(conf, root);
+		} else if (root) {
+			conf_node_free(conf->root);
+			conf->root = root;
+		}
+		unusable = unusable || rc > 0;
+		rc = rc < 0 ? -1 : 0;
+	}
+	return conf ? finish(conf, report, unusable, rc) : NULL;
+}
+
 struct conf *conf_load_text(const char *name, struct span text, struct conf_report *report)
 {
 	struct conf *conf = conf_new();

@@ -16,6 +16,7 @@ shared_libcore_a_SOURCES = \
 	shared/conf_rules_routes.c \
 	shared/conf_rules_stream.c \
 	shared/conf_rules_tls.c \
+	shared/conf_show.c \
 	shared/conf_schema.c shared/conf_schema.h \
 	shared/conf_type.c \
 	shared/err.c shared/err.h \

@@ -3,12 +3,14 @@
 reconciled with the configuration; nobody's request fails."""
 import json
 import os
+import re
+import shutil
 import subprocess
 import threading
 import time
 import unittest
 
-from rig import BUILD, Reader, ask
+from rig import BUILD, Reader, ask, free_port
 from test_http1 import Case, config, get
 from test_upgrade import switch, upgrade
 
@@ -251,6 +253,12 @@ class Kept(Change):
         text = text.replace('s1: "127.0.0.1:%d"' % b.port, 's1: {address: "127.0.0.1:%d", weight: 3}' % b.port)
         with open(p.file, "w") as f:
             f.write(text)
+        plan = p.rpc("plan")["result"]
+        self.assertEqual(sorted(line.split(";")[0] for line in plan["dropped"]), [
+            "server web/s0: it is disabled in the configuration now",
+            "server web/s1: weight 7 was set when 1 was configured, now it is 3"])
+        self.assertEqual([d["server"] for d in plan["drained"]], ["web/s0"])
+        self.assertEqual(self.server(p, "s0")["admin"], "maintenance")  # nothing was done yet
         self.assertTrue(p.rpc("reload")["result"]["ok"])
         s0, s1 = self.server(p, "s0"), self.server(p, "s1")
         self.assertEqual((s0["configured"], s0["admin"], s1["weight"]), ("disabled", "ready", 3))
@@ -279,6 +287,76 @@ class Kept(Change):
         self.assertIsNone(p.status()["orders"]["trouble"])
         with open(os.path.join(p.tmp, "servers.json")) as f:
             self.assertIsNone(json.load(f)["servers"]["web/s0"]["admin"]["value"])
+
+
+class Configurations(Change):
+    def test_a_plan_says_whom_a_reload_would_touch_and_does_nothing(self):
+        a, b, p = self.two()
+        conn = p.connect()
+        self.addCleanup(conn.close)
+        conn.sendall(get("/slow"))
+        file = os.path.join(p.tmp, "next.yaml")
+        with open(file, "w") as f:
+            f.write('workers: 1\nlisteners: {other: {bind: "127.0.0.1:%d", pool: web}}\n'
+                    'pools: {web: {servers: {s9: "127.0.0.1:9"}}}\n' % free_port())
+        self.eventually(lambda: self.server(p, "s0")["in_flight"] + self.server(p, "s1")["in_flight"] == 1)
+        plan = p.rpc("plan", {"file": file})["result"]
+        self.assertTrue(plan["ok"])
+        self.assertIn("pool web: server s9 added", plan["changes"])
+        self.assertEqual(sorted((d["server"], d["why"]) for d in plan["drained"]),
+                         [("web/s0", "removed"), ("web/s1", "removed")])
+        self.assertEqual(sum(d["in_flight"] for d in plan["drained"]), 1)
+        self.assertEqual(plan["closed"], [{"listener": "main", "connections": 1}])
+        self.assertEqual(p.status()["config"]["generation"], 1)
+        with open(file, "a") as f:
+            f.write("balance: x\n")
+        plan = p.rpc("plan", {"file": file})["result"]
+        self.assertFalse(plan["ok"])
+        self.assertNotIn("changes", plan)
+
+    def test_a_rollback_runs_what_ran_before_also_after_a_restart(self):
+        a, b, p = self.two(workers=2)
+        self.assertIn("no other configuration", p.rpc("rollback")["error"]["message"])
+        with open(p.file) as f:
+            first = f.read()
+        os.mkdir(os.path.join(p.tmp, "conf.d"))
+        with open(os.path.join(p.tmp, "conf.d", "more.yaml"), "w") as f:
+            f.write('pools: {more: {servers: {m: "127.0.0.1:9"}}}\n')
+        with open(p.file, "w") as f:
+            f.write(first.replace("round_robin", "random") + "include: conf.d/*.yaml\n")
+        load = Load(self, p)
+        self.assertTrue(p.rpc("reload")["result"]["ok"])
+        back = p.rpc("rollback")["result"]
+        self.assertEqual(back["restored"]["files"], [p.file])
+        self.assertIn("pool web: balance random -> round_robin", back["changes"])
+        status = p.status()
+        self.assertEqual((status["pools"]["web"]["balance"], list(status["pools"])), ("round_robin", ["web"]))
+        self.assertTrue(status["config"]["rolled_back"])
+        forth = p.rpc("rollback")["result"]
+        self.assertEqual(len(forth["restored"]["files"]), 2)
+        self.assertEqual(sorted(p.status()["pools"]), ["more", "web"])
+        self.assertFalse(p.status()["config"]["rolled_back"])
+        load.stop()
+        self.assertEqual(load.failures, [])
+        p.stop()
+        p.log = open(p.log.name, "ab")
+        p.start()
+        self.assertTrue(p.rpc("rollback")["result"]["ok"])
+        self.assertEqual(list(p.status()["pools"]), ["web"])
+
+    def test_a_configuration_that_cannot_run_again_changes_nothing(self):
+        a, b, p = self.two()
+        with open(p.file) as f:
+            first = f.read()
+        p.write("log: {access: {tmp}/logs/access.log}\n" + first.split("\n", 1)[1].replace("log: ", "# "))
+        os.mkdir(os.path.join(p.tmp, "logs"))
+        self.assertTrue(p.rpc("reload")["result"]["ok"])
+        p.write(first.split("\n", 1)[1])
+        self.assertTrue(p.rpc("reload")["result"]["ok"])
+        shutil.rmtree(os.path.join(p.tmp, "logs"))
+        self.assertIn("keeping the running configuration", p.rpc("rollback")["error"]["message"])
+        self.assertEqual(ask(p, get()).status, 200)
+        self.assertFalse(p.status()["config"]["rolled_back"])
 
 
 class Tool(Change):
@@ -317,6 +395,53 @@ class Tool(Change):
         self.ctl(p, "ready", "web/s0", "--timeout", "5s", code=2)
         p.stop()
         self.ctl(p, "ready", "web/s0", code=3)
+
+    def test_the_configuration_is_shown_with_where_each_value_comes_from_and_no_secrets(self):
+        a = self.named("s0")
+        p = self.proxy(config(a, pool="health: {http: /, headers: {Authorization: \"Bearer x1y2\"}}"))
+        out = self.ctl(p, "config", "show")
+        self.assertRegex(out, r'(?m)^pools\.web\.servers\.s0\.address: 127\.0\.0\.1:%d  # .*tandem.yaml:\d+$' % a.port)
+        self.assertIn("pools.web.health.headers.Authorization: (hidden)", out)
+        self.assertNotIn("timeouts.idle", out)
+        out = self.ctl(p, "config", "show", "--effective")
+        for line in ("timeouts.idle: 60s  # default", "pools.web.balance: least_requests  # default",
+                     "pools.web.servers.s0.weight: 1  # default", "pools.web.health.every: 2s  # default"):
+            self.assertIn(line + "\n", out)
+        self.assertNotIn("failover", out)
+        self.assertIn("usage:", self.ctl(p, "config", "shwo", code=2))
+        bundle = self.ctl(p, "dump")
+        self.assertNotIn("x1y2", bundle)
+        bundle = json.loads(bundle)
+        self.assertIn("web", bundle["proxy"]["status"]["pools"])
+        self.assertIn("error", bundle["failover"]["status"])
+        self.assertTrue(any(e["event"] == "server.up" for e in bundle["proxy"]["events"]))
+
+    def test_top_shows_what_each_server_does_now(self):
+        a, b, p = self.two()
+        load = Load(self, p)
+        top = json.loads(self.ctl(p, "top", "--once", "--json"))
+        load.stop()
+        self.assertGreater(top["requests_per_second"], 20)
+        for s in top["servers"]:
+            self.assertGreater(s["requests_per_second"], 10)
+        self.assertRegex(self.ctl(p, "top", "--once"), r"(?m)^web/s1 +\d+ +\d+ .* up +ready")
+
+    def test_an_operator_plans_and_rolls_back(self):
+        a, b, p = self.two()
+        with open(p.file) as f:
+            text = f.read()
+        with open(p.file, "w") as f:
+            f.write(re.sub(r', s1: "[^"]*"', "", text))
+        self.order(p, "server.set", server="s1", weight=9)
+        out = self.ctl(p, "plan")
+        self.assertIn("  pool web: server s1 removed\n", out)
+        self.assertIn("  web/s1: removed; 0 sessions, 0 in flight may end\n", out)
+        self.assertIn("orders that it would overrule:\n  server web/s1: it is not in the pool any more", out)
+        self.assertIn("reloaded", self.ctl(p, "reload"))
+        out = self.ctl(p, "rollback")
+        self.assertIn("runs again, generation 3\n", out)
+        self.assertIn("%s is as it is" % p.file, out)
+        self.assertIn("s1", p.status()["pools"]["web"]["servers"])
 
     def test_what_could_not_be_saved_is_said_at_once(self):
         _, _, p = self.two()
