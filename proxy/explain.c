@@ -5,6 +5,7 @@
 #include "proxy/exchange/exchange.h"
 #include "proxy/http/cookie.h"
 #include "proxy/pool/sticky.h"
+#include "proxy/settings/location.h"
 #include "proxy/settings/routes.h"
 #include "shared/assert.h"
 
@@ -206,6 +207,8 @@ static bool read_head(struct explain *e)
 	e->ask.head = &e->head;
 	e->ask.host = exchange_without_port(e->head.authority);
 	e->ask.client = &e->client;
+	if (e->p->settings->location)
+		e->ask.location = location_find(e->p->settings->location, &e->client);
 	e->ask.room = e->room;
 	return true;
 }

@@ -121,11 +121,8 @@ const struct rpc_method proxy_methods[] = {
 	{"status", method_status},
 	{"check", method_check},
 	{"errors", method_errors},
-<<<<<<< HEAD
 	{"explain", explain_method},
-=======
 	{"plan", method_plan},
->>>>>>> 971389d (proxy, ctl: plan, rollback, config show, top and dump)
 	{"reload", method_reload},
 	{"rollback", method_rollback},
 	{"config", method_config},

@@ -265,7 +265,7 @@ void exchange_ask(const struct exchange *x, struct route_ask *ask)
 		.path = x->path,
 		.query = x->query,
 		.client = x->client_addr,
-		.location = where ? location_find(where, &x->client_addr) : (struct span){0},
+		.location = where ? location_find(where, x->client_addr) : (struct span){0},
 		.room = x->worker->regex_room};
 }
 
