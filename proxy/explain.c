@@ -253,7 +253,8 @@ static void find_route(struct explain *e)
 			json_pack("{s:i, s:i}", "route", (int)e->route->index + 1, "line",
 				(int)e->route->line));
 	else if (e->listener->redirect_port)
-		answered(e, 308, "the listener redirects to https");
+		answered(e, e->head.method == HTTP_GET || e->head.method == HTTP_HEAD ? 301 : 308,
+			"the listener redirects to https");
 	else
 		answered(e, 404, "no route takes it");
 }

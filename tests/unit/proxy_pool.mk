@@ -1,7 +1,7 @@
 # Unit tests of proxy/settings and proxy/pool: those of the core link nothing but the core.
 PROXY_POOL_CORE_TESTS = tests/unit/test_routes tests/unit/test_health tests/unit/test_balance \
 	tests/unit/test_spread tests/unit/test_agent_word tests/unit/test_network_table
-PROXY_POOL_TESTS = tests/unit/test_pool tests/unit/test_queue tests/unit/test_proxy_settings tests/unit/test_checks \
+PROXY_POOL_TESTS = tests/unit/test_pool tests/unit/test_queue tests/unit/test_proxy_settings tests/unit/test_routing_tables tests/unit/test_checks \
 	tests/unit/test_sticky \
 	tests/unit/test_membership tests/unit/test_overrides
 check_PROGRAMS += $(PROXY_POOL_CORE_TESTS) $(PROXY_POOL_TESTS)
@@ -34,3 +34,5 @@ tests_unit_test_agent_word_SOURCES = tests/unit/test_agent_word.c
 tests_unit_test_agent_word_LDADD = proxy/libproxy-core.a $(CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_network_table_SOURCES = tests/unit/test_network_table.c
 tests_unit_test_network_table_LDADD = proxy/libproxy-core.a $(CORE_LIBS) $(UNIT_LIBS)
+tests_unit_test_routing_tables_SOURCES = tests/unit/test_routing_tables.c
+tests_unit_test_routing_tables_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)
