@@ -1,5 +1,5 @@
 # Build of doc/.
-dist_doc_DATA += doc/architecture.md doc/failover.md doc/shared.md doc/proxy.md doc/proxy-tls.md doc/proxy-pools.md doc/ctl.md doc/tests.md doc/benchmark.md doc/operating.md doc/vrrp.md doc/monitoring.md doc/discovery.md
+dist_doc_DATA += doc/architecture.md doc/failover.md doc/shared.md doc/proxy.md doc/proxy-tls.md doc/proxy-pools.md doc/routing.md doc/ctl.md doc/tests.md doc/benchmark.md doc/operating.md doc/vrrp.md doc/monitoring.md doc/discovery.md
 dist_man_MANS += doc/tandem-proxy.8 doc/tandem-failover.8 doc/tandemctl.1
 
 # The reference of keys comes from the table that checks them.

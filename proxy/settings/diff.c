@@ -11,6 +11,8 @@
 #include "shared/assert.h"
 #include "shared/map.h"
 
+enum { ROUTES_TOLD_MAX = 10 };
+
 struct diff {
 	char **lines;
 	size_t count, room;
@@ -157,19 +159,55 @@ static bool same_certificates(const struct tls_server *a, const struct tls_serve
 	return true;
 }
 
+struct route_nodes {
+	const struct conf_node **all; /* NULL: none, or out of memory */
+	size_t count;
+};
+
+static struct route_nodes routes_of(const struct listener *l)
+{
+	const struct conf_node *routes = conf_find(l->node, "routes");
+	struct route_nodes r = {0};
+
+	r.all = calloc(routes ? routes->count + 1 : 1, sizeof(struct conf_node *));
+	if (r.all)
+		conf_each (route, routes)
+			r.all[r.count++] = route;
+	return r;
+}
+
+/* Routes have no names: what is the same at the beginning and at the end stays, and what lies
+ * between is told by its place. */
+static void diff_routes(struct diff *d, const struct listener *old, const struct listener *new)
+{
+	struct route_nodes a = routes_of(old), b = routes_of(new);
+	size_t at = 0, a_end = a.count, b_end = b.count, told = 0;
+
+	if (!same(conf_find(old->node, "pool"), conf_find(new->node, "pool")))
+		say(d, "listener %.*s: pool changed", SPAN_ARG(new->name));
+	while (at < a_end && at < b_end && same(a.all[at], b.all[at]))
+		at++;
+	while (at < a_end && at < b_end && same(a.all[a_end - 1], b.all[b_end - 1]))
+		a_end--, b_end--;
+	for (; (at < a_end || at < b_end) && told < ROUTES_TOLD_MAX; at++, told++)
+		say(d, "listener %.*s: route %zu %s", SPAN_ARG(new->name), at + 1,
+			at >= a_end   ? "added"
+			: at >= b_end ? "removed"
+				      : "changed");
+	if (at < a_end || at < b_end)
+		say(d, "listener %.*s: and %zu more routes", SPAN_ARG(new->name),
+			(a_end > b_end ? a_end : b_end) - at);
+	free(a.all);
+	free(b.all);
+}
+
 static void diff_listener(struct diff *d, const struct listener *old, const struct listener *new)
 {
 	static const char *const parts[] = {"mode", "proxy_protocol", "trusted_proxies", "path",
-		"limits", "timeouts", "via", "tls", "redirect"};
-	unsigned before = routes_count(old->routes), after = routes_count(new->routes);
+		"limits", "timeouts", "via", "tls", "redirect", "allow", "deny"};
 
 	diff_binds(d, old, new);
-	if (before != after)
-		say(d, "listener %.*s: routes changed (%u -> %u)", SPAN_ARG(new->name), before,
-			after);
-	else if (!same(conf_find(old->node, "routes"), conf_find(new->node, "routes")) ||
-		 !same(conf_find(old->node, "pool"), conf_find(new->node, "pool")))
-		say(d, "listener %.*s: routes changed", SPAN_ARG(new->name));
+	diff_routes(d, old, new);
 	for (size_t i = 0; i < countof(parts); i++)
 		if (!same(conf_find(old->node, parts[i]), conf_find(new->node, parts[i])))
 			say(d, "listener %.*s: %s changed", SPAN_ARG(new->name), parts[i]);
