@@ -41,25 +41,21 @@ static char *to_json(const struct alerts *a, const struct alert_notice *n)
 	return out;
 }
 
-static void run_program(struct alerts *a, const struct alert_rule_settings *r,
-	const struct alert_notice *n, const char *json)
+void alerts_deliver(struct alerts *a, const char *label, const struct hook_command *command,
+	const struct hook_vars *vars, const char *webhook, const char *json)
 {
-	struct hook_vars v = {0};
+	const struct hook_call call = {.lane = 0,
+		.label = label,
+		.command = command,
+		.vars = vars,
+		.deadline_ns = a->agent->settings->hook_timeout_ns};
 	struct err err;
 
-	hook_vars_add(&v, "TANDEM_ALERT", "%s", alert_kind_name(n->kind));
-	hook_vars_add(&v, "TANDEM_ALERT_STATE", "%s", state_of(n));
-	hook_vars_add(&v, "TANDEM_SUBJECT", "%s", n->subject);
-	hook_vars_add(&v, "TANDEM_NODE", "%s", a->agent->settings->node);
-	hook_vars_add(&v, "TANDEM_REASON", "%s", n->words);
-	hook_vars_add(&v, "TANDEM_JSON", "%s", json);
-	if (hooks_run(a->agent->hooks,
-		    &(struct hook_call){.lane = 0,
-			    .label = "alert",
-			    .command = &r->command,
-			    .vars = &v,
-			    .deadline_ns = a->agent->settings->hook_timeout_ns},
-		    &err) == 0)
+	if (command->count && hooks_run(a->agent->hooks, &call, &err) == 0)
+		log_event(LOG_ERROR, "alert.unsent", err.text);
+	if (webhook[0] && !a->webhook)
+		a->webhook = webhook_new(&err);
+	if (webhook[0] && (!a->webhook || webhook_post(a->webhook, webhook, json, &err) != 0))
 		log_event(LOG_ERROR, "alert.unsent", err.text);
 }
 
@@ -67,7 +63,7 @@ static void tell(struct alerts *a, const struct alert_notice *n)
 {
 	const struct alert_rule_settings *r = &a->agent->settings->alerts[n->rule];
 	char *json = to_json(a, n);
-	struct err err;
+	struct hook_vars v = {0};
 
 	log_event(LOG_NOTICE, "alert.told", n->words, F_TEXT("alert", alert_kind_name(n->kind)),
 		F_TEXT("subject", n->subject), F_TEXT("state", state_of(n)));
@@ -75,12 +71,13 @@ static void tell(struct alerts *a, const struct alert_notice *n)
 		log_event(LOG_ERROR, "alert.unsent", "out of memory");
 		return;
 	}
-	if (r->command.count)
-		run_program(a, r, n, json);
-	if (r->webhook[0] && !a->webhook)
-		a->webhook = webhook_new(&err);
-	if (r->webhook[0] && (!a->webhook || webhook_post(a->webhook, r->webhook, json, &err) != 0))
-		log_event(LOG_ERROR, "alert.unsent", err.text);
+	hook_vars_add(&v, "TANDEM_ALERT", "%s", alert_kind_name(n->kind));
+	hook_vars_add(&v, "TANDEM_ALERT_STATE", "%s", state_of(n));
+	hook_vars_add(&v, "TANDEM_SUBJECT", "%s", n->subject);
+	hook_vars_add(&v, "TANDEM_NODE", "%s", a->agent->settings->node);
+	hook_vars_add(&v, "TANDEM_REASON", "%s", n->words);
+	hook_vars_add(&v, "TANDEM_JSON", "%s", json);
+	alerts_deliver(a, "alert", &r->command, &v, r->webhook, json);
 	free(json);
 }
 

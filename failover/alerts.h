@@ -16,6 +16,10 @@ struct alerts;
 struct alerts *alerts_new(struct agent *agent, struct err *err);
 /* Before the hooks it runs. */
 void alerts_free(struct alerts *a);
+/* Runs the program (count 0: none) and posts to the webhook ("": none). What cannot be done is
+ * logged. label: a string that lives on. */
+void alerts_deliver(struct alerts *a, const char *label, const struct hook_command *command,
+	const struct hook_vars *vars, const char *webhook, const char *json);
 /* The rules of the agent's settings are in force. */
 void alerts_apply(struct alerts *a);
 /* proxy.conditions: all that is wrong with the servers; what is not named is over. */

@@ -48,6 +48,7 @@ failover_libfailover_a_SOURCES = \
 	failover/net/vrrp.c failover/net/vrrp.h \
 	failover/peer_copy.c failover/peer_copy.h \
 	failover/proxy_link.c failover/proxy_link.h \
+	failover/scale.c failover/scale.h \
 	failover/settings.c failover/settings.h \
 	failover/states.c failover/states.h \
 	failover/status.c failover/status.h \

@@ -452,6 +452,32 @@ static void read_alert(struct reading *r, const struct conf_node *alert)
 		read_hook(r, &a->command, "exec", exec);
 }
 
+/* --- autoscaling -------------------------------------------------------------------------------
+ */
+static void read_scales(struct reading *r, const struct conf_node *pools)
+{
+	unsigned count = 0;
+
+	conf_each (pool, pools)
+		count += conf_find(pool, "scale") != NULL;
+	r->s->scales = calloc(count + 1, sizeof(*r->s->scales));
+	conf_each (pool, pools) {
+		const struct conf_node *scale = conf_find(pool, "scale");
+		const struct conf_node *webhook = conf_find(pool, "scale.webhook");
+		const struct conf_node *exec = conf_find(pool, "scale.exec");
+		struct scale_settings *s;
+
+		if (!scale || !r->s->scales)
+			continue;
+		s = &r->s->scales[r->s->scale_count++];
+		(void)to_name(r, pool, pool->name, s->pool, sizeof(s->pool));
+		if (webhook)
+			(void)to_name(r, webhook, webhook->text, s->webhook, sizeof(s->webhook));
+		if (exec)
+			read_hook(r, &s->command, "exec", exec);
+	}
+}
+
 /* --- all ---------------------------------------------------------------------------------------
  */
 static void read_all(struct reading *r, const struct conf *conf, const char *node)
@@ -479,6 +505,8 @@ static void read_all(struct reading *r, const struct conf *conf, const char *nod
 	if (node)
 		conf_each (alert, conf_find(conf->root, "alerts"))
 			read_alert(r, alert);
+	if (node)
+		read_scales(r, conf_find(conf->root, "pools"));
 	r->s->hook_timeout_ns = conf_u64(r->failover, "hook_timeout");
 	gateway = conf_find(r->failover, "gateway");
 	r->s->has_gateway = gateway != NULL;
@@ -517,5 +545,6 @@ void settings_free(struct settings *s)
 		return;
 	for (unsigned i = 0; i < s->secret_count; i++)
 		secret_free(s->secrets[i]);
+	free(s->scales);
 	free(s);
 }

@@ -65,6 +65,12 @@ struct alert_rule_settings {
 	struct hook_command command; /* count 0: none */
 };
 
+struct scale_settings { /* who is told what a pool wants */
+	char pool[SETTINGS_NAME_MAX];
+	char webhook[1024];	     /* "": none */
+	struct hook_command command; /* count 0: none */
+};
+
 struct settings {
 	char node[SETTINGS_NAME_MAX], peer[SETTINGS_NAME_MAX];
 	uint8_t node_id, peer_id;
@@ -75,6 +81,8 @@ struct settings {
 	unsigned secret_count;
 	struct alert_rule_settings alerts[ALERT_RULES_MAX];
 	unsigned alert_count;
+	struct scale_settings *scales; /* owned */
+	unsigned scale_count;
 	uint64_t hook_timeout_ns; /* of those that are no group's */
 	bool speaks_tandem;	  /* some group: heartbeats are needed */
 	struct times times;

@@ -8,6 +8,7 @@
 
 #include "failover/agent.h"
 #include "failover/group_vrrp.h"
+#include "failover/scale.h"
 #include "shared/assert.h"
 #include "shared/log.h"
 #include "shared/units.h"
@@ -431,6 +432,17 @@ static int do_conditions(void *ctx, const struct rpc_caller *who, const json_t *
 	return 0;
 }
 
+static int do_scale(void *ctx, const struct rpc_caller *who, const json_t *params,
+	json_t **ret_result, struct err *err)
+{
+	struct agent *a = ctx;
+
+	if (proxy_link_is(&a->proxy, who, err) != 0 || scale_from_proxy(a, params, err) != 0)
+		return -1;
+	*ret_result = json_object();
+	return 0;
+}
+
 static int do_stopping(void *ctx, const struct rpc_caller *who, const json_t *params,
 	json_t **ret_result, struct err *err)
 {
@@ -462,6 +474,7 @@ static const struct rpc_method methods[] = {
 	{"proxy.clients", do_clients},
 	{"proxy.state", do_state},
 	{"proxy.conditions", do_conditions},
+	{"proxy.scale", do_scale},
 	{"proxy.stopping", do_stopping},
 	{NULL, NULL},
 };

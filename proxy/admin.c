@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "proxy/discover/registering.h"
 #include "proxy/observe/metrics.h"
 #include "proxy/proxy.h"
 #include "proxy/status.h"
@@ -71,6 +72,12 @@ void admin_on_request(void *ctx, const struct httpd_request *r, struct httpd_ans
 		{"/status", on_status},
 	};
 
+	struct proxy *p = ctx;
+
+	if (span_starts(r->path, SPAN(REGISTERING_PREFIX))) {
+		registering_on_request(p->discovery, p->settings, r, a);
+		return;
+	}
 	for (unsigned i = 0; i < countof(pages); i++) {
 		if (!span_eq(r->path, span_of(pages[i].path)))
 			continue;

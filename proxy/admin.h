@@ -1,5 +1,6 @@
 /*
- * What the admin address answers: /healthz, /status, /metrics, and / which says so. Main thread.
+ * What the admin address answers: /healthz, /status, /metrics, and / which says so; what is below
+ * /v1/ is for servers that register. Main thread.
  */
 #pragma once
 

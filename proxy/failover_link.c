@@ -206,6 +206,11 @@ int failover_link_conditions(struct failover_link *l, json_t *params)
 	return rpc_link_notify(l->link, "proxy.conditions", params);
 }
 
+int failover_link_scale(struct failover_link *l, json_t *params)
+{
+	return rpc_link_notify(l->link, "proxy.scale", params);
+}
+
 int failover_link_clients(struct failover_link *l, json_t *params)
 {
 	return rpc_link_notify(l->link, "proxy.clients", params);

@@ -66,9 +66,11 @@ const struct failover_vip *failover_link_vips(const struct failover_link *l);
 unsigned failover_link_vip_count(const struct failover_link *l);
 /* The number of the agent's last order to drain, from 1; 0: it has given none. */
 uint64_t failover_link_drain(const struct failover_link *l);
-/* Sends proxy.clients, proxy.conditions, or proxy.state. Takes what is JSON. -1: it is lost. */
+/* Sends proxy.clients, proxy.conditions, proxy.scale or proxy.state. Takes what is JSON. -1: it is
+ * lost. */
 int failover_link_clients(struct failover_link *l, json_t *params);
 int failover_link_conditions(struct failover_link *l, json_t *params);
+int failover_link_scale(struct failover_link *l, json_t *params);
 int failover_link_state(struct failover_link *l, const char *kind,
 	const struct failover_version *version, json_t *doc);
 /* Bytes that the agent has not taken yet. */

@@ -34,6 +34,7 @@ proxy_libproxy_core_a_SOURCES = \
 	proxy/pool/balance/round_robin.c \
 	proxy/pool/budget.c proxy/pool/budget.h \
 	proxy/pool/health.c proxy/pool/health.h \
+	proxy/pool/scaling.c proxy/pool/scaling.h \
 	proxy/pool/sticky.c proxy/pool/sticky.h \
 	proxy/settings/action.c proxy/settings/action.h \
 	proxy/settings/arena.c proxy/settings/arena.h \
@@ -53,7 +54,10 @@ proxy_libproxy_a_SOURCES = \
 	proxy/client_list.c proxy/client_list.h \
 	proxy/discover/crew.c proxy/discover/crew.h \
 	proxy/discover/discovery.c proxy/discover/discovery.h \
+	proxy/discover/file.c proxy/discover/file.h \
 	proxy/discover/host.c proxy/discover/host.h \
+	proxy/discover/registering.c proxy/discover/registering.h \
+	proxy/discover/registry.c proxy/discover/registry.h \
 	proxy/discover/resolver.c proxy/discover/resolver.h \
 	proxy/discover/srv.c proxy/discover/srv.h \
 	proxy/exchange/answer.c \
@@ -112,6 +116,9 @@ proxy_libproxy_a_SOURCES = \
 	proxy/settings/check.c proxy/settings/check.h \
 	proxy/settings/diff.c \
 	proxy/settings/location.c proxy/settings/location.h \
+	proxy/settings/registering.c proxy/settings/registering.h \
+	proxy/scaler.c proxy/scaler.h \
+	proxy/settings/scale.c proxy/settings/scale.h \
 	proxy/settings/sticky.c \
 	proxy/settings/http2.c \
 	proxy/settings/settings.c proxy/settings/settings.h \

@@ -9,6 +9,7 @@
 #include "proxy/certs.h"
 #include "proxy/conditions.h"
 #include "proxy/observe/access_log.h"
+#include "proxy/scaler.h"
 #include "shared/log.h"
 #include "shared/rng.h"
 
@@ -483,6 +484,7 @@ static void on_second(struct ev_loop *loop, ev_timer *t, int events)
 	/* A listener that a reload removed takes its count along: then a second is not told. */
 	p->requests_per_second = now > p->requests_before ? now - p->requests_before : 0;
 	p->requests_before = now;
+	scaler_second(p);
 	membership_sweep(p->membership);
 	if (p->link && p->conditions_changed &&
 		failover_link_conditions(p->link, conditions_now(p->settings)) == 0)

@@ -4,6 +4,7 @@
 
 #include "proxy/certs.h"
 #include "proxy/explain.h"
+#include "proxy/scaler.h"
 
 #include <string.h>
 
@@ -77,6 +78,7 @@ json_t *proxy_status(struct proxy *p)
 
 		orders_describe(p->orders, &s->pools[i], pool);
 		discovery_status(p->discovery, s->pools[i].name, pool);
+		scaler_status(&s->pools[i], pool);
 		json_object_setn_new(pools, s->pools[i].name.ptr, s->pools[i].name.len, pool);
 	}
 	root = json_pack("{s:s,s:s,s:s,s:b,s:o,s:i,s:I,s:I,s:{s:I,s:I},s:I,s:I,s:o,s:o}", "node",

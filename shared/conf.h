@@ -96,6 +96,11 @@ struct conf_kept {
 };
 struct conf *conf_load_kept(
 	const struct conf_kept *files, size_t count, struct conf_report *report);
+/* Another document than the configuration, of the shape that `top` says (its root may be a list),
+ * such as what a list of servers is read from. Returns owned, with faults in the report; NULL when
+ * out of memory. */
+struct conf *conf_load_rows(
+	const char *name, struct span text, const struct conf_key *top, struct conf_report *report);
 void conf_free(struct conf *c);
 /* Each value as a line: "pools.api.balance", "least_requests", "tandem.yaml:12" or, where defaults
  * are wanted too, "default". Secrets are hidden. For a tree without errors. (conf_show.c) */

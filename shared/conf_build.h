@@ -41,7 +41,11 @@ void conf_rules_protocol(struct conf_report *report, const struct conf_node *fai
 /* Those of TLS (conf_rules_tls.c). */
 void conf_rules_tls(struct conf_report *report, const struct conf_node *listeners);
 /* Those of where a pool's servers come from (conf_rules_discover.c). */
-void conf_rules_discover(struct conf_report *report, const struct conf_node *pool);
+void conf_rules_discover(
+	struct conf_report *report, const struct conf_node *root, const struct conf_node *pool);
+/* Those of autoscaling (conf_rules_scale.c). */
+void conf_rules_scale(
+	struct conf_report *report, const struct conf_node *root, const struct conf_node *pool);
 bool conf_speaks_vrrp(const struct conf_node *failover, const struct conf_node *group);
 /* Those of what is passed on without being HTTP (conf_rules_stream.c). */
 void conf_rules_stream(struct conf_report *report, const struct conf *c);

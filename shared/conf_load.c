@@ -101,6 +101,20 @@ static int add_file(struct loader *l, const char *name, struct conf_pos from)
 	return index;
 }
 
+/* As yaml_read(), of what must be a map. */
+static int read_map(
+	struct conf *c, uint32_t file, struct conf_report *report, struct conf_node **ret_root)
+{
+	int rc = yaml_read(c, file, report, ret_root);
+
+	if (rc != 0 || !*ret_root || (*ret_root)->kind == CONF_MAP)
+		return rc;
+	conf_error(report, (*ret_root)->pos, NULL, "the file is not a map of keys");
+	conf_node_free(*ret_root);
+	*ret_root = NULL;
+	return 1;
+}
+
 /* --- include --------------------------------------------------------------------------------- */
 
 static bool is_pattern(struct span text)
@@ -246,7 +260,7 @@ static int load_file(struct loader *l, const char *name, struct conf_pos from)
 	index = add_file(l, name, from);
 	if (index < 0)
 		return index == -2 ? 0 : -1;
-	rc = yaml_read(l->conf, (uint32_t)index, l->report, &root);
+	rc = read_map(l->conf, (uint32_t)index, l->report, &root);
 	if (rc != 0) {
 		l->unusable = true;
 		return rc < 0 ? -1 : 0;
@@ -310,7 +324,7 @@ struct conf *conf_load_kept(const struct conf_kept *files, size_t count, struct 
 		if (!copy || conf_add_file(conf, files[i].name, copy, files[i].text.len) < 0)
 			rc = -1;
 		else
-			rc = yaml_read(conf, (uint32_t)i, report, &root);
+			rc = read_map(conf, (uint32_t)i, report, &root);
 		if (root && i > 0) {
 			conf_node_free(take_include(root));
 			merge(conf, root);
@@ -338,10 +352,33 @@ struct conf *conf_load_text(const char *name, struct span text, struct conf_repo
 		conf_free(conf);
 		return NULL;
 	}
-	rc = yaml_read(conf, 0, report, &root);
+	rc = read_map(conf, 0, report, &root);
 	if (root) {
 		conf_node_free(conf->root);
 		conf->root = root;
 	}
 	return finish(conf, report, rc > 0, rc < 0 ? -1 : 0);
+}
+
+struct conf *conf_load_rows(
+	const char *name, struct span text, const struct conf_key *top, struct conf_report *report)
+{
+	struct conf *conf = conf_new();
+	struct conf_node *root = NULL;
+	char *copy = conf ? span_dup(text) : NULL;
+	int rc = copy ? conf_add_file(conf, name, copy, text.len) : -1;
+
+	if (rc >= 0)
+		rc = yaml_read(conf, 0, report, &root);
+	if (rc == 0 && !root)
+		conf_error(report, (struct conf_pos){0}, NULL, "the file is empty");
+	if (root) {
+		conf_node_free(conf->root);
+		conf->root = root;
+		rc = conf_check(conf, top, report);
+	}
+	if (rc >= 0)
+		return conf;
+	conf_free(conf);
+	return NULL;
 }

@@ -399,7 +399,8 @@ static void check_pools(struct rules *r, const struct conf_node *pools)
 		}
 		conf_rules_health(r->report, pool);
 		check_limits(r, pool);
-		conf_rules_discover(r->report, pool);
+		conf_rules_discover(r->report, r->conf->root, pool);
+		conf_rules_scale(r->report, r->conf->root, pool);
 		check_stand_in(r, pool, pools->count);
 	}
 }

@@ -37,9 +37,10 @@ static void check_dns(struct conf_report *report, const struct conf_node *dns)
 			"'%.*s' is an address: there is nothing to ask for", SPAN_ARG(dns->text));
 }
 
-void conf_rules_discover(struct conf_report *report, const struct conf_node *pool)
+void conf_rules_discover(
+	struct conf_report *report, const struct conf_node *root, const struct conf_node *pool)
 {
-	const struct conf_node *discover;
+	const struct conf_node *discover, *file, *registering;
 	bool has_any = conf_find(pool, "servers") || conf_find(pool, "discover");
 
 	if (pool->broken)
@@ -54,6 +55,15 @@ void conf_rules_discover(struct conf_report *report, const struct conf_node *poo
 		return;
 	if (!discover->first)
 		conf_error(report, discover->name_pos, NULL,
-			"'discover' of pool '%.*s' needs 'dns'", SPAN_ARG(pool->name));
+			"'discover' of pool '%.*s' needs 'dns', 'file' or 'register'",
+			SPAN_ARG(pool->name));
 	check_dns(report, good(discover, "dns"));
+	file = good(discover, "file");
+	if (file && !span_starts(file->text, SPAN("/")))
+		conf_error(report, file->pos, NULL, "'%.*s': write the file's full path",
+			SPAN_ARG(file->text));
+	registering = good(discover, "register");
+	if (registering && !conf_find(root, "admin"))
+		conf_error(report, registering->name_pos, "add admin: {bind: \"ADDRESS:PORT\"}",
+			"'register' needs an admin address for servers to register at");
 }

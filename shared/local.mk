@@ -14,6 +14,7 @@ shared_libcore_a_SOURCES = \
 	shared/conf_rules_health.c \
 	shared/conf_rules_protocol.c \
 	shared/conf_rules_routes.c \
+	shared/conf_rules_scale.c \
 	shared/conf_rules_stream.c \
 	shared/conf_rules_tls.c \
 	shared/conf_show.c \

@@ -27,10 +27,11 @@ enum {
 
 /* Sorted; the first parts of all event ids. */
 static const char *const subsystems[] = {"access_log", "address", "admin", "agent", "alert",
-	"announce", "check", "config", "conn", "daemon", "epoch", "exchange", "fence", "fsm",
-	"gateway", "group", "health", "hook", "http", "lease", "link", "listener", "neighbor",
-	"netlink", "orders", "path", "peer", "pool", "probe", "proxy", "reload", "role", "route",
-	"rpc", "server", "settings", "tls", "vrrp", "witness", "worker"};
+	"announce", "autoscale", "check", "config", "conn", "daemon", "discover", "epoch",
+	"exchange", "fence", "fsm", "gateway", "group", "health", "hook", "http", "lease", "link",
+	"listener", "neighbor", "netlink", "orders", "path", "peer", "pool", "probe", "proxy",
+	"register", "reload", "role", "route", "rpc", "server", "settings", "tls", "vrrp",
+	"witness", "worker"};
 _Static_assert(countof(subsystems) <= 64, "one bit each in debug_mask");
 
 static const char *const level_names[] = {

@@ -294,10 +294,6 @@ int yaml_read(
 	step = read_events(&r);
 	forget_key(&r);
 	yaml_parser_delete(&r.parser);
-	if (step == END && r.root && r.root->kind != CONF_MAP) {
-		conf_error(report, r.root->pos, NULL, "the file is not a map of keys");
-		step = STOP;
-	}
 	if (step != END) {
 		conf_node_free(r.root);
 		return step == NO_MEMORY ? -1 : 1;

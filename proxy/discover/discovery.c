@@ -2,15 +2,19 @@
 
 #include <stdlib.h>
 
+#include "proxy/discover/file.h"
+#include "proxy/discover/registry.h"
 #include "proxy/discover/srv.h"
 #include "shared/assert.h"
 #include "shared/list.h"
 #include "shared/log.h"
 
-/* word, of membership and status; what it follows */
-#define SOURCES(X)                                                                \
-	X(NAMES, "servers") /* servers of the configuration with a host's name */ \
-	X(DNS, "dns")
+/* word, of membership and status; NAMES are servers of the configuration with a host's name */
+#define SOURCES(X)          \
+	X(NAMES, "servers") \
+	X(DNS, "dns")       \
+	X(FILE, "file")     \
+	X(REGISTER, "register")
 enum source_kind {
 #define X(name, word) SOURCE_##name,
 	SOURCES(X)
@@ -25,9 +29,12 @@ static const char *const source_words[] = {
 struct source {
 	struct list link;
 	enum source_kind kind;
-	char *pool, *what; /* what: as in the file; "" for NAMES */
+	char *pool, *what; /* what: as in the file, or "" */
 	struct crew *crew;
-	struct srv *srv; /* NULL: none; has the crew else */
+	/* One of them, or none; the first two have the crew. */
+	struct srv *srv;
+	struct file_source *file;
+	struct registry *registry; /* then there is no crew */
 	bool wanted;
 };
 
@@ -35,6 +42,7 @@ struct discovery {
 	struct ev_loop *loop;
 	struct membership *membership;
 	struct resolver *resolver; /* NULL: nobody has needed one */
+	struct file_watch *files;  /* NULL: none yet */
 	struct rng rng;
 	struct list sources;
 	bool late; /* for discovery_settle() */
@@ -48,6 +56,10 @@ static void source_free(struct source *s, bool keep)
 	list_remove(&s->link);
 	if (s->srv)
 		srv_free(s->srv, keep);
+	else if (s->file)
+		file_source_free(s->file, keep);
+	else if (s->registry)
+		registry_free(s->registry, keep);
 	else
 		crew_free(s->crew, keep);
 	free(s->pool);
@@ -64,9 +76,19 @@ static int start(struct discovery *d, struct source *s)
 	struct crew_entry e = {.weight = 1};
 	struct err err;
 
+	if (s->kind == SOURCE_REGISTER) {
+		s->registry = registry_new(d->loop, d->membership, span_of(s->pool));
+		return s->registry ? 0 : -1;
+	}
 	s->crew = crew_new(&o, span_of(s->pool), source_words[s->kind]);
 	if (!s->crew)
 		return -1;
+	if (s->kind == SOURCE_FILE) {
+		if (!d->files)
+			d->files = file_watch_new(d->loop);
+		s->file = d->files ? file_source_new(d->files, s->what, s->crew) : NULL;
+		return s->file ? 0 : -1;
+	}
 	if (s->kind != SOURCE_DNS)
 		return 0;
 	if (s->what[0] == '_') {
@@ -168,14 +190,24 @@ static int follow_names(struct discovery *d, const struct pool *p)
 	return rc;
 }
 
-static int follow_dns(struct discovery *d, const struct pool *p)
+static int follow(struct discovery *d, const struct pool *p, enum source_kind kind,
+	const struct conf_node *node, struct span what)
 {
-	const struct conf_node *dns = conf_find(p->node, "discover.dns");
-	struct source *s = dns ? source_get(d, SOURCE_DNS, p->name, dns->text) : NULL;
+	struct source *s = node ? source_get(d, kind, p->name, what) : NULL;
 
 	if (s)
 		s->wanted = true;
-	return s || !dns ? 0 : -1;
+	return s || !node ? 0 : -1;
+}
+
+static int follow_sources(struct discovery *d, const struct pool *p)
+{
+	const struct conf_node *dns = conf_find(p->node, "discover.dns");
+	const struct conf_node *file = conf_find(p->node, "discover.file");
+
+	return follow(d, p, SOURCE_DNS, dns, dns ? dns->text : SPAN("")) |
+	       follow(d, p, SOURCE_FILE, file, file ? file->text : SPAN("")) |
+	       follow(d, p, SOURCE_REGISTER, conf_find(p->node, "discover.register"), SPAN(""));
 }
 
 /* Has the pool another source of that kind, which replaces what this one published? */
@@ -194,8 +226,9 @@ static bool is_replaced(const struct discovery *d, const struct source *s)
 static bool is_needed(const struct settings *s)
 {
 	for (unsigned i = 0; i < s->pool_count; i++) {
-		if (conf_find(s->pools[i].node, "discover.dns"))
-			return true;
+		if (conf_find(s->pools[i].node, "discover.dns") ||
+			conf_find(s->pools[i].node, "discover.file"))
+			return true; /* names in a file, too */
 		conf_each (server, conf_find(s->pools[i].node, "servers"))
 			if (has_name(server))
 				return true;
@@ -212,7 +245,7 @@ void discovery_apply(struct discovery *d, const struct settings *s)
 	if (is_needed(s) && use_resolver(d, s->conf->root) < 0)
 		return;
 	for (unsigned i = 0; i < s->pool_count; i++)
-		rc |= follow_names(d, &s->pools[i]) | follow_dns(d, &s->pools[i]);
+		rc |= follow_names(d, &s->pools[i]) | follow_sources(d, &s->pools[i]);
 	if (rc < 0)
 		log_event(LOG_ERROR, "discover.out_of_memory",
 			"some servers are not looked for until the next reload");
@@ -224,11 +257,24 @@ void discovery_apply(struct discovery *d, const struct settings *s)
 	}
 }
 
+struct registry *discovery_registry(struct discovery *d, struct span pool)
+{
+	list_each (it, &d->sources) {
+		struct source *s = list_item(it, struct source, link);
+
+		if (s->registry && span_eq(span_of(s->pool), pool))
+			return s->registry;
+	}
+	return NULL;
+}
+
 /* --- the start ---------------------------------------------------------------------------------
  */
 
 static bool is_settled(const struct source *s)
 {
+	if (s->registry)
+		return true;
 	return s->srv ? srv_settled(s->srv) : crew_settled(s->crew);
 }
 
@@ -280,10 +326,15 @@ static void add_unresolved(void *ctx, const struct crew_entry *e, const char *re
 
 static json_t *source_status(const struct source *s)
 {
-	json_t *hosts = crew_troubles(s->crew), *status;
-	const char *reason = s->srv ? srv_reason(s->srv) : NULL, *first = NULL;
-	json_t *value;
+	const char *reason = s->srv    ? srv_reason(s->srv)
+			     : s->file ? file_source_reason(s->file)
+				       : NULL;
+	const char *first;
+	json_t *hosts, *status, *value;
 
+	if (s->registry)
+		return json_pack("{s:o}", "servers", registry_status(s->registry));
+	hosts = crew_troubles(s->crew);
 	json_object_foreach (hosts, first, value) {
 		if (!reason)
 			reason = json_string_value(value);
@@ -307,7 +358,8 @@ void discovery_status(const struct discovery *d, struct span pool, json_t *statu
 		if (!span_eq(span_of(s->pool), pool))
 			continue;
 		json_object_set_new(all, source_words[s->kind], source_status(s));
-		crew_unresolved(s->crew, add_unresolved, status);
+		if (s->crew)
+			crew_unresolved(s->crew, add_unresolved, status);
 	}
 	if (json_object_size(all))
 		json_object_set(status, "discovery", all);
@@ -336,5 +388,6 @@ void discovery_free(struct discovery *d)
 	list_each_safe (it, &d->sources)
 		source_free(list_item(it, struct source, link), true);
 	resolver_free(d->resolver);
+	file_watch_free(d->files);
 	free(d);
 }

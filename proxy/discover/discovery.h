@@ -1,8 +1,8 @@
 /*
  * Where the servers come from that the configuration does not list with an address: DNS, for whole
- * pools and for single servers that are written with a host's name. Follows what the running
- * snapshot says and tells the pools' membership. Nothing of it is fatal: what is not known is asked
- * for until it is. Main thread.
+ * pools and for single servers that are written with a host's name; files; the servers themselves.
+ * Follows what the running snapshot says and tells the pools' membership. Nothing of it is fatal:
+ * what is not known is asked for until it is. Main thread.
  */
 #pragma once
 
@@ -12,10 +12,13 @@
 #include "proxy/pool/membership.h"
 
 struct discovery;
+struct registry;
 struct discovery *discovery_new(struct ev_loop *loop, struct membership *m); /* NULL: memory */
 void discovery_free(struct discovery *d);
 /* The snapshot runs (the membership has it): what it says the same as the one before goes on. */
 void discovery_apply(struct discovery *d, const struct settings *s);
+/* Where the servers of a pool register; NULL: they may not, or out of memory. */
+struct registry *discovery_registry(struct discovery *d, struct span pool);
 /* Turns the loop until everything was answered or has failed once, for so long at most: for the
  * start, before clients are heard. */
 void discovery_settle(struct discovery *d, uint64_t limit_ns);

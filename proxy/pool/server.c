@@ -330,6 +330,7 @@ static void free_pool_state(struct kept_state *kept)
 	answers_free(s->answers);
 	timings_free(s->connects);
 	timings_free(s->first_bytes);
+	free(s->scaled);
 	free(kept->name);
 	free(s);
 }

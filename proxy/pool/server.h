@@ -97,6 +97,7 @@ struct pool_state {
 	_Atomic uint64_t retries_by[RETRY_REASONS_MAX]; /* of these, by enum retry_word */
 	struct answers *answers;			/* of our own, where no server was tried */
 	struct timings *connects, *first_bytes;		/* of its servers */
+	struct scaled *scaled; /* of scaler.c, main thread; NULL: nothing yet */
 	_Atomic uint64_t queue_full_total, queue_timeouts_total; /* answered with 503 */
 	_Alignas(64) struct budget budget;			 /* of retries */
 	struct pool_queue queue;

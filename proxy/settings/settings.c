@@ -230,6 +230,8 @@ static void build_pool(struct builder *b, const struct conf_node *node, struct p
 	build_retry(node, &p->retry);
 	build_passive(node, p);
 	build_sticky(b, node, p);
+	registering_build(&p->registering, node, b->report);
+	scale_build(&p->scaling, node);
 	build_members(b, conf_find(node, "servers"), p);
 }
 

@@ -16,6 +16,8 @@
 #include "proxy/net/proxy_protocol.h"
 #include "proxy/pool/members.h"
 #include "proxy/settings/admin.h"
+#include "proxy/settings/registering.h"
+#include "proxy/settings/scale.h"
 #include "proxy/tls/tickets.h"
 #include "shared/addr.h"
 #include "shared/conf.h"
@@ -149,6 +151,8 @@ struct pool {
 	uint64_t slow_start_ns; /* a server that joins gets its share bit by bit; 0: at once */
 	bool when_all_down_503; /* else, and without a stand-in, traffic is tried all the same */
 	const struct pool *stand_in; /* gets the traffic when no server can be used; NULL: none */
+	struct register_conf registering;
+	struct scaling_conf scaling; /* max 0: nobody wants to know */
 	struct pool_state *state;    /* shared by snapshots: ticket and totals; holds a reference */
 };
 

@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
 """Servers by DNS and from a file: they come, change and go, and what fails keeps what was known."""
+import http.client
+import json
+import os
 import time
 import unittest
 
@@ -11,6 +14,9 @@ resolvers: ["127.0.0.1:%d"]
 listeners: {web: {bind: "127.0.0.1:{port}", pool: web}}
 pools:
   web: {%s}
+"""
+ADMIN = """
+admin: {bind: "127.0.0.1:%d"}
 """
 GET = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
@@ -162,6 +168,101 @@ class TestDiscovery(unittest.TestCase):
                             'servers: {s: "127.0.0.1:%d"}' % self.server.port))
         self.eventually(["s"])
         self.assertEqual(rig.ask(self.proxy, GET).status, 200)
+
+    def test_a_file_is_followed_and_a_bad_one_changes_nothing(self):
+        path = "/tmp/tandem-servers-%d.yaml" % os.getpid()
+        self.addCleanup(lambda: os.path.exists(path) and os.unlink(path))
+        a1, a2 = self.at("127.0.0.1", "127.0.0.2")
+        self.dns.records[("f.internal", A)] = ["127.0.0.5"]
+
+        def write(text):
+            with open(path + ".new", "w") as f:
+                f.write(text)
+            os.rename(path + ".new", path)
+        file = lambda: self.pool()["discovery"]["file"]
+        self.start("discover: {file: %s}" % path)
+        self.assertEqual(file()["state"], "unresolved")
+        self.assertIn("No such file", file()["reason"])
+        write("- targets: [%s]\n  labels: {job: web, tandem_zone: r1, tandem_weight: '3'}\n" % a1)
+        self.eventually([a1])
+        self.assertEqual(self.pool()["servers"][a1]["weight"], 3)
+        self.assertEqual(self.pool()["servers"][a1]["zone"], "r1")
+        self.assertEqual((file()["state"], file()["reason"]), ("resolved", None))
+        self.assertEqual(rig.ask(self.proxy, GET).status, 200)
+        # JSON with tabs, written in place; a name among the targets, and names of our own.
+        with open(path, "w") as f:
+            f.write('[\n\t{"targets": ["%s", "f.internal:80"], "labels": {"env": "x"}},\n'
+                    '\t{"targets": ["%s"], "labels": {"tandem_name": "b", "tandem_backup": "true"}}]' % (a1, a2))
+        self.eventually(sorted([a1, "127.0.0.5:80", "b"]))
+        self.assertTrue(self.pool()["servers"]["b"]["backup"])
+        for bad, why in (('[{"targets": ["%s"' % a1, "YAML"), ("- {targets: [nonsense]}\n", "port"),
+                         ("- {target: [x]}\n", "unknown key"), ("", "empty"),
+                         ("- {targets: ['%s'], labels: {tandem_weight: '0'}}\n" % a1, "tandem_weight")):
+            write(bad)
+            self.eventually(True, lambda why=why: why in (file()["reason"] or ""))
+            self.assertEqual(file()["state"], "stale")
+            self.assertEqual(self.servers(), sorted([a1, "127.0.0.5:80", "b"]))
+        write("[]\n")
+        self.eventually([])
+        write("- targets: ['%s']\n" % a2)
+        self.eventually([a2])
+        os.unlink(path)
+        self.eventually("stale", lambda: file()["state"])
+        self.assertEqual(self.servers(), [a2])
+
+    def call(self, method, name, body=None, token="0123456789abcdef-token", pool="web"):
+        conn = http.client.HTTPConnection("127.0.0.1", self.admin, timeout=5)
+        conn.request(method, "/v1/pools/%s/servers/%s" % (pool, name), json.dumps(body) if body is not None else None,
+                     {"Authorization": "Bearer " + token} if token else {})
+        answer = conn.getresponse()
+        data = json.loads(answer.read())
+        conn.close()
+        return answer.status, data
+
+    def test_servers_register_renew_and_leave(self):
+        self.admin = rig.free_port()
+        path = "/tmp/tandem-token-%d" % os.getpid()
+        with open(path, "w") as f:
+            f.write("0123456789abcdef-token\n")
+        os.chmod(path, 0o600)
+        self.addCleanup(os.unlink, path)
+        global CONFIG
+        config, CONFIG = CONFIG, CONFIG + (ADMIN % self.admin).replace("%", "%%")
+        try:
+            self.start("discover: {register: {token_file: %s, lease: 1s}}" % path)
+        finally:
+            CONFIG = config
+        port = self.server.port
+        self.assertEqual(rig.ask(self.proxy, GET).status, 503)
+        for token, pool in ((None, "web"), ("wrong", "web"), ("0123456789abcdef-token", "other")):
+            self.assertEqual(self.call("POST", "w1", {"address": ":%d" % port}, token, pool)[0], 401)
+        status, said = self.call("POST", "w1", {"address": ":%d" % port, "weight": 5, "load": 0.5})
+        self.assertEqual((status, said["address"], said["lease_ms"]), (201, "127.0.0.1:%d" % port, 1000))
+        self.assertEqual(rig.ask(self.proxy, GET).status, 200)
+        self.assertEqual(self.pool()["servers"]["w1"]["weight"], 5)
+        self.assertEqual(self.pool()["discovery"]["register"]["servers"]["w1"]["load"], 0.5)
+        for bad, why in (({}, "address"), ({"address": "x"}, "x"), ({"address": ":1", "weight": 0}, "weight"),
+                         ({"address": ":1", "load": 2}, "load"), ({"address": ":1", "lease": "1d"}, "lease"),
+                         ({"address": ":1", "wieght": 1}, "wieght"), ([], "object")):
+            status, said = self.call("PUT", "w2", bad)
+            self.assertEqual(status, 400, bad)
+            self.assertIn(why, said["error"])
+        self.assertEqual(self.call("PUT", "a%20b", {"address": ":1"})[0], 400)
+        self.assertEqual(self.call("GET", "w1")[0], 405)
+        self.assertEqual(self.call("DELETE", "w2")[0], 404)
+        # Renewed it stays; a reload does not lose it; what is not renewed goes.
+        self.assertEqual(self.call("PUT", "w2", {"address": "127.0.0.1:%d" % port, "lease": "1h"})[0], 201)
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            self.assertEqual(self.call("POST", "w1", {"address": ":%d" % port, "weight": 5})[0], 200)
+            self.assertIn("result", self.proxy.rpc("reload"), self.proxy.logged())
+            self.assertEqual(self.servers(), ["w1", "w2"])
+            time.sleep(0.2)
+        self.eventually(["w2"])
+        self.assertIn("register.lapsed", self.proxy.logged())
+        self.assertEqual(self.call("DELETE", "w2")[0], 200)
+        self.eventually([])
+        self.assertNotIn("0123456789abcdef", self.proxy.logged())
 
 
 if __name__ == "__main__":
