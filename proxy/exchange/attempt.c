@@ -122,7 +122,7 @@ static bool find_next(struct exchange *x, enum retry_failure what, struct server
 		.method = x->request.method,
 		.sent = x->head_sent,
 		.held = x->rewindable,
-		.retries = x->retries,
+		.others = x->tried_count > 0 ? x->tried_count - 1U : 0,
 	};
 	const struct pool_view *v;
 	struct server *s;
@@ -295,11 +295,19 @@ static uint64_t idle_time(const struct exchange *x)
 	return (said_s - 1) * NS_PER_S < own_ns ? (said_s - 1) * NS_PER_S : own_ns;
 }
 
+/* It is there, but does not serve. Of a 500 nobody can say whether it is the request's fault; where
+ * it is worth another server to the pool, it is this server's. */
+static bool is_failure(const struct exchange *x, uint16_t status)
+{
+	return (status >= 502 && status <= 504) ||
+	       (status == 500 && x->server_pool->retry.on & RETRY_ON_500);
+}
+
 void exchange_server_answered(struct exchange *x)
 {
 	uint16_t status = x->response.status;
 
-	if (status >= 502 && status <= 504) { /* it is there, but does not serve */
+	if (is_failure(x, status)) {
 		server_report(x->server, SERVER_BROKE);
 		server_add_phantom(x->server, x->worker->now_ns);
 	} else {

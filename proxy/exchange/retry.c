@@ -53,7 +53,7 @@ bool retry_allowed(const struct retry_conf *conf, const struct retry_case *what)
 {
 	bool may_repeat = idempotent(what->method) || conf->unsafe_methods;
 
-	if (what->retries >= conf->further || !what->held)
+	if (what->others >= conf->further || !what->held)
 		return false;
 	switch (what->failure) {
 	case RETRY_UNCONNECTED:

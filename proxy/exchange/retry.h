@@ -19,9 +19,9 @@ struct retry_case {
 	enum retry_failure failure;
 	uint16_t status; /* for RETRY_STATUS */
 	enum http_method method;
-	bool sent;	  /* bytes of the request have left for that server */
-	bool held;	  /* all of its content so far can be sent again */
-	unsigned retries; /* that it had already */
+	bool sent;	 /* bytes of the request have left for that server */
+	bool held;	 /* all of its content so far can be sent again */
+	unsigned others; /* servers that it was tried at beside the first */
 };
 
 bool retry_allowed(const struct retry_conf *conf, const struct retry_case *what);

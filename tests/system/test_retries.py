@@ -459,6 +459,43 @@ class Retries(Case):
             with self.subTest(method=method):
                 self.assertEqual(self.stale(method, b"content"), (200, 2))
 
+    def test_a_kept_connection_that_closes_does_not_use_up_the_other_servers(self):
+        """The server closes and is gone, as one that was killed: its kept connection, a refusal, the other server."""
+        def then(conn):
+            if len(dying.seen) == 1:
+                return conn.sendall(OK)
+            dying.sock.shutdown(socket.SHUT_RDWR)
+            dying.sock.close()
+            return hang_up(conn)
+        for attempts in (2, 3):
+            with self.subTest(attempts=attempts):
+                dying, good = self.record(then), self.record(answer(OK))
+                p = self.proxy(config(dying, good, pool=retry("connect, stale_connection", ", attempts: %d" % attempts)))
+                with p.connect() as c:
+                    r = Reader(c)
+                    for i in range(8):
+                        c.sendall(get("/%d" % i))
+                        self.assertEqual(r.response().status, 200, i)
+                self.assertEqual(len(dying.seen), 2)
+                p.stop()
+
+    def test_a_500_that_is_listed_counts_against_the_server_and_one_that_is_not_does_not(self):
+        for on in ("500", "502"):
+            with self.subTest(on=on):
+                bad, good = self.record(status(500)), self.record(answer(OK))
+                p = self.proxy(config(bad, good, pool=retry(on) + "\npassive: {failures: 3}"))
+                self.warm(p)
+
+                def ejected():
+                    self.answer_of(p, get())
+                    return p.status()["pools"]["web"]["servers"]["s0"]["health"].startswith("ejected")
+                if on == "500":
+                    self.eventually(ejected)
+                else:
+                    self.assertFalse(any(ejected() for _ in range(20)))
+                    self.assertGreaterEqual(len(bad.seen), 10)
+                p.stop()
+
     def test_a_kept_connection_that_closes_under_a_post_is_neither_a_duplicate_nor_a_loss(self):
         for method in UNSAFE:
             with self.subTest(method=method):

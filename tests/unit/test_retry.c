@@ -74,9 +74,9 @@ static void check_row(const struct row *r, enum http_method m, bool opted_in, bo
 	what.held = false; /* without the content there is nothing to send */
 	CHECK(!allowed(r->on, opted_in, what));
 	what.held = true;
-	what.retries = 1;
+	what.others = 1;
 	CHECK(allowed(r->on, opted_in, what) == expected);
-	what.retries = 2; /* that was the last */
+	what.others = 2; /* that was the last */
 	CHECK(!allowed(r->on, opted_in, what));
 }
 
