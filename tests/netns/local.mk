@@ -47,4 +47,6 @@ check-long: all $(check_PROGRAMS)
 	TANDEM_ROUNDS=20 TANDEM_STRICT=1 $(top_srcdir)/tests/netns/run $(top_srcdir)/tests/netns/test_failover.py
 	TANDEM_BUSY_S=60 $(top_srcdir)/tests/netns/run $(top_srcdir)/tests/netns/test_busy.py || test $$? = 77
 	TANDEM_STRICT=1 $(top_srcdir)/tests/netns/run $(top_srcdir)/tests/netns/test_tickle.py
+	CROWD_RATE=1000 CROWD_SECONDS=5 CROWD_RELOADS=100 CROWD_TABLE=1 \
+		$(top_srcdir)/tests/netns/run $(top_srcdir)/tests/system/test_never_noticed.py
 .PHONY: check-long

@@ -11,6 +11,7 @@ SYSTEM_TESTS = \
 	tests/system/test_http1_corners.py \
 	tests/system/test_location.py \
 	tests/system/test_pools.py \
+	tests/system/test_never_noticed.py \
 	tests/system/test_proxy_protocol.py \
 	tests/system/test_reload.py \
 	tests/system/test_retries.py \
@@ -24,4 +25,4 @@ SYSTEM_TESTS = \
 	tests/system/test_upgrade.py
 EXTRA_DIST += $(SYSTEM_TESTS)
 TESTS += $(SYSTEM_TESTS)
-EXTRA_DIST += tests/system/dnsd.py tests/system/rig.py tests/system/systemd-boot
+EXTRA_DIST += tests/system/crowd.py tests/system/dnsd.py tests/system/rig.py tests/system/systemd-boot
