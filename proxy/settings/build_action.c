@@ -254,10 +254,11 @@ static struct span build_lines(struct context *c, const struct conf_node *fields
 {
 	size_t size = fields_size(fields);
 	char *room = build_alloc(c->b, size, 1);
-	struct pen_text pen = {.at = room, .end = room + size};
+	struct pen_text pen;
 
 	if (!room)
 		return (struct span){0};
+	pen = (struct pen_text){.at = room, .end = room + size};
 	conf_each (field, fields) {
 		if (http_field_id(field->name) == HTTP_F_CONTENT_TYPE) {
 			conf_error(c->b->report, field->name_pos, "write content_type beside it",
