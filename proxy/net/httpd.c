@@ -155,7 +155,7 @@ static void answer(struct client *c)
 
 static struct span keep_copy(struct span s, char *room, size_t size)
 {
-	if (s.len > size)
+	if (s.len == 0 || s.len > size)
 		return (struct span){0};
 	memcpy(room, s.ptr, s.len);
 	return span_make(room, s.len);
