@@ -65,6 +65,7 @@ proxy_libproxy_a_SOURCES = \
 	proxy/exchange/client.c proxy/exchange/client.h \
 	proxy/exchange/exchange.c proxy/exchange/exchange.h \
 	proxy/exchange/h2_client.c proxy/exchange/h2_client.h \
+	proxy/exchange/h2_server.c proxy/exchange/h2_server.h \
 	proxy/exchange/hash_key.c \
 	proxy/exchange/identity.c \
 	proxy/exchange/opening.c proxy/exchange/opening.h \

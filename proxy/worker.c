@@ -230,7 +230,7 @@ static void apply_servers(struct worker *w, const struct snapshot *snap)
 			struct server *server = snap->views[i]->set->members[j].server;
 
 			while (w->upstream_count <= server->slot)
-				list_init(&w->upstreams[w->upstream_count++].idle);
+				upstream_init(&w->upstreams[w->upstream_count++]);
 			w->upstreams[server->slot].server = server;
 		}
 	upstream_close_strangers(w);

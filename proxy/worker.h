@@ -38,6 +38,7 @@ struct upstream {
 	struct server *server; /* NULL: the current snapshot has none in this slot */
 	struct list idle;      /* struct server_conn, the freshest first */
 	unsigned idle_count;
+	struct list shared; /* connections of HTTP/2 (h2_server.h) */
 };
 
 struct worker {

@@ -149,6 +149,9 @@ void exchange_client_timeout(struct exchange *x);
 void exchange_server_connected(struct exchange *x);
 void exchange_server_connect_failed(struct exchange *x, int error); /* ETIMEDOUT: our deadline */
 void exchange_server_readable(struct exchange *x);
+/* The head of an answer is in x->response, its lines in front of what the connection has in hand;
+ * or there is a fault in it. */
+void exchange_server_head(struct exchange *x, const struct http_fault *fault);
 void exchange_server_drained(struct exchange *x);
 void exchange_server_deaf(struct exchange *x); /* pending bytes could not be written */
 void exchange_server_timeout(struct exchange *x);
@@ -204,6 +207,10 @@ void exchange_leave_queue(struct exchange *x);
 void exchange_queue_timeout(struct exchange *x);
 /* The worker has been handed the link of a waiter: it has a server, or is to ask anew. */
 void exchange_granted(struct list *link);
+/* x->response is made ready for a head. */
+void exchange_expect_answer(struct exchange *x);
+/* A server's head may be a little longer than what we take from clients. */
+extern const struct http_limits exchange_response_limits;
 /* Sends the head and what there is of the content. */
 void exchange_send_request(struct exchange *x);
 /* Passes on the content that is in hand, as far as the server takes it. -1: the exchange is over.

@@ -339,10 +339,20 @@ static int say_continue(struct exchange *x)
 	return conn_flush(c, &x->worker->stage);
 }
 
+void exchange_expect_answer(struct exchange *x)
+{
+	struct conn *from = &x->upstream->conn;
+
+	if (conn_is_stream(from))
+		h2_expect_head(from, &x->response, &exchange_response_limits, x->request.method);
+	else
+		http_head_init(&x->response);
+}
+
 void exchange_send_request(struct exchange *x)
 {
 	x->connected_ns = x->worker->now_ns;
-	http_head_init(&x->response);
+	exchange_expect_answer(x);
 	if (say_continue(x) < 0) {
 		exchange_cut(x, END_CLIENT_GONE);
 		return;

@@ -11,8 +11,7 @@
 #include "proxy/exchange/tunnel.h"
 #include "proxy/worker.h"
 
-/* A server's head may be a little longer than what we take from clients. */
-static const struct http_limits response_limits = {
+const struct http_limits exchange_response_limits = {
 	.line_bytes = 8192, .head_bytes = 40 * 1024, .field_bytes = 16 * 1024, .fields = 100};
 
 /* All of its answer is here. */
@@ -247,8 +246,8 @@ static void read_head(struct exchange *x)
 	struct http_fault fault;
 
 	for (;;) {
-		switch (http1_parse_response(&x->response, iobuf_span(in), &response_limits,
-			x->request.method, &fault)) {
+		switch (http1_parse_response(&x->response, iobuf_span(in),
+			&exchange_response_limits, x->request.method, &fault)) {
 		case PARSE_BAD:
 			fault_note(x, FAULT_RESPONSE, EXCERPT_HEAD, iobuf_span(in), &fault);
 			server_malformed(x);
@@ -271,6 +270,23 @@ static void read_head(struct exchange *x)
 			return;
 		}
 	}
+}
+
+void exchange_server_head(struct exchange *x, const struct http_fault *fault)
+{
+	struct iobuf *in = x->upstream->conn.in;
+
+	x->heard = true;
+	if (fault) {
+		fault_note(x, FAULT_RESPONSE, EXCERPT_HEAD, iobuf_span(in), fault);
+		server_malformed(x);
+		return;
+	}
+	in->start += x->response.head_bytes;
+	if (x->response.status >= 200)
+		begin(x);
+	else if (interim(x) == 0)
+		exchange_expect_answer(x);
 }
 
 /* --- events

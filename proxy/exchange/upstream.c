@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "proxy/exchange/exchange.h"
+#include "proxy/exchange/h2_server.h"
 #include "proxy/net/rawio.h"
 #include "proxy/worker.h"
 #include "shared/log.h"
@@ -46,7 +47,7 @@ static int announce(struct server_conn *sc)
 	size_t len;
 	ssize_t n;
 
-	if (!version)
+	if (!version || sc->stream)
 		return 0;
 	client_local(c, &local);
 	len = proxy_header_write(header, version, &c->addr, &local);
@@ -109,6 +110,10 @@ void server_conn_free(struct conn *conn)
 	struct server_conn *sc = server_conn_of(conn);
 
 	ASSERT(!sc->exchange);
+	if (sc->stream) {
+		h2_server_free_stream(sc);
+		return;
+	}
 	atomic_fetch_sub_explicit(&conn->worker->server_conns, 1, memory_order_relaxed);
 	free(sc);
 }
@@ -126,6 +131,8 @@ struct server_conn *upstream_take(struct worker *w, struct server *s, struct exc
 	struct upstream *u = &w->upstreams[s->slot];
 	struct server_conn *sc;
 
+	if (x->server_pool->h2)
+		return h2_server_take(w, s, x);
 	/* An exchange of an older snapshot may ask for a server whose slot another has now. */
 	if (u->server != s || list_empty(&u->idle))
 		return NULL;
@@ -136,7 +143,7 @@ struct server_conn *upstream_take(struct worker *w, struct server *s, struct exc
 	return sc;
 }
 
-static int open_socket(struct server *s)
+static int open_socket(const struct server *s)
 {
 	static const int on = 1;
 	int fd = socket(
@@ -154,23 +161,42 @@ static int open_socket(struct server *s)
 	return -1;
 }
 
+int upstream_open(const struct server *s)
+{
+	int fd = open_socket(s), error = errno;
+
+	if (fd < 0 && (error == EMFILE || error == ENFILE || error == EADDRNOTAVAIL))
+		log_event(LOG_ERROR, "server.unconnectable", "cannot make a connection to a server",
+			F_TEXT("reason", strerror(error)), F_TEXT("address", s->address_text));
+	errno = error;
+	return fd;
+}
+
+void upstream_init_stream(
+	struct server_conn *sc, struct worker *w, struct server *s, struct exchange *x)
+{
+	conn_init(&sc->conn, w, &handler, -1);
+	list_init(&sc->link);
+	sc->server = s;
+	sc->exchange = x;
+	sc->stream = true;
+}
+
 struct server_conn *upstream_connect(
 	struct worker *w, struct server *s, struct exchange *x, uint64_t timeout_ns)
 {
-	struct server_conn *sc = malloc(sizeof(*sc));
+	struct server_conn *sc;
 	int fd, error;
 
+	if (x->server_pool->h2 && !x->plain)
+		return h2_server_connect(w, s, x, timeout_ns);
+	sc = malloc(sizeof(*sc));
 	if (!sc)
 		return NULL;
-	fd = open_socket(s);
+	fd = upstream_open(s);
 	if (fd < 0) {
 		error = errno;
 		free(sc);
-		if (error == EMFILE || error == ENFILE || error == EADDRNOTAVAIL)
-			log_event(LOG_ERROR, "server.unconnectable",
-				"cannot make a connection to a server",
-				F_TEXT("reason", strerror(error)),
-				F_TEXT("address", s->address_text));
 		errno = error;
 		return NULL;
 	}
@@ -178,6 +204,7 @@ struct server_conn *upstream_connect(
 	list_init(&sc->link);
 	sc->server = s;
 	sc->exchange = x;
+	sc->stream = false;
 	atomic_fetch_add_explicit(&w->server_conns, 1, memory_order_relaxed);
 	conn_deadline(&sc->conn, timeout_ns);
 	conn_start_connecting(&sc->conn);
@@ -190,8 +217,8 @@ void upstream_release(struct server_conn *sc, uint64_t idle_ns)
 	struct upstream *u = &w->upstreams[sc->server->slot];
 
 	sc->exchange = NULL;
-	if (u->server != sc->server || u->idle_count >= UPSTREAM_IDLE_MAX || w->stopping ||
-		conn_blocked(&sc->conn) || sc->conn.eof) {
+	if (sc->stream || u->server != sc->server || u->idle_count >= UPSTREAM_IDLE_MAX ||
+		w->stopping || conn_blocked(&sc->conn) || sc->conn.eof) {
 		conn_close(&sc->conn);
 		return;
 	}
@@ -208,10 +235,22 @@ void upstream_discard(struct server_conn *sc)
 	conn_close(&sc->conn);
 }
 
+void upstream_init(struct upstream *u)
+{
+	list_init(&u->idle);
+	list_init(&u->shared);
+}
+
 static void close_all_idle(struct upstream *u)
 {
 	while (!list_empty(&u->idle))
 		close_idle(list_item(u->idle.next, struct server_conn, link));
+}
+
+static void close_all(struct upstream *u)
+{
+	close_all_idle(u);
+	h2_server_drain_all(u);
 }
 
 void upstream_close_strangers(struct worker *w)
@@ -222,11 +261,13 @@ void upstream_close_strangers(struct worker *w)
 		if (!list_empty(&u->idle) &&
 			list_item(u->idle.next, struct server_conn, link)->server != u->server)
 			close_all_idle(u);
+		if (!list_empty(&u->shared) && h2_server_of(u) != u->server)
+			h2_server_drain_all(u);
 	}
 }
 
 void upstream_close_all(struct worker *w)
 {
 	for (unsigned i = 0; i < w->upstream_count; i++)
-		close_all_idle(&w->upstreams[i]);
+		close_all(&w->upstreams[i]);
 }

@@ -8,12 +8,14 @@
 #include "proxy/pool/server.h"
 
 struct exchange;
+struct upstream;
 
 struct server_conn {
 	struct conn conn;
 	struct list link; /* upstream.idle while idle */
 	struct server *server;
 	struct exchange *exchange; /* NULL: idle */
+	bool stream;		   /* of a connection that it shares (h2_server.h); never idle */
 };
 
 #define UPSTREAM_IDLE_MAX 64 /* a server, a worker */
@@ -24,11 +26,17 @@ struct server_conn *upstream_take(struct worker *w, struct server *s, struct exc
  * _connect_failed follows, never from inside this call. */
 struct server_conn *upstream_connect(
 	struct worker *w, struct server *s, struct exchange *x, uint64_t timeout_ns);
+/* For h2_server.c: a socket on its way to the server, -1 with errno; and what is the same for a
+ * stream. */
+int upstream_open(const struct server *s);
+void upstream_init_stream(
+	struct server_conn *sc, struct worker *w, struct server *s, struct exchange *x);
 /* Back to idle, or closed when there are enough, the server has left, or the worker stops. */
 void upstream_release(struct server_conn *sc, uint64_t idle_ns);
 void upstream_discard(struct server_conn *sc);
 /* For the handler that a tunnel gives the connection. */
 void server_conn_free(struct conn *conn);
+void upstream_init(struct upstream *u);
 /* Closes the idle connections to servers that the current snapshot does not have. */
 void upstream_close_strangers(struct worker *w);
 void upstream_close_all(struct worker *w);

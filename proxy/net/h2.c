@@ -130,8 +130,8 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 	}
 	if (!s)
 		return 0;
-	if (s->head == H2_HEAD_HERE && s->reader.kind == HTTP2_RESPONSE) {
-		h->role->on_event(s); /* an interim one, before the next takes its place */
+	if (s->head == H2_HEAD_HERE) {
+		h->role->on_event(s); /* before the next takes its place */
 		if (!s->h2)
 			return 0;
 	}
@@ -415,7 +415,7 @@ void h2_abandon(struct h2 *h)
 	list_each_safe (it, &h->streams) {
 		struct h2_stream *s = list_item(it, struct h2_stream, link);
 
-		s->closed = s->reset = true;
+		s->closed = s->reset = s->lost = true;
 		h->role->on_event(s);
 	}
 	/* Who keeps its stream for a while has only what is in it. */
@@ -459,7 +459,7 @@ void h2_pump(struct h2 *h)
 	const uint8_t *piece;
 	ssize_t n = 1;
 
-	if (h->inside || h->over || conn_blocked(h->conn))
+	if (h->inside || h->over || h->conn->connecting || conn_blocked(h->conn))
 		return;
 	if (!h->out)
 		h->out = iobuf_get(&h->conn->worker->iobufs, IOBUF_LARGE_BYTES);
@@ -551,6 +551,11 @@ void h2_writable(struct h2 *h)
 void h2_warn(struct h2 *h)
 {
 	nghttp2_submit_shutdown_notice(h->session);
+	h2_ping(h);
+}
+
+void h2_ping(struct h2 *h)
+{
 	nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, NULL);
 	h2_wake(h);
 }

@@ -58,6 +58,7 @@ struct h2 {
 	bool over;	   /* on_over or on_broken was called */
 	bool overspent;	   /* and was sent away */
 	bool ponged;
+	int connect_error; /* of conn, for those who wait for it; 0: none */
 	struct {
 		uint64_t filled_ns;
 		uint32_t frames, resets; /* left */
@@ -74,6 +75,7 @@ struct h2_stream {
 	enum http_method request_method; /* of what a response answers */
 	enum { H2_NO_HEAD, H2_HEAD_COMING, H2_HEAD_HERE, H2_HEAD_TAKEN } head;
 	bool in_end;		 /* END_STREAM came */
+	bool lost;		 /* with its connection */
 	bool closed;		 /* nghttp2 has forgotten it */
 	bool reset;		 /* and not because both sides had ended */
 	uint32_t code;		 /* of the reset */
@@ -111,6 +113,13 @@ void h2_warn(struct h2 *h);
 /* Step two: what comes from now on is ignored. What runs goes on. */
 void h2_say_goodbye(struct h2 *h);
 void h2_fail(struct h2 *h, uint32_t code);
+void h2_ping(struct h2 *h);
+/* How many streams of ours the other side takes at a time. */
+static inline uint32_t h2_streams_max(const struct h2 *h)
+{
+	return nghttp2_session_get_remote_settings(
+		h->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+}
 static inline bool h2_takes_more(const struct h2 *h)
 {
 	return !h->over && nghttp2_session_check_request_allowed(h->session);
@@ -119,6 +128,9 @@ static inline bool h2_takes_more(const struct h2 *h)
 /* s of conn (of no socket, from conn_init) on this connection; id is 0 for one of ours, which
  * begins with its head. */
 void h2_stream_init(struct h2_stream *s, struct h2 *h, struct conn *conn, int32_t id);
+/* A response's head is to come, into head: again after an interim one. limits outlive it. */
+void h2_expect_head(struct conn *c, struct http_head *head, const struct http_limits *limits,
+	enum http_method request_method);
 /* A head, or an interim one; ends: and nothing follows. What cannot be sent any more goes nowhere:
  * the stream is reset, or will be, as its owner hears. */
 void h2_send_head(struct conn *c, const struct http_list *list, bool ends);

@@ -129,6 +129,16 @@ void h2_send_head(struct conn *c, const struct http_list *list, bool ends)
 	h2_wake(s->h2);
 }
 
+void h2_expect_head(struct conn *c, struct http_head *head, const struct http_limits *limits,
+	enum http_method request_method)
+{
+	struct h2_stream *s = stream_of(c);
+
+	s->head = H2_NO_HEAD;
+	s->request_method = request_method;
+	http2_read_start(&s->reader, HTTP2_RESPONSE, head, limits);
+}
+
 int h2_send_end(struct conn *c, struct span trailers)
 {
 	struct h2_stream *s = stream_of(c);
@@ -300,8 +310,9 @@ static void stream_close(struct conn *c, bool abort)
 
 static int stream_connect_error(struct conn *c)
 {
-	(void)c;
-	return 0;
+	const struct h2_stream *s = stream_of(c);
+
+	return s->h2 ? s->h2->connect_error : ECONNRESET;
 }
 
 const struct transport h2_transport = {

@@ -105,8 +105,8 @@ static void diff_members(struct diff *d, const struct pool *old, const struct po
 
 static void diff_pool(struct diff *d, const struct pool *old, const struct pool *new)
 {
-	static const char *const parts[] = {"health", "limits", "passive", "retry", "send_proxy",
-		"slow_start", "sticky", "timeouts", "when_all_down"};
+	static const char *const parts[] = {"health", "limits", "passive", "protocol", "retry",
+		"send_proxy", "slow_start", "sticky", "timeouts", "when_all_down"};
 
 	struct span before = conf_text(old->node, "balance"),
 		    after = conf_text(new->node, "balance");

@@ -1,7 +1,12 @@
 /*
- * HTTP/2 as a listener has it.
+ * HTTP/2 as a listener has it, and a pool.
  */
 #include "proxy/settings/settings.h"
+
+void settings_pool_h2(const struct conf_node *node, struct pool *p)
+{
+	p->h2 = conf_u64(node, "protocol") == 1;
+}
 
 void settings_h2(const struct conf_node *node, struct listener *l)
 {

@@ -232,6 +232,7 @@ static void build_pool(struct builder *b, const struct conf_node *node, struct p
 	build_sticky(b, node, p);
 	registering_build(&p->registering, node, b->report);
 	scale_build(&p->scaling, node);
+	settings_pool_h2(node, p);
 	build_members(b, conf_find(node, "servers"), p);
 }
 

@@ -147,6 +147,7 @@ struct pool {
 	struct pool_limits limits;
 	struct passive_conf passive;
 	struct sticky_conf sticky;
+	bool h2;		       /* is spoken to its servers */
 	enum proxy_version send_proxy; /* in front of each connection: then it serves once */
 	uint64_t slow_start_ns; /* a server that joins gets its share bit by bit; 0: at once */
 	bool when_all_down_503; /* else, and without a stand-in, traffic is tried all the same */
@@ -279,6 +280,7 @@ struct settings *settings_build(struct conf *conf, struct conf_report *report,
 	struct server_table *table, uint64_t generation, struct err *err);
 /* What a listener says of HTTP/2. (http2.c) */
 void settings_h2(const struct conf_node *node, struct listener *l);
+void settings_pool_h2(const struct conf_node *node, struct pool *p);
 /* Which of the pair's nodes we are (NULL: none), and so in which zone. Before anybody else has the
  * snapshot. */
 void settings_locate(struct settings *s, const char *node);

@@ -15,6 +15,7 @@ import h2.config
 import h2.connection
 import h2.errors
 import h2.events
+import h2.exceptions
 import h2.settings
 import hpack
 
@@ -702,6 +703,282 @@ class Endings(H2Case):
         c.answer(1)
         listener = list(p.status()["listeners"].values())[0]
         self.assertEqual((listener["connections"], listener["h2_connections"], listener["requests_total"]), (1, 1, 1))
+
+
+class H2Server:
+    """A server that speaks HTTP/2: hands each event to behave(server, connection, event), after which what is
+    to be sent is sent. Without one it answers each request, once it is whole, with its content."""
+
+    def __init__(self, behave=None, streams=100):
+        self.behave = behave or self.echo
+        self.streams = streams
+        self.heads, self.bodies, self.conns = [], {}, []
+        self.sock = socket.socket()
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.sock.bind(("127.0.0.1", 0))
+        self.sock.listen(64)
+        self.port = self.sock.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                sock, _ = self.sock.accept()
+            except OSError:
+                return
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.conns.append(sock)
+            threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
+
+    def serve(self, sock):
+        c = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
+        c.local_settings.max_concurrent_streams = self.streams
+        c.local_settings.enable_connect_protocol = 1
+        c.initiate_connection()
+        c.sock = sock
+        try:
+            sock.sendall(c.data_to_send())
+            while True:
+                data = sock.recv(65536)
+                if not data:
+                    break
+                for e in c.receive_data(data):
+                    if isinstance(e, h2.events.RequestReceived):
+                        self.heads.append(dict(e.headers))
+                    elif isinstance(e, h2.events.DataReceived):
+                        key = (id(c), e.stream_id)
+                        self.bodies[key] = self.bodies.get(key, b"") + e.data
+                        c.acknowledge_received_data(e.flow_controlled_length, e.stream_id)
+                    self.behave(self, c, e)
+                sock.sendall(c.data_to_send())
+        except (OSError, h2.exceptions.ProtocolError):
+            pass
+        finally:
+            sock.close()
+
+    @staticmethod
+    def echo(server, c, e):
+        if isinstance(e, h2.events.StreamEnded):
+            body = server.bodies.get((id(c), e.stream_id), b"ok")
+            c.send_headers(e.stream_id, [(":status", "200"), ("x-own", "1")])
+            c.send_data(e.stream_id, body, end_stream=True)
+
+    def kill(self):
+        try:
+            self.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self.sock.close()
+        for s in self.conns:
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+
+class Servers(H2Case):
+    def h2_server(self, behave=None, **how):
+        s = H2Server(behave, **how)
+        self.addCleanup(s.kill)
+        return s
+
+    def to(self, *servers, pool=""):
+        return self.proxy(config(*servers, listener=", h2c: true", pool="protocol: h2\n" + pool))
+
+    def test_requests_of_both_protocols_share_one_connection(self):
+        s = self.h2_server()
+        p = self.to(s)
+        for _ in range(3):
+            self.assertEqual(self.asked(p, fields(path="/a?b", extra=[("x-a", "1")])), ("200", b"ok"))
+        c = p.connect()
+        self.addCleanup(c.close)
+        c.sendall(b"POST /h1 HTTP/1.1\r\nHost: a.test\r\nX-Up: 1\r\nContent-Length: 3\r\n\r\nabc" * 2)
+        r = Reader(c)
+        for _ in range(2):
+            answer = r.response()
+            self.assertEqual((answer.status, answer.body, answer.get("x-own")), (200, b"abc", "1"))
+        self.assertEqual(len(s.conns), 1)
+        head = s.heads[0]
+        self.assertEqual((head[":method"], head[":scheme"], head[":path"], head[":authority"], head["x-a"]),
+                         ("GET", "http", "/a?b", "a.test", "1"))
+        self.assertEqual((head["x-forwarded-for"], s.heads[3]["x-up"], s.heads[3]["content-length"]), ("127.0.0.1", "1", "3"))
+        self.assertNotIn("host", head)
+        self.assertEqual(p.status()["server_connections"], 1)
+
+    def test_a_server_that_takes_few_at_a_time_gets_more_connections(self):
+        gate = threading.Event()
+        held = []
+
+        def behave(s, c, e):
+            if isinstance(e, h2.events.StreamEnded):
+                held.append((c, e.stream_id))
+                if len(held) == 5:
+                    gate.set()
+                    for conn, stream in held:
+                        conn.send_headers(stream, [(":status", "200")], end_stream=True)
+                        if conn is not c:
+                            conn.sock.sendall(conn.data_to_send())
+        s = self.h2_server(behave, streams=2)
+        p = self.to(s)
+        c = self.raw(p)
+        c.ask(1)
+        self.eventually(lambda: len(held) == 1)
+        for stream in (3, 5, 7, 9):
+            c.ask(stream)
+        self.assertTrue(gate.wait(5))
+        self.assertEqual(sorted(c.until(HEADERS)[2] for _ in range(5)), [1, 3, 5, 7, 9])
+        self.assertGreater(len(s.conns), 1)
+
+    def test_a_call_streams_both_ways_and_ends_with_trailers(self):  # as gRPC does
+        def behave(s, c, e):
+            if isinstance(e, h2.events.RequestReceived):
+                c.send_headers(e.stream_id, [(":status", "200"), ("content-type", "application/grpc")])
+            elif isinstance(e, h2.events.DataReceived):
+                c.send_data(e.stream_id, e.data.upper())
+            elif isinstance(e, h2.events.StreamEnded):
+                c.send_headers(e.stream_id, [("grpc-status", "0"), ("grpc-message", "fine")], end_stream=True)
+        s = self.h2_server(behave)
+        p = self.to(s)
+        c = self.raw(p)
+        c.ask(1, fields("POST", "/pkg.Service/Call", [("te", "trailers"), ("content-type", "application/grpc")]), False)
+        head = dict(c.until(HEADERS)[3])  # before any content was sent
+        self.assertEqual((head[":status"], head["content-type"]), ("200", "application/grpc"))
+        for message in (b"one", b"two"):
+            c.send(frame(DATA, 0, 1, message))
+            self.assertEqual(c.until(DATA)[3], message.upper())
+        c.send(frame(DATA, END_STREAM, 1))
+        kind, flags, stream, trailers = c.until(HEADERS)
+        self.assertEqual((flags & END_STREAM, dict(trailers)), (END_STREAM, {"grpc-status": "0", "grpc-message": "fine"}))
+        self.assertEqual(s.heads[0]["te"], "trailers")
+
+    def test_trailers_go_from_http1_to_a_server_and_back(self):
+        got = []
+
+        def behave(s, c, e):
+            if isinstance(e, h2.events.TrailersReceived):
+                got.append(dict(e.headers))
+            elif isinstance(e, h2.events.StreamEnded):
+                c.send_headers(e.stream_id, [(":status", "200")])
+                c.send_data(e.stream_id, b"body")
+                c.send_headers(e.stream_id, [("x-sum", "9")], end_stream=True)
+        p = self.to(self.h2_server(behave))
+        c = p.connect()
+        self.addCleanup(c.close)
+        c.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-In: 7\r\n\r\n")
+        data = b""
+        while not data.endswith(b"0\r\nx-sum: 9\r\n\r\n"):
+            more = c.recv(65536)
+            self.assertTrue(more, data)
+            data += more
+        self.assertIn(b"4\r\nbody\r\n", data)
+        self.assertEqual(got, [{"x-in": "7"}])
+
+    def test_what_a_server_did_not_begin_with_goes_to_another(self):  # also a POST
+        def refuse(s, c, e):
+            if isinstance(e, h2.events.RequestReceived):
+                c.reset_stream(e.stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
+
+        def leave(s, c, e):
+            if isinstance(e, h2.events.RequestReceived):
+                c.close_connection(last_stream_id=0)
+        for behave in (refuse, leave):
+            good = self.h2_server()
+            p = self.to(self.h2_server(behave), good, pool="balance: round_robin\n")
+            for _ in range(3):  # as many as the budget of retries always allows
+                self.assertEqual(self.asked(p, fields("POST", extra=[("content-length", "3")]), b"abc"), ("200", b"abc"))
+            self.assertEqual(len(good.heads), 3)
+
+    def test_a_broken_answer_is_502_or_a_reset(self):
+        def behave(s, c, e):
+            if isinstance(e, h2.events.RequestReceived):
+                path = dict(e.headers)[":path"]
+                if path == "/half":
+                    c.send_headers(e.stream_id, [(":status", "200")])
+                    c.send_data(e.stream_id, b"half")
+                if path == "/gone":
+                    c.sock.close()
+                else:
+                    c.reset_stream(e.stream_id, h2.errors.ErrorCodes.INTERNAL_ERROR)
+        p = self.to(self.h2_server(behave))
+        self.assertEqual(self.asked(p, fields("POST", "/no"))[0], "502")
+        self.assertEqual(self.asked(p, fields(path="/half")), ("RST %d" % INTERNAL_ERROR, b"half"))
+        self.assertEqual(self.asked(p, fields("POST", "/gone"))[0], "502")
+
+    def test_nobody_there_is_502_and_who_hangs_is_504(self):
+        closed = free_port()
+        s = self.h2_server()
+        s.port = closed
+        p = self.to(s)
+        self.assertEqual(self.asked(p, fields())[0], "502")
+        with socket.socket() as silent:  # the kernel connects, and nobody answers
+            silent.bind(("127.0.0.1", 0))
+            silent.listen(1)
+            s.port = silent.getsockname()[1]
+            p = self.to(s, pool="timeouts: {first_byte: 1s}\n")
+            self.assertEqual(self.asked(p, fields())[0], "504")
+
+    def test_big_contents_pass_and_a_slow_client_holds_the_server_back(self):
+        sent = [0]
+        size = 64 << 20
+
+        def behave(s, c, e):
+            if isinstance(e, h2.events.RequestReceived):
+                c.send_headers(e.stream_id, [(":status", "200")])
+            if s.heads and isinstance(e, (h2.events.RequestReceived, h2.events.WindowUpdated)):
+                while sent[0] < size and c.local_flow_control_window(1) > 0:
+                    n = min(c.local_flow_control_window(1), 16384)
+                    c.send_data(1, b"x" * n)
+                    sent[0] += n
+        s = self.h2_server(behave)
+        p = self.to(s)
+        c = self.raw(p)
+        c.ask(1)
+        got = 0
+        while got < 65535:
+            got += len(c.until(DATA)[3])
+        time.sleep(0.3)
+        self.assertLess(sent[0], 2 << 20)
+        for _ in range(40):
+            c.send(frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 65535)) + frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 65535)))
+            more = 0
+            while more < 65535:
+                more += len(c.until(DATA)[3])
+            got += more
+        self.assertEqual(got, 41 * 65535)
+        self.assertLess(sent[0], got + (2 << 20))
+
+    def test_an_idle_connection_is_closed_in_order(self):
+        ended = []
+
+        def behave(s, c, e):
+            if isinstance(e, h2.events.ConnectionTerminated):
+                ended.append(e.error_code)
+            H2Server.echo(s, c, e)
+        p = self.to(self.h2_server(behave), pool="timeouts: {server_idle: 1s}\n")
+        self.assertEqual(self.asked(p, fields())[0], "200")
+        self.eventually(lambda: p.status()["server_connections"] == 0, 4)
+        self.eventually(lambda: ended == [0])
+
+    def test_early_hints_and_head_and_empty_answers(self):
+        def behave(s, c, e):
+            if isinstance(e, h2.events.StreamEnded):
+                head = s.heads[-1]
+                if head[":method"] == "HEAD":
+                    c.send_headers(e.stream_id, [(":status", "200"), ("content-length", "5")], end_stream=True)
+                elif head[":path"] == "/204":
+                    c.send_headers(e.stream_id, [(":status", "204")], end_stream=True)
+                else:
+                    c.send_headers(e.stream_id, [(":status", "103"), ("link", "</x>")])
+                    c.send_headers(e.stream_id, [(":status", "200"), ("content-length", "2")])
+                    c.send_data(e.stream_id, b"ok", end_stream=True)
+        p = self.to(self.h2_server(behave))
+        self.assertEqual(self.asked(p, fields("HEAD")), ("200", b""))
+        self.assertEqual(self.asked(p, fields(path="/204")), ("204", b""))
+        c = self.raw(p)
+        c.ask(1)
+        early = dict(c.until(HEADERS)[3])
+        self.assertEqual((early[":status"], early["link"], early["via"][:11]), ("103", "</x>", "2.0 tandem-"))
+        self.assertEqual(c.answer(1), ("200", b"ok"))
 
 
 class Programs(H2Case):
