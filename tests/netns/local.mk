@@ -13,6 +13,7 @@ NETNS_TESTS = \
 	tests/netns/test_hooks.py \
 	tests/netns/test_agent.py \
 	tests/netns/test_alerts.py \
+	tests/netns/test_amid.py \
 	tests/netns/test_scale.py \
 	tests/netns/test_ctl.py \
 	tests/netns/test_groups.py

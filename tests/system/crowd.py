@@ -73,7 +73,7 @@ def serve(host, port, manners_file, names_file):
     listener.setblocking(False)
     poll = select.epoll()
     poll.register(listener, select.EPOLLIN)
-    conns, later = {}, []  # fd: [socket, received, requests answered]; [(due, fd, socket, answer)]
+    conns, later = {}, []  # fd: [socket, received, requests answered]; [(due, fd, id, conn, answer)]
 
     def close(fd, reset=False):
         conn = conns.pop(fd)[0]
@@ -99,7 +99,7 @@ def serve(host, port, manners_file, names_file):
             out = b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(name), name)
             conn[2] += 1
             if how == SLOW and not check:
-                heapq.heappush(later, (time.monotonic() + random.random() * 2, fd, conn[2], out))
+                heapq.heappush(later, (time.monotonic() + random.random() * 2, fd, id(conn), conn, out))
             else:
                 conn[0].send(out)
 
@@ -128,10 +128,10 @@ def serve(host, port, manners_file, names_file):
             except OSError:
                 close(fd)
         while later and later[0][0] <= time.monotonic():
-            _, fd, served, out = heapq.heappop(later)
-            if fd in conns and conns[fd][2] == served:
+            _, fd, _, conn, out = heapq.heappop(later)
+            if conns.get(fd) is conn:
                 try:
-                    conns[fd][0].send(out)
+                    conn[0].send(out)
                 except OSError:
                     close(fd)
 
@@ -226,7 +226,7 @@ class Crowd(threading.Thread):
             status = head[9:12]
             good = status == b"200" and body == request.name.encode()
             leave = not request.kept or b"\r\nconnection: close" in head.lower()
-            self.over(request, None if good else "answered %r" % request.received[:60], leave)
+            self.over(request, None if good else "answered %r" % (request.received[:30] + request.received[-30:]), leave)
 
     def over(self, request, why, leave=True):
         phase, took = request.phase, time.monotonic() - request.started
