@@ -88,7 +88,7 @@ static void ask_as_it_came(const struct exchange *x, struct route_ask *ask, char
 static int edit(struct exchange *x, const struct field_edits *e, struct http_head *h, char *lines)
 {
 	struct route_ask ask;
-	char room[ACTION_PATH_MAX];
+	UNFILLED char room[ACTION_PATH_MAX];
 
 	if (!e->gone_count && !e->put_count)
 		return 0;
@@ -99,7 +99,7 @@ static int edit(struct exchange *x, const struct field_edits *e, struct http_hea
 int exchange_edit_request(struct exchange *x, struct http1_request_out *o)
 {
 	const struct rewrite *rw = x->route->action->rewrite;
-	char lines[LINES_MAX];
+	UNFILLED char lines[LINES_MAX];
 	int len = edit(x, &rw->request, &x->request, lines);
 
 	if (len < 0)
@@ -112,7 +112,7 @@ int exchange_edit_request(struct exchange *x, struct http1_request_out *o)
 
 int exchange_edit_response(struct exchange *x, struct http1_response_out *o)
 {
-	char lines[LINES_MAX + SET_COOKIE_MAX];
+	UNFILLED char lines[LINES_MAX + SET_COOKIE_MAX];
 	int len = edit(x, &x->route->action->rewrite->response, &x->response, lines);
 
 	if (len < 0)

@@ -255,15 +255,11 @@ void client_say_goodbye(struct client *c, bool linger)
 void client_exchange_done(struct client *c, bool keep, bool linger)
 {
 	c->exchange = NULL;
-	if (c->over) {
+	if (c->over)
 		h2_client_answered(c);
-		return;
-	}
-	if (!keep) {
+	else if (!keep)
 		client_say_goodbye(c, linger);
-		return;
-	}
-	if (!c->running)
+	else if (!c->running)
 		client_run(c);
 }
 
@@ -322,19 +318,18 @@ static void leave_tally(struct client *c)
 	c->counted = false;
 }
 
-struct span client_ip(struct client *c)
+struct span client_ip_find(struct client *c)
 {
+	char text[ADDR_TEXT_MAX];
+	size_t len;
+
 	if (c->over)
 		return client_ip(c->over);
-	if (!c->ip_len) {
-		char text[ADDR_TEXT_MAX];
-		size_t len = addr_format_ip(&c->addr, text);
-
-		ASSERT(len > 0 && len <= sizeof(c->ip));
-		memcpy(c->ip, text, len);
-		c->ip_len = (uint8_t)len;
-	}
-	return span_make(c->ip, c->ip_len);
+	len = addr_format_ip(&c->addr, text);
+	ASSERT(len > 0 && len <= sizeof(c->ip));
+	memcpy(c->ip, text, len);
+	c->ip_len = (uint8_t)len;
+	return span_make(c->ip, len);
 }
 
 const struct addr *client_peer(const struct client *c)

@@ -52,7 +52,11 @@ struct client {
  * goes. */
 void client_new(struct acceptor *a, int fd, const struct addr *peer, bool counted);
 /* Where it comes from, as text. */
-struct span client_ip(struct client *c);
+struct span client_ip_find(struct client *c); /* the first time */
+static inline struct span client_ip(struct client *c)
+{
+	return c->ip_len ? span_make(c->ip, c->ip_len) : client_ip_find(c);
+}
 /* The other end of its connection, and this one as it saw it. */
 const struct addr *client_peer(const struct client *c);
 void client_local(const struct client *c, struct addr *ret_local);

@@ -281,12 +281,25 @@ static void note_gave_up(struct exchange *x, const struct route *r)
 		F_SPAN("client", x->client_ip));
 }
 
+static const struct route *find_route(struct exchange *x)
+{
+	const struct route *found = x->listener->takes_all;
+	struct route_ask ask;
+
+	if (found)
+		return found;
+	exchange_ask(x, &ask);
+	found = routes_find(x->listener->routes, &ask);
+	if (ask.gave_up)
+		note_gave_up(x, ask.gave_up);
+	return found;
+}
+
 /* What the request asks that we refuse whoever serves it; 0: nothing. */
 static uint16_t refusal(struct exchange *x, enum exchange_end *ret_end)
 {
 	const struct access *access = &x->listener->access;
 	const struct http_head *h = &x->request;
-	struct route_ask ask;
 
 	*ret_end = END_REFUSED;
 	if (h->method == HTTP_TRACE || h->method == HTTP_CONNECT)
@@ -299,10 +312,7 @@ static uint16_t refusal(struct exchange *x, enum exchange_end *ret_end)
 	if ((access->allow_count || access->deny_count) && !access_allows(access, x->client_addr))
 		return 403;
 	*ret_end = END_NO_ROUTE;
-	exchange_ask(x, &ask);
-	x->route = routes_find(x->listener->routes, &ask);
-	if (ask.gave_up)
-		note_gave_up(x, ask.gave_up);
+	x->route = find_route(x);
 	if (!x->route)
 		return 404;
 	*ret_end = END_REFUSED;

@@ -73,7 +73,7 @@ static struct span key_of(const struct route_ask *ask, const struct hash_conf *b
 
 bool exchange_hash_key(const struct route_ask *ask, const struct hash_conf *by, uint64_t *ret_key)
 {
-	char room[KEY_MAX];
+	UNFILLED char room[KEY_MAX];
 	struct addr addr;
 	struct span key = key_of(ask, by, &addr, room);
 

@@ -135,7 +135,7 @@ int exchange_put_response(struct exchange *x, const struct http1_response_out *o
 
 static int stage_head(struct exchange *x)
 {
-	char own[SET_COOKIE_MAX];
+	UNFILLED char own[SET_COOKIE_MAX];
 	bool sticks = x->server_pool->sticky.cookie.len &&
 		      (x->response.status >= 200 || x->response.status == 101);
 	struct http1_response_out o = {
@@ -146,7 +146,7 @@ static int stage_head(struct exchange *x)
 		.client_minor = x->request.minor,
 		.upgrade = x->response.status == 101,
 		.via = x->listener->via,
-		.date = worker_date(x->worker),
+		.date = x->response.first[HTTP_F_DATE] ? (struct span){0} : worker_date(x->worker),
 		.hsts = exchange_hsts(x),
 		.own = sticks ? exchange_set_cookie(x, own, sizeof(own)) : (struct span){0},
 	};

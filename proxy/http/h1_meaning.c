@@ -382,20 +382,14 @@ enum parse_rc http2_request_meaning(struct http_head *h, bool ends, struct http_
 }
 
 /* Every Content-Length of a response, as a list and as repeated fields, must say the same. */
-static enum parse_rc response_length(struct http_head *h, struct http_fault *ret_fault)
+static __attribute__((noinline)) enum parse_rc agreed_length(
+	struct http_head *h, struct http_fault *ret_fault)
 {
-	const struct http_field *first = field_first(h, HTTP_F_CONTENT_LENGTH);
 	struct span list, element;
 	uint64_t length;
 
-	if (!first)
-		return PARSE_DONE;
-	if (!field_next(h, first) &&
-		length_value(first->value, &h->length) == 0) { /* as it should be */
-		h->has_length = true;
-		return PARSE_DONE;
-	}
-	for (const struct http_field *f = first; f; f = field_next(h, f)) {
+	for (const struct http_field *f = field_first(h, HTTP_F_CONTENT_LENGTH); f;
+		f = field_next(h, f)) {
 		list = f->value;
 		while (item_next(&list, ',', &element)) {
 			if (length_value(element, &length) < 0)
@@ -408,6 +402,19 @@ static enum parse_rc response_length(struct http_head *h, struct http_fault *ret
 			h->has_length = true;
 		}
 	}
+	return PARSE_DONE;
+}
+
+static inline enum parse_rc response_length(struct http_head *h, struct http_fault *ret_fault)
+{
+	const struct http_field *only = field_first(h, HTTP_F_CONTENT_LENGTH);
+
+	if (!only)
+		return PARSE_DONE;
+	if (field_in(HTTP_F_CONTENT_LENGTH, h->repeated) ||
+		length_value(only->value, &h->length) < 0)
+		return agreed_length(h, ret_fault);
+	h->has_length = true; /* as it should be */
 	return PARSE_DONE;
 }
 

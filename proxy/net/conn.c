@@ -239,40 +239,6 @@ void conn_drop_in(struct conn *c)
 	c->in = NULL;
 }
 
-char *stage_scratch(struct stage *s, size_t *ret_room)
-{
-	*ret_room = STAGE_SCRATCH_BYTES - s->used;
-	return s->scratch + s->used;
-}
-
-void stage_span(struct stage *s, struct span data)
-{
-	struct iovec *last = s->count ? &s->iov[s->count - 1] : NULL;
-
-	if (!data.len)
-		return;
-	s->bytes += data.len;
-	if (last && (char *)last->iov_base + last->iov_len == data.ptr) {
-		last->iov_len += data.len; /* runs that touch are one */
-		return;
-	}
-	ASSERT(s->count < STAGE_IOV);
-	s->iov[s->count++] = (struct iovec){(void *)(uintptr_t)data.ptr, data.len};
-}
-
-void stage_wrote(struct stage *s, size_t bytes)
-{
-	ASSERT(bytes <= STAGE_SCRATCH_BYTES - s->used);
-	stage_span(s, span_make(s->scratch + s->used, bytes));
-	s->used += bytes;
-}
-
-void stage_reset(struct stage *s)
-{
-	s->count = 0;
-	s->bytes = s->used = 0;
-}
-
 static void wait_until_writable(struct conn *c)
 {
 	if (c->fd >= 0)

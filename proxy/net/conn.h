@@ -19,6 +19,7 @@
 #include "proxy/net/splice.h"
 #include "proxy/net/transport.h"
 #include "proxy/net/wheel.h"
+#include "shared/assert.h"
 #include "shared/buf.h"
 
 struct worker;
@@ -102,10 +103,36 @@ static inline uint32_t conn_in_pipe(const struct conn *c)
 
 /* Stage: room for at least this many bytes of scratch; NULL when there is not (never for a fresh
  * stage and a head within limits). Follow with stage_wrote. */
-char *stage_scratch(struct stage *s, size_t *ret_room);
-void stage_wrote(struct stage *s, size_t bytes);
-void stage_span(struct stage *s, struct span data);
-void stage_reset(struct stage *s);			 /* forgets what is staged */
+static inline char *stage_scratch(struct stage *s, size_t *ret_room)
+{
+	*ret_room = STAGE_SCRATCH_BYTES - s->used;
+	return s->scratch + s->used;
+}
+static inline void stage_span(struct stage *s, struct span data)
+{
+	struct iovec *last = s->count ? &s->iov[s->count - 1] : NULL;
+
+	if (!data.len)
+		return;
+	s->bytes += data.len;
+	if (last && (char *)last->iov_base + last->iov_len == data.ptr) {
+		last->iov_len += data.len; /* runs that touch are one */
+		return;
+	}
+	ASSERT(s->count < STAGE_IOV);
+	s->iov[s->count++] = (struct iovec){(void *)(uintptr_t)data.ptr, data.len};
+}
+static inline void stage_wrote(struct stage *s, size_t bytes)
+{
+	ASSERT(bytes <= STAGE_SCRATCH_BYTES - s->used);
+	stage_span(s, span_make(s->scratch + s->used, bytes));
+	s->used += bytes;
+}
+static inline void stage_reset(struct stage *s) /* forgets what is staged */
+{
+	s->count = 0;
+	s->bytes = s->used = 0;
+}
 static inline bool stage_has_room(const struct stage *s) /* for a chunk: head, data, end */
 {
 	return s->count + 4 <= STAGE_IOV && s->used + 64 <= STAGE_SCRATCH_BYTES;

@@ -97,7 +97,7 @@ static int submit_head(struct h2_stream *s, const struct http_list *list, bool e
 {
 	nghttp2_session *session = s->h2->session;
 	nghttp2_data_provider content = {.read_callback = h2_read_content};
-	nghttp2_nv nv[HTTP_LIST_MAX];
+	UNFILLED nghttp2_nv nv[HTTP_LIST_MAX];
 
 	h2_set_nv(nv, list);
 	if (is_interim(list))

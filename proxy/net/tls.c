@@ -229,8 +229,8 @@ static void record_sent(struct tls *t, size_t bytes)
 static ssize_t tls_send(struct conn *c, const struct iovec *iov, unsigned count)
 {
 	struct tls *t = tls_get(c);
-	struct iovec left[STAGE_IOV];
-	char room[TLS_RECORD_MAX];
+	UNFILLED struct iovec left[STAGE_IOV];
+	UNFILLED char room[TLS_RECORD_MAX];
 	size_t done = 0;
 	unsigned at = 0;
 

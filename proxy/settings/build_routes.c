@@ -272,8 +272,10 @@ void build_routes(struct builder *b, const struct conf_node *listener, struct li
 		built = routes_new(rb.specs, rb.count);
 		b->out_of_memory = !built;
 	}
-	if (built)
+	if (built) {
 		warn_of_shadows(b, built, rb.nodes);
+		l->takes_all = routes_take_all(built);
+	}
 	l->routes = built;
 	free(rb.specs);
 	free(rb.nodes);

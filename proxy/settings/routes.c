@@ -381,6 +381,16 @@ void routes_why_not(
 		snprintf(out, size, "its regular expression gave up: it takes too many steps");
 }
 
+const struct route *routes_take_all(const struct routes *r)
+{
+	const struct chain *any = &r->sets[0].any_path;
+	const struct entry *first = any->first == NONE ? NULL : &r->entries[any->first];
+
+	if (!first || first->route > 0 || first->methods || first->conditional)
+		return NULL;
+	return &r->routes[0];
+}
+
 unsigned routes_count(const struct routes *r)
 {
 	return r->count;

@@ -37,6 +37,8 @@ struct routes *routes_new(const struct route_spec *specs, unsigned count);
 void routes_free(struct routes *r);
 unsigned routes_count(const struct routes *r);
 const struct route *routes_get(const struct routes *r, unsigned index);
+/* The first route, if it takes every request there is; else NULL. */
+const struct route *routes_take_all(const struct routes *r);
 /* Do earlier routes together take every request of this one, so that it can never match? True is
  * certain: they take each of its hosts, paths and methods, and want nothing of a request that this
  * one does not want too. The lowest and the highest of them are told (often the same). */

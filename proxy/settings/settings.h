@@ -196,6 +196,7 @@ struct listener {
 	struct addr *binds;
 	unsigned bind_count;
 	const struct routes *routes;
+	const struct route *takes_all; /* the first route, where there is nothing to choose */
 	struct timeouts timeouts;
 	bool h2c; /* HTTP/2 in clear text, from who knows that */
 	struct h2_conf h2_conf;
