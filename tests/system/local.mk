@@ -5,6 +5,7 @@ SYSTEM_TESTS = \
 	tests/system/test_clients.py \
 	tests/system/test_discovery.py \
 	tests/system/test_errors.py \
+	tests/system/test_examples.py \
 	tests/system/test_floods.py \
 	tests/system/test_h2.py \
 	tests/system/test_http1.py \
