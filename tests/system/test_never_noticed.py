@@ -65,7 +65,7 @@ class NeverNoticed(Case):
             self.addCleanup(s.kill)
         self.name_is(1, 2, 3, 4)
         self.p = self.proxy(self.config(), workers=2)
-        self.phases = []
+        self.phases, self.successor = [], None
         self.eventually(self.all_up, 10)
         self.crowd = Crowd(self.p.port, RATE, ("/", "/", "/named/"))
         self.crowd.start()
@@ -236,6 +236,28 @@ class NeverNoticed(Case):
             caught = int([line for line in f if line.startswith("SigCgt")][0].split()[1], 16)
         return caught >> signal.SIGUSR2 - 1 & 1
 
+    def upgraded(self):
+        for _ in range(2):
+            before = self.p.status()["pid"]
+            os.kill(before, signal.SIGUSR2)
+            self.eventually(lambda: self.p.status()["pid"] != before, 30)
+            self.successor = self.p.status()["pid"]
+            self.addCleanup(self.end, self.successor, signal.SIGKILL)
+            self.stay()
+            self.eventually(lambda: self.ended(before), 40)
+
+    def ended(self, pid):
+        self.p.proc.poll()
+        try:
+            with open("/proc/%d/stat" % pid) as f:
+                return f.read().rsplit(")", 1)[1].split()[0] == "Z"
+        except OSError:
+            return True
+
+    def end(self, pid, sig):
+        if not self.ended(pid):
+            os.kill(pid, sig)
+
     def events(self):
         one, all_of_them = self.servers[2:3], self.servers
         return (("nothing", self.nothing),
@@ -252,7 +274,8 @@ class NeverNoticed(Case):
                 ("weight", self.weighed),
                 ("%d reloads with changes" % (RELOADS + 1), self.reloaded),
                 ("rollback", self.rolled_back),
-                ("all of it at once", self.all_of_it))
+                ("all of it at once", self.all_of_it),
+                *[("two upgrades of the program", self.upgraded)] * self.upgrades())
 
     def table(self, rate):
         rows = ["%.0f requests/s" % rate,
@@ -280,12 +303,16 @@ class NeverNoticed(Case):
                 for f in p.failures["POST"][:3] + p.failures["GET"][:20]:
                     print(p.name, f, file=sys.stderr)
         failed = [(p.name, f) for p in self.phases for f in p.failures["GET"]]
+        self.assertTrue(self.phases)
         self.assertEqual(failed, [], table)
         posts = sorted(n for s in self.servers for n in s.names() if n.startswith("POST"))
         self.assertGreater(len(posts), 0.1 * self.crowd.sent)
         self.assertEqual([n for n, next in zip(posts, posts[1:]) if n == next], [])
         self.assertEqual(sum(p.closed_idle for p in self.phases), 0, table)
         self.assertEqual(self.p.stop(), 0)
+        if self.successor:
+            self.end(self.successor, signal.SIGTERM)
+            self.eventually(lambda: self.ended(self.successor), 20)
 
 
 if __name__ == "__main__":
