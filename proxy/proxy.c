@@ -713,7 +713,8 @@ static int open_state(struct proxy *p, struct err *err)
 		return -1;
 	membership.book = orders_book(p->orders);
 	p->membership = membership_new(p->table, &membership);
-	return p->membership ? 0 : err_set(err, "out of memory");
+	p->discovery = p->membership ? discovery_new(p->loop, p->membership) : NULL;
+	return p->discovery ? 0 : err_set(err, "out of memory");
 }
 
 int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err)
@@ -721,7 +722,6 @@ int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err
 	static const int capabilities[] = {CAP_NET_BIND_SERVICE};
 	const struct checks_options check_options = {
 		.ctx = p, .on_pool_changed = on_pool_changed, .on_event = on_event};
-
 	const struct httpd_options admin_options = {.ctx = p, .on_request = admin_on_request};
 	struct settings *s;
 	struct change change;
@@ -740,16 +740,15 @@ int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err
 	p->alive_ns = monotonic_ns();
 	p->checks = checks_new(p->loop, p->table, &check_options);
 	p->admin = httpd_new(p->loop, &admin_options);
-	p->discovery = discovery_new(p->loop, p->membership);
 	p->stapling = stapling_new(p->loop);
 	/* What it makes from here on is the user's that it runs as; low ports it may bind as that,
 	 * too. */
-	if (!p->checks || !p->admin || !p->discovery || !p->stapling || start_workers(p, err) < 0 ||
+	if (!p->checks || !p->admin || !p->stapling || start_workers(p, err) < 0 ||
 		daemon_drop_privileges(o->user, capabilities, countof(capabilities), err) < 0 ||
 		open_state(p, err) < 0 || settings_sticky_key(s, o->state_dir, err) < 0 ||
 		settings_ticket_secret(s, p->ticket_secret, err) < 0 ||
 		change_prepare(&change, p, s, err) < 0) {
-		bool had_memory = p->checks && p->admin && p->discovery && p->stapling;
+		bool had_memory = p->checks && p->admin && p->stapling;
 
 		settings_unref(s);
 		return had_memory ? -1 : err_set(err, "out of memory");
