@@ -32,10 +32,17 @@ static void join(const json_t *array, char *out, size_t size)
 	}
 }
 
+static enum tint fence_tint(const char *fence)
+{
+	if (strcmp(fence, "none") == 0)
+		return TINT_BAD;
+	return strcmp(fence, "kernel") == 0 ? TINT_NONE : TINT_WARN;
+}
+
 static void print_groups(const struct ctl *c, const json_t *groups)
 {
-	static const char *const heads[] = {
-		"GROUP", "STATE", "FOR", "LEASE MS", "INTERFACE", "VIRTUAL IPS", "REASON", NULL};
+	static const char *const heads[] = {"GROUP", "STATE", "FOR", "LEASE MS", "FENCE",
+		"CONNECTIONS", "PEER'S", "INTERFACE", "VIRTUAL IPS", "REASON", NULL};
 	char ips[512], number[NUMBER_MAX];
 	const json_t *g;
 	const char *name;
@@ -51,6 +58,9 @@ static void print_groups(const struct ctl *c, const json_t *groups)
 		table_add(&t, state_tint(state), "%s", state);
 		table_add(&t, TINT_NONE, "%s", ago(text_at(g, "since"), number));
 		table_add(&t, TINT_NONE, "%s", number_at(g, "lease_ms", number));
+		table_add(&t, fence_tint(text_at(g, "fence")), "%s", text_at(g, "fence"));
+		table_add(&t, TINT_NONE, "%s", number_at(g, "connections", number));
+		table_add(&t, TINT_NONE, "%s", number_at(g, "peer_connections", number));
 		table_add(&t, TINT_NONE, "%s", text_at(g, "interface"));
 		table_add(&t, TINT_NONE, "%s", ips);
 		if (held)
@@ -60,6 +70,40 @@ static void print_groups(const struct ctl *c, const json_t *groups)
 	}
 	table_print(&t, 2, c->color, c->out);
 	table_fini(&t);
+}
+
+/* Why a group has less than the kernel's fence. */
+static void print_fences(const struct ctl *c, const json_t *groups)
+{
+	const json_t *g;
+	const char *name;
+
+	json_object_foreach ((json_t *)(uintptr_t)groups, name, g) {
+		const char *why = json_string_value(json_object_get(g, "fence_why"));
+
+		if (why)
+			fprintf(c->out, "  %s: fence '%s': %s\n", name, text_at(g, "fence"), why);
+	}
+}
+
+/* The copy of the peer's clients and states, by which a dead node's clients are told. */
+static void print_copy(const struct ctl *c, const json_t *copy)
+{
+	const char *trouble = json_string_value(json_object_get(copy, "trouble"));
+	char n[NUMBER_MAX];
+
+	if (!json_is_object(copy))
+		return;
+	fprintf(c->out, ", copy ");
+	if (json_is_true(json_object_get(copy, "connected"))) {
+		fprintf(c->out, "over '%s'", text_at(copy, "path"));
+		if (int_at(copy, "lag") > 0)
+			fprintf(c->out, " (%s behind)", number_at(copy, "lag", n));
+		return;
+	}
+	tint_print("not connected", TINT_WARN, c->color, c->out);
+	if (trouble)
+		fprintf(c->out, " (%s)", trouble);
 }
 
 static void print_paths(const struct ctl *c, const json_t *paths)
@@ -104,6 +148,7 @@ static void print_failover(const struct ctl *c, const json_t *s)
 	}
 	putc('\n', c->out);
 	print_groups(c, json_object_get(s, "groups"));
+	print_fences(c, json_object_get(s, "groups"));
 	if (!json_is_object(peer))
 		return;
 	fprintf(c->out, "  peer ");
@@ -117,6 +162,7 @@ static void print_failover(const struct ctl *c, const json_t *s)
 		fprintf(c->out, ", ");
 		tint_print("configuration differs", TINT_WARN, c->color, c->out);
 	}
+	print_copy(c, json_object_get(peer, "copy"));
 	putc('\n', c->out);
 	print_paths(c, json_object_get(peer, "paths"));
 }

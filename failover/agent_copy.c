@@ -66,6 +66,7 @@ void agent_open_copy(struct agent *a, const struct settings *s)
 		.path_count = s->path_count,
 		.secret_count = s->secret_count,
 		.own = a->proxy.clients,
+		.own_known = a->proxy.clients_known,
 		.theirs = a->peer_clients,
 		.states = &a->states,
 		.ctx = a,

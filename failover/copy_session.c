@@ -198,7 +198,7 @@ static int put_next(struct copy_session *s, struct err *err)
 		return put_list_begin(s, err);
 	if (s->sent < j->last)
 		return put_changes(s, err);
-	if (s->listing)
+	if (s->listing && !s->pair->own_unknown)
 		return put_shard(s, err);
 	return 1;
 }

@@ -50,6 +50,9 @@ struct copy_pair {
 	uint64_t stream; /* names the journal; random, never 0 */
 	struct journal journal;
 	const struct clients *own;
+	/* Our proxy has not told its clients in this life: the list waits, lest the peer forget
+	 * them. */
+	bool own_unknown;
 	struct clients *theirs;
 	uint64_t have_stream, have_change; /* what `theirs` is a whole copy of; 0: of nothing */
 	struct states *states;

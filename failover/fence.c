@@ -106,6 +106,12 @@ static bool put_chance(struct buf *to, const struct group *g)
 	       put_seeds(to, g, AF_INET6);
 }
 
+static bool put_drain(struct buf *to, const struct group *g)
+{
+	return buf_printf(to, "add element netdev %s drain { \"%s\" }\n", g->fence.table,
+		       g->settings.interface) == 0;
+}
+
 /* --- the table ---------------------------------------------------------------------------------
  */
 static int run(const struct group *g, struct buf *text, bool whole, struct err *err)
@@ -220,7 +226,7 @@ static int replace(struct group *g, const struct buf *text, struct err *err)
 	buf_init(&all, TEXT_MAX);
 	whole = buf_append(&all, buf_span(text)) == 0 &&
 		rules_peer(&all, f->table, f->peer_mac_known ? f->wire.peer_mac : NULL) &&
-		(!f->chance || put_chance(&all, g));
+		(!f->chance || put_chance(&all, g)) && (!f->draining || put_drain(&all, g));
 	if (group_owns(g))
 		whole = whole &&
 			buf_printf(&all,

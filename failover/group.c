@@ -911,12 +911,14 @@ void group_free(struct group *g)
 void group_apply(struct group *g, const struct group_settings *settings)
 {
 	struct group_settings old = g->settings;
+	struct fsm_config config = config_of(g->agent, settings);
 
 	ASSERT(old.vrid == settings->vrid && strcmp(old.interface, settings->interface) == 0);
 	g->settings = *settings;
-	g->fsm.config = config_of(g->agent, settings);
 	if (g->vrrp)
 		group_vrrp_apply(g);
+	else
+		fsm_configure(&g->fsm, &config, monotonic_ns());
 	for (unsigned i = 0; i < old.vip_count; i++) {
 		if (find_vip(settings, &old.vips[i]))
 			continue;

@@ -350,6 +350,14 @@ void peer_copy_client(struct peer_copy *p, const struct client_key *k, bool ther
 	send_soon(p);
 }
 
+void peer_copy_known(struct peer_copy *p)
+{
+	if (!p->pair.own_unknown)
+		return;
+	p->pair.own_unknown = false;
+	send_soon(p);
+}
+
 void peer_copy_state(struct peer_copy *p, unsigned index)
 {
 	ASSERT(index < p->pair.states->count);
@@ -420,6 +428,7 @@ struct peer_copy *peer_copy_new(
 	p->pair = (struct copy_pair){.node = o->node,
 		.peer = o->peer,
 		.own = o->own,
+		.own_unknown = !o->own_known,
 		.theirs = o->theirs,
 		.states = o->states,
 		.ctx = p,

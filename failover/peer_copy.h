@@ -21,6 +21,7 @@ struct peer_copy_options {
 	unsigned secret_count;
 	/* Borrowed until _free. `theirs` is filled here. */
 	const struct clients *own;
+	bool own_known; /* else a peer_copy_known() follows */
 	struct clients *theirs;
 	struct states *states;
 	void *ctx;
@@ -35,6 +36,8 @@ struct peer_copy *peer_copy_new(
 void peer_copy_free(struct peer_copy *p);
 /* `own` has changed, or will have within the turn. */
 void peer_copy_client(struct peer_copy *p, const struct client_key *k, bool there);
+/* `own` is all that the proxy has. */
+void peer_copy_known(struct peer_copy *p);
 /* states->list[index] is newer than what the peer was sent. */
 void peer_copy_state(struct peer_copy *p, unsigned index);
 bool peer_copy_connected(const struct peer_copy *p);

@@ -405,6 +405,8 @@ static int do_clients(void *ctx, const struct rpc_caller *who, const json_t *par
 
 	if (proxy_link_clients(&a->proxy, who, params, err) != 0)
 		return -1;
+	if (a->copy && a->proxy.clients_known)
+		peer_copy_known(a->copy);
 	*ret_result = json_object();
 	return 0;
 }

@@ -516,6 +516,16 @@ void fsm_init(
 	m->epoch = m->stored_epoch;
 }
 
+void fsm_configure(struct fsm *m, const struct fsm_config *config, uint64_t now_ns)
+{
+	ASSERT(times_check(&config->times) == NULL);
+	ASSERT(config->node == m->config.node && config->peer == m->config.peer &&
+		config->group == m->config.group);
+	if (config->witness && !m->config.witness)
+		m->known_ns = now_ns;
+	m->config = *config;
+}
+
 static void check_invariants(const struct fsm *m)
 {
 	ASSERT(m->state == FSM_PROBING || (!m->probing && !m->by_release && !m->claim_sent));

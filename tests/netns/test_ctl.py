@@ -73,6 +73,38 @@ class Tandemctl(LabTest):
         self.a.write_config(config)
         self.assertEqual(self.a.ctl("reload").returncode, DONE)
 
+    def server(self, node, name):
+        return node.ask("proxy", "status")["pools"]["web"]["servers"].get(name, {})
+
+    def test_a_drain_on_one_node_holds_on_both_and_so_does_its_end(self):
+        self.addCleanup(lambda: self.a.ctl("ready", "web/web1"))
+        self.a.ctl("drain", "web/web1")
+        wait_for("the other node drains it too", lambda: self.server(self.b, "web1")["admin"] == "draining")
+        self.assertEqual(self.server(self.b, "web1")["admin_by"], self.server(self.a, "web1")["admin_by"])
+        self.b.kill("proxy")  # and it is what the other node says then, not what its own disk did
+        self.a.ctl("maintenance", "web/web1")
+        self.a.ctl("weight", "web/web2", "7")
+        self.b.start_proxy()
+        wait_for("it hears what it missed", lambda: self.server(self.b, "web1").get("admin") == "maintenance"
+                 and self.server(self.b, "web2")["weight"] == 7)
+        self.b.ctl("ready", "web/web1")
+        self.b.ctl("weight", "web/web2", "1")
+        wait_for("and so it is on the first", lambda: self.server(self.a, "web1")["admin"] == "ready"
+                 and self.server(self.a, "web2")["weight"] == 1)
+
+    def test_a_server_added_here_is_there_and_each_sides_orders_survive_a_cut(self):
+        self.a.ctl("server", "add", "web/extra", "10.77.0.21:8080")
+        wait_for("the other node has it", lambda: self.server(self.b, "extra"))
+        self.b.kill("agent")  # nothing is copied for now
+        self.a.ctl("drain", "web/extra")
+        self.b.ctl("weight", "web/extra", "3")
+        self.b.start_agent()
+        for node in (self.a, self.b):
+            wait_for("both orders are on " + node.name, lambda: (
+                self.server(node, "extra")["admin"], self.server(node, "extra")["weight"]) == ("draining", 3))
+        self.b.ctl("server", "remove", "web/extra")
+        wait_for("it is gone on the first", lambda: not self.server(self.a, "extra"))
+
     def test_switchover_freeze_and_resume_do_what_they_say(self):
         self.a.ctl("switchover")
         self.b.wait_state("ACTIVE")

@@ -135,6 +135,21 @@ class Move(LabTest):
         self.a.wait_state("ACTIVE")
         self.check(streams.wait(), "kill -9 of the agent, and back, with 24 streams")
 
+    def test_rules_that_are_loaded_again_still_let_in_what_is_on_its_way(self):
+        def let_in():
+            shown = json.loads(self.a.run("nft", "-j", "list", "set", "netdev", "tandem_51", "drain").stdout)
+            return any("elem" in item.get("set", {}) for item in shown["nftables"])
+
+        streams = Streams(self.client, (1, 0, 0, 1))
+        time.sleep(1)
+        self.a.ask("agent", "switchover")
+        self.b.wait_state("ACTIVE")
+        self.assertEqual((self.a.state(), let_in()), ("DRAINING", True))
+        self.a.run("nft", "flush", "ruleset")
+        wait_for("it notices", lambda: "event=fence.vanished" in self.a.log_text("agent"), 2)
+        self.assertEqual((self.a.state(), let_in()), ("DRAINING", True))
+        self.check(streams.wait(), "switchover with 4 streams, and rules that were flushed")
+
     def test_too_big_is_told_to_both(self):
         """While both have connections to the address, either may be meant."""
         def told(node):

@@ -119,10 +119,16 @@ class Checksums(VrrpTest):
     def maker(self, priority, ttl=255, form="rfc", first=0x31, times=1):
         self.b.run("python3", "-c", MAKER, priority, ttl, form, "%x" % first, times)
 
+    def maker_beside(self, priority, form, times):
+        maker = self.b.start("maker", "python3", "-c", MAKER, priority, 255, form, "31", times)
+        time.sleep(0.3)
+        return maker
+
     def test_the_form_of_rfc_9568_is_understood_and_answered_in_kind(self):
+        sent_first = self.maker_beside(200, form="rfc", times=40)
         self.agent(families=(4,), priority=100)
         self.a.wait_state("STANDBY")
-        self.maker(200, form="rfc", times=12)
+        sent_first.wait()
         self.assertEqual(self.a.state(), "STANDBY")
         shown = self.vrrp()
         self.assertEqual((shown["checksum"], shown["master"], shown["peer_priority"]), ("rfc9568", "10.77.0.3", 200))

@@ -376,6 +376,21 @@ class Tcp(Case):
         t.join()
 
 
+class BehindProxy(Case):
+    def test_header_before_the_handshake(self):
+        server = self.serve()
+        p = self.proxy(server, listener="proxy_protocol: {from: [127.0.0.0/8]}")
+        raw = socket.create_connection(("127.0.0.1", p.port), 10)
+        self.addCleanup(raw.close)
+        raw.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.1 5000 443\r\n")
+        s = self.context().wrap_socket(raw, server_hostname="a.test")
+        self.assertEqual(self.get(s).status, 200)
+        s.close()
+        head = server.heads()[0]
+        self.assertIn(b"X-Forwarded-For: 192.0.2.7\r\n", head)
+        self.assertIn(b"X-Forwarded-Proto: https\r\nX-Forwarded-Port: 443\r\n", head)
+
+
 class Shown(Case):
     def test_ends_of_certificates(self):
         certs.make("soon", "soon.test", signer="ca", days=10)

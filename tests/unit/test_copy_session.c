@@ -211,6 +211,33 @@ static void both_lists_arrive_and_follow(void)
 	end();
 }
 
+static void a_list_that_is_not_known_yet_takes_nothing_away(void)
+{
+	begin();
+	for (unsigned i = 0; i < 100; i++)
+		add(&a, i);
+	join();
+	CHECK(until(copied(&a, &b)));
+	part();
+	/* Another life of the agent, which knows one client so far. */
+	a.pair.stream++;
+	a.pair.own_unknown = true;
+	clients_clear(a.own);
+	add(&a, 7);
+	add(&b, 200);
+	join();
+	CHECK(until(copied(&b, &a)));
+	add(&a, 100);
+	copy_session_pump(&a.session);
+	CHECK(until(clients_total(b.theirs) == 101));
+	a.pair.own_unknown = false;
+	copy_session_pump(&a.session);
+	CHECK(until(copied(&a, &b)));
+	CHECK(same(a.own, b.theirs));
+	part();
+	end();
+}
+
 static void changes_go_between_the_shards_of_a_list_that_is_on_its_way(void)
 {
 	struct rng rng;
@@ -486,6 +513,7 @@ static void a_silent_peer_is_given_up(void)
 
 static const struct test_case cases[] = {
 	TEST(both_lists_arrive_and_follow),
+	TEST(a_list_that_is_not_known_yet_takes_nothing_away),
 	TEST(changes_go_between_the_shards_of_a_list_that_is_on_its_way),
 	TEST(a_cut_connection_goes_on_where_it_was),
 	TEST(a_list_that_was_cut_in_the_middle_comes_again_whole),

@@ -17,11 +17,14 @@
 static const char failover_text[] =
 	"{'node':'lb-a','version':'0.1.0','frozen':false,'proxy':{'state':'ok','pid':812},"
 	"'config':{'generation':4,'peer_matches':false},'groups':{'web':{'state':'ACTIVE',"
-	"'since':'2026-11-22T01:02:03.004Z','lease_ms':241,'virtual_ips':['10.0.0.100/"
+	"'since':'2026-11-22T01:02:03.004Z','lease_ms':241,'fence':'netlink','fence_why':'the "
+	"kernel has no egress hook',"
+	"'connections':31,'peer_connections':17,'virtual_ips':['10.0.0.100/"
 	"24','fd00::100/64'],"
 	"'interface':'eth0','reason':'peer "
 	"silent','held':null}},'peer':{'node':'lb-b','state':'STANDBY',"
-	"'proxy_ok':true,'paths':{'lan':{'up':true,'last_heard_ms':21,'rtt_us':85,'lost':0},"
+	"'proxy_ok':true,'copy':{'connected':true,'path':'cable','lag':3,'trouble':null},'paths':{'"
+	"lan':{'up':true,'last_heard_ms':21,'rtt_us':85,'lost':0},"
 	"'cable':{'up':false,'last_heard_ms':9000,'rtt_us':40,'lost':7}}}}";
 static const char moved_text[] = "{'node':'lb-a','groups':{'web':{'state':'STANDBY'}},'peer':{'"
 				 "node':'lb-b','state':'ACTIVE'}}";
@@ -271,7 +274,10 @@ static void status_shows_both_daemons(void)
 	CHECK_INT(RUN(&s, ARG("status")), 0);
 	SHOWS(out_text, "tandem-failover 0.1.0 on lb-a: proxy ok, configuration generation 4\n");
 	SHOWS(out_text, "10.0.0.100/24, fd00::100/64  peer silent\n");
-	SHOWS(out_text, "peer lb-b: STANDBY, proxy ok, configuration differs\n");
+	SHOWS(out_text, "241       netlink  31           17      eth0");
+	SHOWS(out_text, "  web: fence 'netlink': the kernel has no egress hook\n");
+	SHOWS(out_text, "peer lb-b: STANDBY, proxy ok, configuration differs, copy over 'cable' "
+			"(3 behind)\n");
 	SHOWS(out_text, "  cable  down   9000          40      7\n");
 	SHOWS(out_text,
 		"tandem-proxy 0.1.0 on lb-a: active, 2 workers, 120 connections, 1.5 requests/s");

@@ -145,6 +145,25 @@ static void a_peer_that_is_heard_but_does_not_hear_us_vouches_for_nothing(void)
 	CHECK_INT(m.reason, REASON_UNHEARD);
 }
 
+static void a_witness_that_a_reload_adds_has_a_lease_to_hear_the_owner(void)
+{
+	struct fsm_config config = with_witness();
+
+	standby_of(pair());
+	hear(PACKET_RELEASE, FSM_DRAINING, 5);
+	pass(NS_PER_S); /* nobody vouches for it, nor needs to */
+	CHECK_INT(m.state, FSM_ACTIVE);
+	fsm_configure(&m, &config, now);
+	tick();
+	CHECK_INT(m.state, FSM_ACTIVE);
+	pass(200 * MS);
+	give((struct fsm_event){.kind = FSM_EV_WITNESS_HEARD, .age_ns = 5 * MS});
+	pass(200 * MS);
+	CHECK_INT(m.state, FSM_ACTIVE);
+	pass(100 * MS);
+	CHECK_INT(m.reason, REASON_UNHEARD);
+}
+
 /* --- the fence hook ------------------------------------------------------------------------- */
 
 static void a_silent_peer_is_fenced_after_the_probe_and_before_the_claim(void)
@@ -498,6 +517,7 @@ static const struct test_case cases[] = {
 	TEST(an_answer_to_an_earlier_question_does_not_count),
 	TEST(a_release_needs_no_witness),
 	TEST(an_owner_whom_neither_peer_nor_witness_hears_lets_go),
+	TEST(a_witness_that_a_reload_adds_has_a_lease_to_hear_the_owner),
 	TEST(a_peer_that_is_heard_but_does_not_hear_us_vouches_for_nothing),
 	TEST(a_silent_peer_is_fenced_after_the_probe_and_before_the_claim),
 	TEST(after_a_slow_fence_hook_the_network_is_asked_again),
