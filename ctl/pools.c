@@ -96,6 +96,7 @@ static void add_servers(struct table *t, const char *pool, const json_t *servers
 
 		table_add(t, TINT_NONE, "%s/%s", pool, name);
 		table_add(t, TINT_NONE, "%s", text_at(s, "address"));
+		table_add(t, TINT_NONE, "%s", text_at(s, "tls"));
 		table_add(t, health_tint(health), "%s", health);
 		table_add(t, strcmp(admin, "ready") == 0 ? TINT_NONE : TINT_WARN, "%s", admin);
 		if (int_at(s, "effective_weight") == int_at(s, "weight"))
@@ -141,7 +142,7 @@ static int only_pool(json_t **pools, const char *name)
 
 int verb_servers(struct ctl *c)
 {
-	static const char *const heads[] = {"SERVER", "ADDRESS", "HEALTH", "ADMIN", "WEIGHT",
+	static const char *const heads[] = {"SERVER", "ADDRESS", "TLS", "HEALTH", "ADMIN", "WEIGHT",
 		"IN FLIGHT", "QUEUED", "REQUESTS", "FAILURES", "FOR", "REASON", NULL};
 	json_t *pools = NULL, *p, *by_pool;
 	const char *name;

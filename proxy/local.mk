@@ -72,6 +72,7 @@ proxy_libproxy_a_SOURCES = \
 	proxy/exchange/plain.c proxy/exchange/plain.h \
 	proxy/exchange/request.c \
 	proxy/exchange/response.c \
+	proxy/exchange/server_tls.c proxy/exchange/server_tls.h \
 	proxy/exchange/sticky.c \
 	proxy/exchange/tunnel.c proxy/exchange/tunnel.h \
 	proxy/exchange/upstream.c proxy/exchange/upstream.h \
@@ -106,6 +107,7 @@ proxy_libproxy_a_SOURCES = \
 	proxy/pool/probe_agent.c \
 	proxy/pool/probe_grpc.c \
 	proxy/pool/probe_http.c \
+	proxy/pool/probe_io.c proxy/pool/probe_io.h \
 	proxy/pool/queue.c proxy/pool/queue.h \
 	proxy/pool/server.c proxy/pool/server.h \
 	proxy/proxy.c proxy/proxy.h \
@@ -125,7 +127,9 @@ proxy_libproxy_a_SOURCES = \
 	proxy/settings/settings.c proxy/settings/settings.h \
 	proxy/settings/stream.c proxy/settings/stream.h \
 	proxy/settings/tls.c \
+	proxy/settings/tls_servers.c \
 	proxy/tls/cert.c proxy/tls/cert.h \
+	proxy/tls/client.c proxy/tls/client.h \
 	proxy/tls/ocsp.c proxy/tls/ocsp.h \
 	proxy/tls/server.c proxy/tls/server.h \
 	proxy/tls/tickets.c proxy/tls/tickets.h \

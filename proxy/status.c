@@ -44,6 +44,7 @@ static json_t *listener_status(const struct listener *l)
 static json_t *tls_status(const struct proxy *p)
 {
 	uint64_t full = 0, resumed = 0, failed = 0;
+	uint64_t servers_full = 0, servers_resumed = 0, servers_failed = 0;
 
 	for (unsigned i = 0; i < p->worker_count; i++) {
 		const struct tls_tally *t = &p->workers[i]->tls;
@@ -51,9 +52,14 @@ static json_t *tls_status(const struct proxy *p)
 		full += atomic_load(&t->done_total[0][0]) + atomic_load(&t->done_total[1][0]);
 		resumed += atomic_load(&t->done_total[0][1]) + atomic_load(&t->done_total[1][1]);
 		failed += atomic_load(&t->failed_total);
+		servers_full += atomic_load(&t->server_done_total[0]);
+		servers_resumed += atomic_load(&t->server_done_total[1]);
+		servers_failed += atomic_load(&t->server_failed_total);
 	}
-	return json_pack("{s:I,s:I,s:I}", "full_total", (json_int_t)full, "resumed_total",
-		(json_int_t)resumed, "failed_total", (json_int_t)failed);
+	return json_pack("{s:I,s:I,s:I,s:{s:I,s:I,s:I}}", "full_total", (json_int_t)full,
+		"resumed_total", (json_int_t)resumed, "failed_total", (json_int_t)failed, "servers",
+		"full_total", (json_int_t)servers_full, "resumed_total",
+		(json_int_t)servers_resumed, "failed_total", (json_int_t)servers_failed);
 }
 
 json_t *proxy_status(struct proxy *p)

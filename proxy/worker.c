@@ -644,6 +644,8 @@ void worker_free(struct worker *w)
 	fault_log_fini(&w->faults);
 	ev_loop_destroy(w->loop);
 	regex_room_free(w->regex_room);
+	for (unsigned i = 0; i < w->upstream_count; i++)
+		tls_kept_drop(&w->upstreams[i].kept);
 	free(w->upstreams);
 	free(w);
 }

@@ -33,12 +33,13 @@ struct snapshot {
 struct snapshot *snapshot_ref(struct snapshot *s);
 void snapshot_unref(struct snapshot *s);
 
-/* What a worker keeps of a server: its idle connections. By server slot. */
+/* What a worker keeps of a server: its idle connections, a session of TLS. By server slot. */
 struct upstream {
 	struct server *server; /* NULL: the current snapshot has none in this slot */
 	struct list idle;      /* struct server_conn, the freshest first */
 	unsigned idle_count;
-	struct list shared; /* connections of HTTP/2 (h2_server.h) */
+	struct list shared;   /* connections of HTTP/2 (h2_server.h) */
+	struct tls_kept kept; /* where its pool has TLS */
 };
 
 struct worker {

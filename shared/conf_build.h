@@ -40,6 +40,10 @@ void conf_rules_health(struct conf_report *report, const struct conf_node *pool)
 void conf_rules_protocol(struct conf_report *report, const struct conf_node *failover);
 /* Those of TLS (conf_rules_tls.c). */
 void conf_rules_tls(struct conf_report *report, const struct conf_node *listeners);
+/* The same of a pool's TLS to its servers. */
+void conf_rules_pool_tls(struct conf_report *report, const struct conf_node *pool);
+/* Written, good, and not false. */
+bool conf_pool_has_tls(const struct conf_node *pool);
 /* Those of where a pool's servers come from (conf_rules_discover.c). */
 void conf_rules_discover(
 	struct conf_report *report, const struct conf_node *root, const struct conf_node *pool);

@@ -401,6 +401,7 @@ static void check_pools(struct rules *r, const struct conf_node *pools)
 		check_limits(r, pool);
 		conf_rules_discover(r->report, r->conf->root, pool);
 		conf_rules_scale(r->report, r->conf->root, pool);
+		conf_rules_pool_tls(r->report, pool);
 		check_stand_in(r, pool, pools->count);
 	}
 }

@@ -73,6 +73,15 @@ static void check_tcp(struct conf_report *report, const struct conf_node *listen
 	check_balance(report, good(listener, "pool"), false);
 }
 
+/* What passes is TLS already. */
+static void check_clear(struct conf_report *report, const struct conf_node *pool)
+{
+	if (pool && conf_pool_has_tls(pool->target))
+		conf_error(report, pool->pos, "send it to a pool without 'tls'",
+			"pool '%.*s' has 'tls', and what this listener passes on is TLS already",
+			SPAN_ARG(pool->text));
+}
+
 static void check_passthrough(struct conf_report *report, const struct conf_node *listener)
 {
 	static const char mode[] = "tls_passthrough";
@@ -81,11 +90,13 @@ static void check_passthrough(struct conf_report *report, const struct conf_node
 	only(report, good(listener, "limits"), limits, mode);
 	only(report, good(listener, "timeouts"), times, mode);
 	check_balance(report, good(listener, "pool"), true);
+	check_clear(report, good(listener, "pool"));
 	conf_each (route, good(listener, "routes")) {
 		only(report, route, route_keys, mode);
 		only(report, good(route, "match"), match_keys, mode);
 		only(report, good(route, "timeouts"), times, mode);
 		check_balance(report, good(route, "pool"), true);
+		check_clear(report, good(route, "pool"));
 	}
 }
 

@@ -1,5 +1,5 @@
 /*
- * Rules about the TLS of listeners that take several keys.
+ * Rules about TLS that take several keys: that of listeners, and of pools to their servers.
  */
 #include "shared/conf_build.h"
 
@@ -36,4 +36,47 @@ void conf_rules_tls(struct conf_report *report, const struct conf_node *listener
 			conf_error(report, redirect->name_pos, "give one of them 'tls'",
 				"no listener speaks TLS: there is nothing to redirect to");
 	}
+}
+
+bool conf_pool_has_tls(const struct conf_node *pool)
+{
+	const struct conf_node *tls = good(pool, "tls");
+
+	return tls && (tls->kind == CONF_MAP || tls->num);
+}
+
+/* Targets of SRV records have names of their own, which nobody vouches for. */
+static void check_service(
+	struct conf_report *report, const struct conf_node *pool, const struct conf_node *at)
+{
+	const struct conf_node *dns = good(pool, "discover.dns");
+
+	if (dns && span_starts(dns->text, SPAN("_")))
+		conf_error(report, at->name_pos, "write tls: {server_name: NAME}",
+			"servers of pool '%.*s' come by SRV records: which name their "
+			"certificates must have has to be said",
+			SPAN_ARG(pool->name));
+}
+
+void conf_rules_pool_tls(struct conf_report *report, const struct conf_node *pool)
+{
+	const struct conf_node *tls = good(pool, "tls"), *verify, *ca, *key, *protocol;
+
+	if (!conf_pool_has_tls(pool))
+		return;
+	verify = good(tls, "verify");
+	ca = good(tls, "ca");
+	key = good(tls, "key");
+	protocol = good(pool, "protocol");
+	if (verify && !verify->num && ca)
+		conf_error(report, ca->name_pos, "leave out one of them",
+			"'ca' has no effect with 'verify: false'");
+	if (protocol && protocol->num)
+		conf_error(report, protocol->pos, NULL,
+			"'protocol: h2' with 'tls' is not available in this version");
+	if (key && !conf_find(tls, "cert"))
+		conf_error(report, key->name_pos, "add cert: FILE",
+			"'key' is of no use without 'cert'");
+	if ((!verify || verify->num) && !conf_find(tls, "server_name"))
+		check_service(report, pool, tls);
 }

@@ -1114,6 +1114,33 @@ static const struct conf_key scale_keys[] = {{.name = "min",
 		.help = "URL that gets {pool, want, why} as JSON by POST."},
 	{0}};
 
+static const struct conf_key pool_tls_keys[] = {
+	{.name = "ca",
+		.type = CONF_TYPE_FILE,
+		.help = "Certificates in PEM form that servers' certificates are checked against; "
+			"not written: those that the system trusts."},
+	{.name = "server_name",
+		.type = CONF_TYPE_HOST,
+		.help = "The name that the certificates must have, which is asked for (SNI); not "
+			"written: the host's name in the server's address, else the name in "
+			"'discover.dns', else the address."},
+	{.name = "verify",
+		.type = CONF_TYPE_BOOL,
+		.fallback = "true",
+		.help = "Whether a server must prove who it is; false: anybody in between can read "
+			"and change what passes."},
+	{.name = "cert",
+		.type = CONF_TYPE_FILE,
+		.help = "File in PEM form: our own certificate, for servers that ask for one, then "
+			"its chain."},
+	{.name = "key",
+		.type = CONF_TYPE_FILE,
+		.help = "File with its private key; not written: in the same file."},
+	{0}};
+static const struct conf_key pool_tls_word = {.type = CONF_TYPE_BOOL, .help = "On or off."};
+static const struct conf_key pool_tls = {
+	.type = CONF_TYPE_MAP, .keys = pool_tls_keys, .help = "On, and how."};
+
 static const struct conf_key pool_keys[] = {
 	{.name = "balance",
 		.type = CONF_TYPE_BALANCE,
@@ -1168,7 +1195,12 @@ static const struct conf_key pool_keys[] = {
 		.fallback = "h1",
 		.help = "What is spoken to the servers: HTTP/1.1, or HTTP/2, which they must "
 			"expect (prior knowledge)."},
-	LATER("tls", "TLS to servers", NULL),
+	{.name = "tls",
+		.type = CONF_TYPE_EITHER,
+		.fallback = "false",
+		.shapes = {[CONF_SCALAR] = &pool_tls_word, [CONF_MAP] = &pool_tls},
+		.help = "TLS is spoken to the servers, checks included; true, or {ca: FILE} and "
+			"the like."},
 	{.name = "send_proxy",
 		.type = CONF_TYPE_ENUM,
 		.words = WORDS("v1", "v2"),

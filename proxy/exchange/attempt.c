@@ -191,7 +191,10 @@ static void report_unconnected(struct exchange *x, int error)
 	/* It is we who are out of something, and that is not the server's fault. */
 	if (error == EMFILE || error == ENFILE || error == ENOMEM || error == EADDRNOTAVAIL)
 		return;
-	report_failure(x, error == ECONNREFUSED ? SERVER_REFUSED : SERVER_UNREACHABLE);
+	if (error == EPROTO)
+		report_failure(x, SERVER_TLS);
+	else
+		report_failure(x, error == ECONNREFUSED ? SERVER_REFUSED : SERVER_UNREACHABLE);
 }
 
 /* Connected to it, or on the way there; -1: failed at once, and it was let go of. */
@@ -337,6 +340,8 @@ void exchange_server_connect_failed(struct exchange *x, int error)
 	report_unconnected(x, error);
 	if (error == ETIMEDOUT)
 		exchange_failed(x, RETRY_UNCONNECTED, 504, END_CONNECT_TIMEOUT);
+	else if (error == EPROTO)
+		exchange_failed(x, RETRY_UNCONNECTED, 502, END_SERVER_TLS);
 	else
 		exchange_failed(x, RETRY_UNCONNECTED, 502, END_CONNECT_FAILED);
 }

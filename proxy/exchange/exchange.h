@@ -41,6 +41,7 @@
 	X(QUEUE_TIMEOUT, "pool timeout:queue")           \
 	X(CONNECT_FAILED, "server connect")              \
 	X(CONNECT_TIMEOUT, "server timeout:connect")     \
+	X(SERVER_TLS, "server tls")                      \
 	X(SERVER_BAD, "server malformed")                \
 	X(SERVER_CUT, "server cut")                      \
 	X(SERVER_TIMEOUT_HEAD, "server timeout:headers") \
@@ -147,7 +148,8 @@ void exchange_client_timeout(struct exchange *x);
 /* --- for the server's connection
  * ------------------------------------------------------------------ */
 void exchange_server_connected(struct exchange *x);
-void exchange_server_connect_failed(struct exchange *x, int error); /* ETIMEDOUT: our deadline */
+/* ETIMEDOUT: our deadline; EPROTO: no TLS */
+void exchange_server_connect_failed(struct exchange *x, int error);
 void exchange_server_readable(struct exchange *x);
 /* The head of an answer is in x->response, its lines in front of what the connection has in hand;
  * or there is a fault in it. */

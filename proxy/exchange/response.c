@@ -314,8 +314,21 @@ static void on_eof(struct exchange *x)
 	pump(x);
 }
 
+/* With TLS 1.3 a server looks at our certificate when for us the handshake is over. One that does
+ * not like it has not read anything. */
+static bool was_refused(struct exchange *x)
+{
+	if (x->heard || x->reused || !tls_refused(&x->upstream->conn))
+		return false;
+	server_tls_failed(x->server, tls_fault(&x->upstream->conn));
+	exchange_server_connect_failed(x, EPROTO);
+	return true;
+}
+
 static void on_error(struct exchange *x)
 {
+	if (was_refused(x))
+		return;
 	if (!x->response_head_done) {
 		on_eof(x); /* a reset before any answer: the same */
 		return;

@@ -7,6 +7,7 @@
 
 #include "proxy/exchange/exchange.h"
 #include "proxy/exchange/h2_server.h"
+#include "proxy/exchange/server_tls.h"
 #include "proxy/net/rawio.h"
 #include "proxy/worker.h"
 #include "shared/log.h"
@@ -26,13 +27,21 @@ static void close_idle(struct server_conn *sc)
 	conn_close(&sc->conn);
 }
 
+/* Of TLS alone: a ticket, a new key. */
+static bool says_nothing(struct conn *conn)
+{
+	bool full;
+
+	return conn->transport && conn_read(conn, IOBUF_SMALL_BYTES, &full) == IO_AGAIN;
+}
+
 static void on_readable(struct conn *conn)
 {
 	struct server_conn *sc = server_conn_of(conn);
 
 	if (sc->exchange)
 		exchange_server_readable(sc->exchange);
-	else
+	else if (!says_nothing(conn))
 		close_idle(sc); /* closed by the server, or bytes that nobody asked for */
 }
 
@@ -57,10 +66,33 @@ static int announce(struct server_conn *sc)
 	return n == (ssize_t)len ? 0 : -1;
 }
 
+/* The socket is connected. 1: TLS is on its way; -1 with errno. */
+static int begin(struct server_conn *sc)
+{
+	const struct exchange *x = sc->exchange;
+
+	if (announce(sc) < 0)
+		return -1;
+	if (!x->server_pool->tls)
+		return 0;
+	sc->tls = x->server_pool->tls->id;
+	return server_tls_start(&sc->conn, sc->server, x->server_pool,
+		       x->plain ? TLS_ANY_PROTOCOL : TLS_HTTP1) < 0
+		       ? -1
+		       : 1;
+}
+
+static void connect_failed(struct server_conn *sc, int error)
+{
+	if (error == EPROTO)
+		server_tls_failed(sc->server, tls_fault(&sc->conn));
+	exchange_server_connect_failed(sc->exchange, error);
+}
+
 static void on_writable(struct conn *conn)
 {
 	struct server_conn *sc = server_conn_of(conn);
-	int error;
+	int error, rc = 0;
 
 	if (!sc->exchange)
 		return;
@@ -70,14 +102,16 @@ static void on_writable(struct conn *conn)
 	}
 	conn->connecting = false;
 	error = conn_connect_error(conn);
+	if (!error && !conn->transport) {
+		rc = begin(sc);
+		error = rc < 0 ? errno : 0;
+	}
 	if (error) {
-		exchange_server_connect_failed(sc->exchange, error);
+		connect_failed(sc, error);
 		return;
 	}
-	if (announce(sc) < 0) {
-		exchange_server_connect_failed(sc->exchange, errno);
+	if (rc > 0)
 		return;
-	}
 	conn_deadline(conn, 0);
 	conn_start(conn);
 	exchange_server_connected(sc->exchange);
@@ -129,18 +163,23 @@ static const struct conn_handler handler = {
 struct server_conn *upstream_take(struct worker *w, struct server *s, struct exchange *x)
 {
 	struct upstream *u = &w->upstreams[s->slot];
-	struct server_conn *sc;
 
 	if (x->server_pool->h2)
 		return h2_server_take(w, s, x);
 	/* An exchange of an older snapshot may ask for a server whose slot another has now. */
-	if (u->server != s || list_empty(&u->idle))
-		return NULL;
-	sc = list_item(u->idle.next, struct server_conn, link);
-	list_remove(&sc->link);
-	u->idle_count--;
-	sc->exchange = x;
-	return sc;
+	while (u->server == s && !list_empty(&u->idle)) {
+		struct server_conn *sc = list_item(u->idle.next, struct server_conn, link);
+
+		if (sc->tls != tls_client_id(x->server_pool->tls)) {
+			close_idle(sc); /* the pool had other settings then */
+			continue;
+		}
+		list_remove(&sc->link);
+		u->idle_count--;
+		sc->exchange = x;
+		return sc;
+	}
+	return NULL;
 }
 
 static int open_socket(const struct server *s)
@@ -180,6 +219,7 @@ void upstream_init_stream(
 	sc->server = s;
 	sc->exchange = x;
 	sc->stream = true;
+	sc->tls = 0;
 }
 
 struct server_conn *upstream_connect(
@@ -205,6 +245,7 @@ struct server_conn *upstream_connect(
 	sc->server = s;
 	sc->exchange = x;
 	sc->stream = false;
+	sc->tls = 0;
 	atomic_fetch_add_explicit(&w->server_conns, 1, memory_order_relaxed);
 	conn_deadline(&sc->conn, timeout_ns);
 	conn_start_connecting(&sc->conn);
@@ -258,6 +299,8 @@ void upstream_close_strangers(struct worker *w)
 	for (unsigned i = 0; i < w->upstream_count; i++) {
 		struct upstream *u = &w->upstreams[i];
 
+		if (!u->server)
+			tls_kept_drop(&u->kept);
 		if (!list_empty(&u->idle) &&
 			list_item(u->idle.next, struct server_conn, link)->server != u->server)
 			close_all_idle(u);

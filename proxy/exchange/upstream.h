@@ -16,11 +16,13 @@ struct server_conn {
 	struct server *server;
 	struct exchange *exchange; /* NULL: idle */
 	bool stream;		   /* of a connection that it shares (h2_server.h); never idle */
+	uint64_t tls;		   /* what it was made with: tls_client_id() */
 };
 
 #define UPSTREAM_IDLE_MAX 64 /* a server, a worker */
 
-/* An idle connection to this server, or NULL. The exchange has it from now on. */
+/* An idle connection to this server, made as the pool of x wants them, or NULL. The exchange has it
+ * from now on. */
 struct server_conn *upstream_take(struct worker *w, struct server *s, struct exchange *x);
 /* Starts connecting. NULL: failed at once, errno says why. exchange_server_connected or
  * _connect_failed follows, never from inside this call. */

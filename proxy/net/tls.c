@@ -17,14 +17,17 @@ struct tls {
 	struct conn *conn;
 	const struct conn_handler *inner; /* hears nothing until the handshake is over */
 	void (*on_ready)(struct conn *c); /* NULL: we are the client */
+	struct tls_kept *kept;		  /* NULL: sessions are not wanted */
+	uint64_t of[2];			  /* what they are kept under */
 	ev_idle again;			  /* more is held than was asked for */
 	uint64_t sent_ns;
 	uint32_t record_bytes; /* how much the next one takes */
 	uint32_t retry_bytes;  /* of a record that is made, but not written; 0: none */
 	int connect_error;
 	bool handshaking;
-	bool broken; /* nothing more may be said, not even goodbye */
-	char fault[120];
+	bool broken;  /* nothing more may be said, not even goodbye */
+	bool refused; /* by the other side, for a certificate */
+	char fault[TLS_FAULT_MAX];
 };
 
 static struct tls *tls_get(const struct conn *c)
@@ -96,6 +99,45 @@ static BIO *bio_new(struct conn *c)
 	return b;
 }
 
+/* --- what went wrong ----------------------------------------------------------------------------
+ */
+
+void tls_describe(const SSL *ssl, char *out, size_t size)
+{
+	unsigned long error = ERR_peek_last_error();
+	const char *text = error ? ERR_reason_error_string(error) : NULL;
+
+	if (!error)
+		snprintf(out, size, "the connection ended in the middle of it");
+	else if (ERR_GET_REASON(error) == SSL_R_CERTIFICATE_VERIFY_FAILED)
+		snprintf(out, size, "certificate verify failed: %s",
+			X509_verify_cert_error_string(SSL_get_verify_result(ssl)));
+	else
+		snprintf(out, size, "%s", text ? text : "unknown error");
+}
+
+/* RFC 8446 6.2: alerts that speak of the certificate that the other side wants to see. */
+static bool is_about_certificate(unsigned long error)
+{
+	static const int alerts[] = {SSL_AD_BAD_CERTIFICATE, SSL_AD_UNSUPPORTED_CERTIFICATE,
+		SSL_AD_CERTIFICATE_REVOKED, SSL_AD_CERTIFICATE_EXPIRED, SSL_AD_CERTIFICATE_UNKNOWN,
+		SSL_AD_UNKNOWN_CA, SSL_AD_ACCESS_DENIED, SSL_AD_CERTIFICATE_REQUIRED};
+
+	for (unsigned i = 0; i < countof(alerts); i++)
+		if (ERR_GET_REASON(error) == SSL_AD_REASON_OFFSET + alerts[i])
+			return true;
+	return false;
+}
+
+static void note_fault(struct tls *t)
+{
+	t->broken = true;
+	t->refused = is_about_certificate(ERR_peek_last_error());
+	if (!t->fault[0])
+		tls_describe(t->ssl, t->fault, sizeof(t->fault));
+	ERR_clear_error();
+}
+
 /* --- records ------------------------------------------------------------------------------------
  */
 
@@ -126,8 +168,7 @@ static int no_result(struct tls *t, int event, int rc)
 		error = ECONNRESET;
 		break;
 	}
-	t->broken = true;
-	ERR_clear_error();
+	note_fault(t);
 	errno = error ? error : ECONNRESET;
 	return -1;
 }
@@ -318,21 +359,35 @@ static const struct transport transport = {
 	.connect_error = tls_connect_error,
 };
 
-/* --- the handshake ------------------------------------------------------------------------------
+/* --- sessions with servers ----------------------------------------------------------------------
  */
 
-static void note_fault(struct tls *t)
+void tls_kept_drop(struct tls_kept *k)
 {
-	unsigned long error = ERR_peek_last_error();
-	long verified = SSL_get_verify_result(t->ssl);
-	const char *text = "the connection ended in the middle of it";
-
-	if (verified != X509_V_OK)
-		text = X509_verify_cert_error_string(verified);
-	else if (error)
-		text = ERR_reason_error_string(error);
-	snprintf(t->fault, sizeof(t->fault), "%s", text ? text : "unknown error");
+	SSL_SESSION_free(k->session);
+	*k = (struct tls_kept){0};
 }
+
+static bool may_keep(const struct tls *t)
+{
+	return t->kept && memcmp(t->of, t->kept->of, sizeof(t->of)) == 0;
+}
+
+/* A server may give several, at any time. 1: it is ours now. */
+static int on_session(SSL *ssl, SSL_SESSION *session)
+{
+	struct conn *c = SSL_get_app_data(ssl); /* NULL: a check's */
+	struct tls *t = c ? tls_get(c) : NULL;
+
+	if (!t || !may_keep(t))
+		return 0;
+	SSL_SESSION_free(t->kept->session);
+	t->kept->session = session;
+	return 1;
+}
+
+/* --- the handshake ------------------------------------------------------------------------------
+ */
 
 static void tell_failed(const struct tls *t, const char *why)
 {
@@ -368,11 +423,12 @@ static void connect_done(struct tls *t, int error)
 
 static void failed(struct tls *t, int error)
 {
-	t->broken = true;
-	if (!t->fault[0])
-		note_fault(t);
-	ERR_clear_error();
+	note_fault(t);
 	if (!t->on_ready) {
+		atomic_fetch_add_explicit(
+			&t->conn->worker->tls.server_failed_total, 1, memory_order_relaxed);
+		if (may_keep(t)) /* the next one owes nothing to this */
+			tls_kept_drop(t->kept);
 		connect_done(t, error);
 		return;
 	}
@@ -393,6 +449,14 @@ static void accepted(struct tls *t)
 	conn_deadline(c, 0);
 	conn_start(c);
 	t->on_ready(c);
+}
+
+static void connected(struct tls *t)
+{
+	atomic_fetch_add_explicit(
+		&t->conn->worker->tls.server_done_total[SSL_session_reused(t->ssl)], 1,
+		memory_order_relaxed);
+	connect_done(t, 0);
 }
 
 /* In this turn of the loop the others, too, are to come to something. The socket stays ready. */
@@ -422,7 +486,7 @@ static void step(struct tls *t)
 		if (t->on_ready)
 			accepted(t);
 		else
-			connect_done(t, 0);
+			connected(t);
 		return;
 	}
 	switch (SSL_get_error(t->ssl, rc)) {
@@ -494,6 +558,7 @@ void tls_prepare(SSL_CTX *ctx)
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
 				      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_read_ahead(ctx, 1); /* a record with its head in one system call */
+	SSL_CTX_sess_set_new_cb(ctx, on_session);
 }
 
 static int start(struct conn *c, SSL *ssl, void (*on_ready)(struct conn *c))
@@ -539,11 +604,22 @@ int tls_accept(struct conn *c, SSL *ssl, void (*on_ready)(struct conn *c))
 	return 0;
 }
 
-int tls_connect(struct conn *c, SSL *ssl)
+int tls_connect(struct conn *c, SSL *ssl, struct tls_kept *kept)
 {
+	struct tls *t;
+
 	if (ssl)
 		SSL_set_connect_state(ssl);
-	return start(c, ssl, NULL);
+	if (start(c, ssl, NULL) < 0)
+		return -1;
+	t = tls_get(c);
+	t->kept = kept;
+	if (!kept)
+		return 0;
+	memcpy(t->of, kept->of, sizeof(t->of));
+	if (kept->session && !SSL_set_session(ssl, kept->session))
+		ERR_clear_error(); /* then in full */
+	return 0;
 }
 
 SSL *tls_of(const struct conn *c)
@@ -554,4 +630,9 @@ SSL *tls_of(const struct conn *c)
 const char *tls_fault(const struct conn *c)
 {
 	return c->transport == &transport ? tls_get(c)->fault : "";
+}
+
+bool tls_refused(const struct conn *c)
+{
+	return c->transport == &transport && tls_get(c)->refused;
 }

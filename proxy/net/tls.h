@@ -28,6 +28,7 @@
 
 struct ssl_st; /* SSL */
 struct ssl_ctx_st;
+struct ssl_session_st;
 
 #define TLS_HANDSHAKES_MAX 1024 /* a worker; clients beyond wait in the kernel's queue */
 #define TLS_STEPS_MAX 8
@@ -35,6 +36,7 @@ struct ssl_ctx_st;
 #define TLS_RECORD_MAX 16384
 #define TLS_RECORD_IDLE_NS (1 * NS_PER_S) /* then they are small again */
 #define TLS_TELL_NS (10 * NS_PER_S)
+#define TLS_FAULT_MAX 120
 
 /* Of a worker. Written by its thread, the atomics read by anyone. */
 struct tls_tally {
@@ -46,7 +48,17 @@ struct tls_tally {
 	/* Of clients, that came to an end: 1.2 and before, 1.3; in full, resumed. */
 	_Atomic uint64_t done_total[2][2];
 	_Atomic uint64_t failed_total;
+	/* Of servers; in full, resumed. */
+	_Atomic uint64_t server_done_total[2];
+	_Atomic uint64_t server_failed_total;
 };
+
+/* Where the last session with a server is kept, for the next connection to it. */
+struct tls_kept {
+	struct ssl_session_st *session; /* NULL: none */
+	uint64_t of[2];			/* with whom, and as whom: it is for no other */
+};
+void tls_kept_drop(struct tls_kept *k);
 
 /* What every SSL_CTX of ours needs for this. */
 void tls_prepare(struct ssl_ctx_st *ctx);
@@ -61,13 +73,20 @@ void tls_prepare(struct ssl_ctx_st *ctx);
  *
  * connect: on_writable comes, still `connecting`, when the handshake is over, or it or the connect
  * has failed; conn_connect_error() says which (EPROTO: TLS, see tls_fault). on_deadline comes with
- * `connecting` set, as without TLS.
+ * `connecting` set, as without TLS. kept: the session there is resumed, and replaced by newer ones
+ * for as long as it is of the same; it must outlive the connection. NULL: none.
  */
 int tls_accept(struct conn *c, struct ssl_st *ssl, void (*on_ready)(struct conn *c));
-int tls_connect(struct conn *c, struct ssl_st *ssl);
+int tls_connect(struct conn *c, struct ssl_st *ssl, struct tls_kept *kept);
 
 /* The connection's; NULL: it has none. Borrowed. */
 struct ssl_st *tls_of(const struct conn *c);
-/* Why a handshake with a server failed, as text of OpenSSL's or of the verification. "" : it did
- * not. */
+/* Why a handshake with a server failed, or what came after it, as text of OpenSSL's or of the
+ * verification. "": it did not. */
 const char *tls_fault(const struct conn *c);
+/* The other side has broken off because of our certificate, or since it had none. With TLS 1.3 that
+ * comes after the handshake, and instead of anything else. */
+bool tls_refused(const struct conn *c);
+/* The same text, of the call on ssl that has just failed; for who drives one without a connection.
+ */
+void tls_describe(const struct ssl_st *ssl, char *out, size_t size);

@@ -344,6 +344,27 @@ static void handshakes(struct writing *w)
 		}
 }
 
+static void server_handshakes(struct writing *w)
+{
+	static const char *const outcomes[] = {"full", "resumed", "failed"};
+	uint64_t n[countof(outcomes)] = {0};
+
+	for (unsigned i = 0; i < w->proxy->worker_count; i++) {
+		const struct tls_tally *t = &w->proxy->workers[i]->tls;
+
+		n[0] += atomic_load_explicit(&t->server_done_total[0], memory_order_relaxed);
+		n[1] += atomic_load_explicit(&t->server_done_total[1], memory_order_relaxed);
+		n[2] += atomic_load_explicit(&t->server_failed_total, memory_order_relaxed);
+	}
+	family(w, "tls_server_handshakes_total", "counter",
+		"Handshakes with servers, by what came of them; without those of checks.");
+	for (unsigned i = 0; i < countof(outcomes); i++) {
+		begin(w, "tls_server_handshakes_total");
+		label(w, "outcome", span_of(outcomes[i]));
+		value(w, n[i]);
+	}
+}
+
 static void certificates(struct writing *w, const struct settings *s)
 {
 	family(w, "cert_not_after_seconds", "gauge", "Until when it is valid, in Unix time.");
@@ -384,6 +405,7 @@ int metrics_write(const struct proxy *p, struct buf *out)
 	alone(&w, "config_last_reload_ok", "0: the last reload was refused.",
 		p->last_reload.ok || !p->last_reload.at[0]);
 	handshakes(&w);
+	server_handshakes(&w);
 	certificates(&w, s);
 	of_failover(&w);
 	family(&w, "build_info", "gauge", "Always 1; the version is a label.");

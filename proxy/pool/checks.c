@@ -389,6 +389,17 @@ static void offer_unwatched(struct checks *c, struct server *s)
 	pool_state_unref(c->table, state);
 }
 
+static void feed_broken(struct check *ch, unsigned bits)
+{
+	char fault[SERVER_TLS_FAULT_MAX], reason[sizeof(ch->server->health.reason)];
+
+	if (bits & REPORT_TLS) {
+		server_tls_fault(ch->server, fault, sizeof(fault));
+		snprintf(reason, sizeof(reason), "TLS: %.110s", fault);
+	}
+	feed(ch, HEALTH_TRAFFIC_BROKE, bits & REPORT_TLS ? reason : NULL);
+}
+
 void checks_wake(struct checks *c)
 {
 	struct server *s;
@@ -401,7 +412,7 @@ void checks_wake(struct checks *c)
 			if (bits & REPORT_REFUSED)
 				feed(ch, HEALTH_TRAFFIC_REFUSED, NULL);
 			if (bits & REPORT_BROKE)
-				feed(ch, HEALTH_TRAFFIC_BROKE, NULL);
+				feed_broken(ch, bits);
 			if (bits & (REPORT_REFUSED | REPORT_BROKE))
 				errand_hasten(&ch->check, next_delay_ns(ch));
 			if (bits & REPORT_SUSPECT) /* who waits is served with it, or without */
@@ -446,8 +457,8 @@ static struct check *check_new(struct checks *c, const struct pool *p, const str
 	ch->pool = p;
 	ch->checked = is_checked(p, m);
 	ch->admitted = member_admits(m);
-	errand_init(&ch->check, &c->errands, &s->address, &p->check, on_checked);
-	errand_init(&ch->agent, &c->errands, &s->address, &p->agent, on_agent);
+	errand_init(&ch->check, &c->errands, s, &p->check, on_checked);
+	errand_init(&ch->agent, &c->errands, s, &p->agent, on_agent);
 	ev_init(&ch->due, on_due);
 	ch->due.data = ch;
 	c->by_slot[s->slot] = ch;

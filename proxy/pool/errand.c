@@ -54,7 +54,7 @@ void errands_fini(struct errands *all)
 	regex_room_free(all->room);
 }
 
-void errand_init(struct errand *e, struct errands *all, const struct addr *server,
+void errand_init(struct errand *e, struct errands *all, const struct server *server,
 	const struct check_conf *conf,
 	void (*on_done)(struct errand *e, enum probe_verdict verdict, const char *reason))
 {

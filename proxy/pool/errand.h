@@ -20,7 +20,7 @@ struct errands { /* of one loop */
 
 struct errand {
 	struct errands *all;
-	const struct addr *server; /* borrows */
+	const struct server *server; /* borrows */
 	const struct check_conf *conf;
 	/* The probe has ended: plan the next. reason as in struct probe. */
 	void (*on_done)(struct errand *e, enum probe_verdict verdict, const char *reason);
@@ -31,7 +31,7 @@ struct errand {
 
 int errands_init(struct errands *all, struct ev_loop *loop); /* -1: out of memory */
 void errands_fini(struct errands *all);			     /* after all of them have halted */
-void errand_init(struct errand *e, struct errands *all, const struct addr *server,
+void errand_init(struct errand *e, struct errands *all, const struct server *server,
 	const struct check_conf *conf,
 	void (*on_done)(struct errand *e, enum probe_verdict verdict, const char *reason));
 /* An equal one, of a newer snapshot; also while it runs. */

@@ -200,7 +200,7 @@ static void step(struct health *h, const struct health_conf *c, const struct hea
 	case HEALTH_TRAFFIC_BROKE:
 		h->refused = false;
 		if (health_usable(h) && c->may_eject)
-			eject(h, c, ev, "traffic failed again and again");
+			eject(h, c, ev, ev->reason ? ev->reason : "traffic failed again and again");
 		return;
 	case HEALTH_TIME_PASSED:
 		if (h->state == HEALTH_EJECTED && ev->now_ns >= h->ejected_until_ns)

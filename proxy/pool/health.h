@@ -47,7 +47,7 @@ enum health_event_kind {
 
 struct health_event {
 	enum health_event_kind kind;
-	const char *reason;   /* for CHECK_FAILED; copied */
+	const char *reason;   /* for CHECK_FAILED, and what is known for TRAFFIC_BROKE; copied */
 	uint64_t now_ns;      /* monotonic */
 	uint64_t realtime_ns; /* for `since` */
 };

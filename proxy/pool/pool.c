@@ -5,6 +5,7 @@
 #include "proxy/pool/balance/balance.h"
 #include "proxy/pool/queue.h"
 #include "proxy/pool/sticky.h"
+#include "proxy/tls/client.h"
 #include "shared/assert.h"
 #include "shared/units.h"
 
@@ -333,6 +334,13 @@ void pool_release(const struct pool_view *v, struct server *s)
 /* --- status ------------------------------------------------------------------------------------
  */
 
+static const char *tls_word(const struct pool *p)
+{
+	if (!p->tls)
+		return "off";
+	return p->tls->verify ? "verified" : "not verified";
+}
+
 json_t *pool_server_status(const struct pool *p, const struct member *m)
 {
 	uint64_t now_ns = monotonic_ns();
@@ -364,6 +372,7 @@ json_t *pool_server_status(const struct pool *p, const struct member *m)
 		(int)atomic_load(&s->sessions), "queued", (int)atomic_load(&s->queued),
 		"requests_total", (json_int_t)atomic_load(&s->requests_total), "failures_total",
 		(json_int_t)atomic_load(&s->failures_total));
+	json_object_set_new(all, "tls", json_string(tls_word(p)));
 	if (p->agent.kind != CHECK_NONE)
 		json_object_set_new(all, "agent",
 			json_pack("{s:s, s:i, s:s, s:o}", "state", agent_state_name(s->agent.state),

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "proxy/pool/probe_io.h"
 #include "shared/assert.h"
 
 enum {
@@ -17,6 +18,7 @@ void probe_cancel(struct probe *p)
 		return;
 	ev_io_stop(p->loop, &p->io);
 	ev_timer_stop(p->loop, &p->deadline);
+	probe_io_end(p);
 	close(p->fd);
 	p->fd = -1;
 	if (p->speech && p->speech->forget)
@@ -43,6 +45,10 @@ static void failed(struct probe *p, const char *what, int error)
 		probe_done(p, PROBE_REFUSED, "connection refused");
 		return;
 	}
+	if (error == EPROTO) {
+		probe_done(p, PROBE_FAILED, probe_io_fault(p));
+		return;
+	}
 	snprintf(text, sizeof(text), "%s: %s", what, strerror(error));
 	if (error == EADDRNOTAVAIL || error == EMFILE || error == ENFILE || error == ENOBUFS ||
 		error == ENOMEM)
@@ -66,16 +72,27 @@ static void reached(struct probe *p)
 	struct linger reset = {.l_onoff = 1, .l_linger = 0};
 
 	/* Nothing was said: a reset ends it on both sides at once, leaving no TIME_WAIT. */
-	if (!p->conf->send_proxy)
+	if (!p->conf->send_proxy && !p->tls)
 		setsockopt(p->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 	probe_done(p, PROBE_PASSED, NULL);
+}
+
+static void shake(struct probe *p);
+
+/* All that comes before TLS has been sent. */
+static void secure(struct probe *p)
+{
+	if (probe_io_secure(p) < 0)
+		probe_done(p, PROBE_POSTPONED, "out of memory");
+	else
+		shake(p);
 }
 
 /* Sends what is there, as far as it goes; a socket that is still connecting takes nothing. */
 static void flush(struct probe *p)
 {
 	while (p->out.len) {
-		ssize_t sent = send(p->fd, p->out.data + p->out.off, p->out.len, MSG_NOSIGNAL);
+		ssize_t sent = probe_io_send(p);
 
 		if (sent < 0 && (errno == EAGAIN || errno == EINTR)) {
 			watch(p, EV_WRITE);
@@ -89,10 +106,28 @@ static void flush(struct probe *p)
 		p->connected = true;
 		buf_consume(&p->out, (size_t)sent);
 	}
-	if (p->speech)
+	if (p->conf->tls && !p->tls)
+		secure(p);
+	else if (p->speech)
 		watch(p, EV_READ);
 	else
 		reached(p);
+}
+
+static void shake(struct probe *p)
+{
+	int wants;
+
+	if (probe_io_shake(p, &wants) < 0) {
+		if (errno == EAGAIN)
+			watch(p, wants);
+		else
+			failed(p, "no TLS", errno);
+		return;
+	}
+	p->secured = true;
+	if (!p->speech || p->speech->begin(p) == 0)
+		flush(p);
 }
 
 static void on_writable(struct probe *p)
@@ -114,30 +149,38 @@ static void on_writable(struct probe *p)
 	flush(p);
 }
 
-static void on_readable(struct probe *p)
+/* False: there is no more for now. */
+static bool hear(struct probe *p)
 {
 	char *room = buf_reserve(&p->in, READ_BYTES);
 	ssize_t n;
 
 	if (!room) {
 		probe_done(p, PROBE_FAILED, "the head of the answer is too long");
-		return;
+		return false;
 	}
-	n = recv(p->fd, room, READ_BYTES, 0);
+	n = probe_io_recv(p, room, READ_BYTES);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
+		return false;
 	if (n < 0) {
 		failed(p, "no answer", errno);
-		return;
+		return false;
 	}
 	if (n == 0) {
 		p->speech->ended(p);
-		return;
+		return false;
 	}
 	buf_grew(&p->in, (size_t)n);
 	p->speech->heard(p);
 	if (probe_running(p) && p->out.len)
 		flush(p);
+	return probe_running(p) && probe_io_holds(p);
+}
+
+static void on_readable(struct probe *p)
+{
+	while (hear(p))
+		;
 }
 
 static void on_io(struct ev_loop *loop, ev_io *w, int events)
@@ -145,7 +188,9 @@ static void on_io(struct ev_loop *loop, ev_io *w, int events)
 	struct probe *p = w->data;
 
 	(void)loop;
-	if (events & EV_WRITE)
+	if (p->tls && !p->secured)
+		shake(p);
+	else if (events & EV_WRITE)
 		on_writable(p);
 	else
 		on_readable(p);
@@ -203,16 +248,17 @@ static int begin(struct probe *p)
 		probe_done(p, PROBE_POSTPONED, "out of memory");
 		return -1;
 	}
-	return p->speech ? p->speech->begin(p) : 0;
+	return p->speech && !p->conf->tls ? p->speech->begin(p) : 0;
 }
 
-void probe_start(struct probe *p, const struct check_conf *conf, const struct addr *address)
+void probe_start(struct probe *p, const struct check_conf *conf, const struct server *server)
 {
 	ASSERT(!probe_running(p));
 	p->conf = conf;
 	p->speech = speech_of(conf);
-	p->address = *address;
-	p->connected = false;
+	p->server = server;
+	p->address = server->address;
+	p->connected = p->secured = false;
 	if (conf->port)
 		addr_set_port(&p->address, conf->port);
 	p->fd = socket(p->address.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

@@ -8,6 +8,7 @@
 #include "proxy/pool/queue.h"
 #include "proxy/settings/settings.h"
 #include "shared/assert.h"
+#include "shared/log.h"
 #include "shared/map.h"
 #include "shared/units.h"
 
@@ -128,6 +129,7 @@ static struct server *new_server(
 		return NULL;
 	}
 	s->table = t;
+	s->id = ++t->ids;
 	s->refs = 1;
 	s->address = *address;
 	addr_format(address, s->address_text);
@@ -210,11 +212,11 @@ void server_unref(struct server *s)
 /* --- reports -----------------------------------------------------------------------------------
  */
 
-static void flag(struct server *s, unsigned bit)
+static void flag(struct server *s, unsigned bits)
 {
 	struct server_table *t = s->table;
 
-	if (atomic_fetch_or(&s->reports, bit) != 0)
+	if (atomic_fetch_or(&s->reports, bits) != 0)
 		return; /* it is on the list */
 	pthread_mutex_lock(&t->lock);
 	ASSERT(s->refs > 0);
@@ -246,8 +248,25 @@ void server_report(struct server *s, enum server_outcome outcome)
 			flag(s, REPORT_REFUSED);
 	} else if (usable &&
 		   failures >= atomic_load_explicit(&s->failures_max, memory_order_relaxed)) {
-		flag(s, REPORT_BROKE);
+		flag(s, REPORT_BROKE | (outcome == SERVER_TLS ? REPORT_TLS : 0));
 	}
+}
+
+void server_tls_failed(struct server *s, const char *why)
+{
+	log_event(LOG_WARNING, "server.tls_failed", "no TLS with a server",
+		F_TEXT("pool", s->pool_name), F_TEXT("server", s->name),
+		F_TEXT("address", s->address_text), F_TEXT("reason", why));
+	pthread_mutex_lock(&s->table->lock);
+	snprintf(s->tls_fault, sizeof(s->tls_fault), "%s", why);
+	pthread_mutex_unlock(&s->table->lock);
+}
+
+void server_tls_fault(struct server *s, char *out, size_t size)
+{
+	pthread_mutex_lock(&s->table->lock);
+	snprintf(out, size, "%s", s->tls_fault);
+	pthread_mutex_unlock(&s->table->lock);
 }
 
 void server_suspect(struct server *s)

@@ -20,15 +20,19 @@
  * snapshots and for a failure that is news, never for a request that goes well. */
 struct server_table;
 
+#define SERVER_TLS_FAULT_MAX 120
+
 struct server {
 	char *pool_name, *name;
 	char *key; /* in the table */
 	struct addr address;
 	char address_text[ADDR_TEXT_MAX];
 	struct server_table *table;
-	unsigned refs;		      /* under the table's lock */
-	struct server *next_reported; /* under the table's lock */
-	struct answers *answered;     /* what it was asked, by worker */
+	unsigned refs;			      /* under the table's lock */
+	uint64_t id;			      /* never given to another, unlike a slot */
+	struct server *next_reported;	      /* under the table's lock */
+	char tls_fault[SERVER_TLS_FAULT_MAX]; /* the last one; under the table's lock */
+	struct answers *answered;	      /* what it was asked, by worker */
 
 	/* Written by workers; the slot is not, but wanted together with the rest. */
 	_Alignas(64) uint32_t slot; /* small, unique among living servers: index of workers' own
@@ -150,12 +154,15 @@ enum server_outcome {
 	SERVER_OK,	    /* a response head came */
 	SERVER_REFUSED,	    /* connect: ECONNREFUSED and its kin: nobody is there */
 	SERVER_UNREACHABLE, /* connect failed otherwise or timed out */
+	SERVER_TLS,	    /* connected, but no TLS came of it; see server_tls_failed() */
 	SERVER_BROKE,	    /* reset, closed early, garbage, timeout after the request was sent */
 };
 /* Counts the attempt (requests_total, failures_total, consecutive_failures). A refused one, and as
  * many broken ones in a row as the pool says, is a health event: it wakes the main thread (through
  * the table's wake function), which lets the health machine decide at once. */
 void server_report(struct server *s, enum server_outcome outcome);
+/* Logs why, and keeps it for the health machine: before SERVER_TLS is reported. Any thread. */
+void server_tls_failed(struct server *s, const char *why);
 /*
  * A failure counts as one more request in flight for the second that follows it, so that a server
  * that fails fast does not look idle. Kept in one word: how many, and until when (in about
@@ -222,7 +229,14 @@ void server_table_on_wake(struct server_table *t, void (*wake)(void *ctx), void 
 
 /* --- for the main thread (checks.c) ------------------------------------------------------------
  */
-enum server_report_bits { REPORT_REFUSED = 1, REPORT_BROKE = 2, REPORT_SUSPECT = 4 };
+enum server_report_bits {
+	REPORT_REFUSED = 1,
+	REPORT_BROKE = 2,
+	REPORT_SUSPECT = 4,
+	REPORT_TLS = 8 /* the last failure was: beside BROKE */
+};
 /* Takes one server that was reported since, with a reference for the caller, and its bits; NULL:
  * none left. */
 struct server *server_table_take_report(struct server_table *t, unsigned *ret_bits);
+/* What server_tls_failed() was told last. */
+void server_tls_fault(struct server *s, char *out, size_t size);

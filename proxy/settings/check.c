@@ -1,5 +1,6 @@
 #include "proxy/settings/check.h"
 
+#include "proxy/tls/client.h"
 #include "shared/assert.h"
 
 static void build_expected(const struct conf_node *health, struct check_conf *c)
@@ -100,7 +101,7 @@ bool check_same(const struct check_conf *a, const struct check_conf *b)
 		!span_eq(a->service, b->service) || !same_fields(a->headers, b->headers) ||
 		a->expect_count != b->expect_count || a->port != b->port ||
 		a->every_ns != b->every_ns || a->timeout_ns != b->timeout_ns ||
-		a->send_proxy != b->send_proxy)
+		a->send_proxy != b->send_proxy || tls_client_id(a->tls) != tls_client_id(b->tls))
 		return false;
 	for (unsigned i = 0; i < a->expect_count; i++)
 		if (a->expect[i].from != b->expect[i].from || a->expect[i].to != b->expect[i].to)

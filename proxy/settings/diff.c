@@ -7,6 +7,7 @@
 
 #include "proxy/settings/routes.h"
 #include "proxy/settings/settings.h"
+#include "proxy/tls/client.h"
 #include "proxy/tls/server.h"
 #include "shared/assert.h"
 #include "shared/map.h"
@@ -106,7 +107,7 @@ static void diff_members(struct diff *d, const struct pool *old, const struct po
 static void diff_pool(struct diff *d, const struct pool *old, const struct pool *new)
 {
 	static const char *const parts[] = {"health", "limits", "passive", "protocol", "retry",
-		"send_proxy", "slow_start", "sticky", "timeouts", "when_all_down"};
+		"send_proxy", "slow_start", "sticky", "timeouts", "tls", "when_all_down"};
 
 	struct span before = conf_text(old->node, "balance"),
 		    after = conf_text(new->node, "balance");
@@ -118,6 +119,10 @@ static void diff_pool(struct diff *d, const struct pool *old, const struct pool 
 	for (size_t i = 0; i < countof(parts); i++)
 		if (!same(conf_find(old->node, parts[i]), conf_find(new->node, parts[i])))
 			say(d, "pool %.*s: %s changed", SPAN_ARG(new->name), parts[i]);
+	/* The files may be others than they were, whatever the file that names them says. */
+	if (same(conf_find(old->node, "tls"), conf_find(new->node, "tls")) &&
+		tls_client_id(old->tls) != tls_client_id(new->tls))
+		say(d, "pool %.*s: certificates changed", SPAN_ARG(new->name));
 }
 
 /* --- listeners ---------------------------------------------------------------------------------
@@ -147,7 +152,6 @@ static void diff_binds(struct diff *d, const struct listener *old, const struct 
 	}
 }
 
-/* The files may be others than they were, whatever the file that names them says. */
 static bool same_certificates(const struct tls_server *a, const struct tls_server *b)
 {
 	if (!a || !b || a->store->count != b->store->count)

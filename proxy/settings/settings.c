@@ -15,6 +15,7 @@
 #include "proxy/settings/location.h"
 #include "proxy/settings/routes.h"
 #include "proxy/settings/stream.h"
+#include "proxy/tls/client.h"
 #include "proxy/tls/server.h"
 #include "shared/assert.h"
 #include "shared/map.h"
@@ -227,6 +228,8 @@ static void build_pool(struct builder *b, const struct conf_node *node, struct p
 	}
 	check_build(b, node, p);
 	stream_build_pool(node, p);
+	if (pool_build_tls(b->report, p) < 0)
+		b->out_of_memory = true;
 	build_retry(node, &p->retry);
 	build_passive(node, p);
 	build_sticky(b, node, p);
@@ -420,6 +423,7 @@ static void dismantle(struct settings *s)
 		for (unsigned m = 0; m < p->member_count; m++)
 			server_unref(p->members[m].server);
 		pool_state_unref(s->table, p->state);
+		tls_client_free(p->tls);
 	}
 	admin_fini(&s->admin);
 	free(s->listeners);

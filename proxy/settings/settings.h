@@ -62,6 +62,8 @@ struct hash_conf {
 	struct span name; /* of a header, cookie or query parameter */
 };
 
+struct tls_client;
+
 struct check_conf {
 	enum { CHECK_NONE, CHECK_HTTP, CHECK_TCP, CHECK_GRPC, CHECK_AGENT } kind;
 	struct span path, host, method;
@@ -78,6 +80,7 @@ struct check_conf {
 	uint64_t every_ns, timeout_ns;
 	unsigned rise, fall;
 	enum proxy_version send_proxy; /* the pool's */
+	const struct tls_client *tls;  /* the pool's, too; NULL: in the clear */
 };
 
 /* Failures after which another try is made, as in the file. */
@@ -149,6 +152,7 @@ struct pool {
 	struct sticky_conf sticky;
 	bool h2;		       /* is spoken to its servers */
 	enum proxy_version send_proxy; /* in front of each connection: then it serves once */
+	struct tls_client *tls;	       /* to its servers; NULL: in the clear */
 	uint64_t slow_start_ns; /* a server that joins gets its share bit by bit; 0: at once */
 	bool when_all_down_503; /* else, and without a stand-in, traffic is tried all the same */
 	const struct pool *stand_in; /* gets the traffic when no server can be used; NULL: none */
@@ -222,6 +226,8 @@ bool listener_trusts(const struct listener *l, const struct addr *a);
 bool listener_expects_header(const struct listener *l, const struct addr *a);
 /* l->tls, if the file asks for it; faults go to the report. -1: out of memory. (tls.c) */
 int listener_build_tls(struct conf_report *report, struct listener *l);
+/* p->tls and its check's, in the same way. (tls_servers.c) */
+int pool_build_tls(struct conf_report *report, struct pool *p);
 /* Where `redirect: https` leads, when all listeners are built: 443 if that is one of them. */
 void settings_build_redirects(struct settings *s);
 

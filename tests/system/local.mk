@@ -23,6 +23,7 @@ SYSTEM_TESTS = \
 	tests/system/test_tcp.py \
 	tests/system/test_times.py \
 	tests/system/test_tls.py \
+	tests/system/test_tls_servers.py \
 	tests/system/test_upgrade.py
 EXTRA_DIST += $(SYSTEM_TESTS)
 TESTS += $(SYSTEM_TESTS)

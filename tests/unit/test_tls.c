@@ -213,7 +213,7 @@ static void start_client(int fd)
 	side_init(&client, fd);
 	SSL_set_msg_callback(ssl, on_record);
 	SSL_set_msg_callback_arg(ssl, &client);
-	CHECK_INT(tls_connect(&client.conn, ssl), 0);
+	CHECK_INT(tls_connect(&client.conn, ssl, NULL), 0);
 	conn_start_connecting(&client.conn);
 }
 
