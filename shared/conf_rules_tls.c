@@ -60,20 +60,16 @@ static void check_service(
 
 void conf_rules_pool_tls(struct conf_report *report, const struct conf_node *pool)
 {
-	const struct conf_node *tls = good(pool, "tls"), *verify, *ca, *key, *protocol;
+	const struct conf_node *tls = good(pool, "tls"), *verify, *ca, *key;
 
 	if (!conf_pool_has_tls(pool))
 		return;
 	verify = good(tls, "verify");
 	ca = good(tls, "ca");
 	key = good(tls, "key");
-	protocol = good(pool, "protocol");
 	if (verify && !verify->num && ca)
 		conf_error(report, ca->name_pos, "leave out one of them",
 			"'ca' has no effect with 'verify: false'");
-	if (protocol && protocol->num)
-		conf_error(report, protocol->pos, NULL,
-			"'protocol: h2' with 'tls' is not available in this version");
 	if (key && !conf_find(tls, "cert"))
 		conf_error(report, key->name_pos, "add cert: FILE",
 			"'key' is of no use without 'cert'");

@@ -3,7 +3,9 @@
 #include <errno.h>
 
 #include "proxy/exchange/exchange.h"
+#include "proxy/exchange/server_tls.h"
 #include "proxy/net/h2.h"
+#include "proxy/tls/server.h"
 #include "proxy/worker.h"
 
 struct h2_server {
@@ -12,7 +14,8 @@ struct h2_server {
 	struct h2 h2;
 	struct server *server;
 	uint64_t idle_ns;
-	bool pinged; /* and not heard since */
+	uint64_t tls; /* what it is made with: tls_client_id() */
+	bool pinged;  /* and not heard since */
 	bool leaving;
 };
 
@@ -112,9 +115,47 @@ static void tell_waiting(struct h2_server *hs)
 		conn->handler->on_writable(conn);
 }
 
+/* The socket is connected: TLS is to follow, as those who wait want it. False: nothing more is. */
+static bool secure(struct h2_server *hs, int *ret_error)
+{
+	struct conn *waiting = next_waiting(hs);
+	const struct exchange *x;
+
+	ASSERT(waiting); /* else it was given up (on_quiet) */
+	x = container_of(waiting, struct server_conn, conn)->exchange;
+	if (!x->server_pool->tls)
+		return false;
+	ASSERT(x->server_pool->tls->id == hs->tls);
+	if (server_tls_start(&hs->conn, hs->server, x->server_pool, TLS_HTTP2) == 0)
+		return true;
+	*ret_error = errno;
+	return false;
+}
+
+/* RFC 9113 3.2: over TLS it is agreed on, or not spoken. */
+static int look_at_tls(const struct h2_server *hs, int error)
+{
+	const char *why = NULL;
+
+	if (error == EPROTO)
+		why = tls_fault(&hs->conn);
+	else if (!error && !tls_speaks_h2(tls_of(&hs->conn)))
+		why = "it does not speak HTTP/2";
+	if (!why)
+		return error;
+	server_tls_failed(hs->server, why);
+	return EPROTO;
+}
+
 static void on_connected(struct h2_server *hs)
 {
-	hs->h2.connect_error = conn_connect_error(&hs->conn);
+	int error = conn_connect_error(&hs->conn);
+
+	if (hs->conn.transport)
+		error = look_at_tls(hs, error);
+	else if (!error && secure(hs, &error))
+		return;
+	hs->h2.connect_error = error;
 	if (hs->h2.connect_error) { /* nobody is to find it while they look for another */
 		list_remove(&hs->link);
 		list_init(&hs->link);
@@ -260,8 +301,10 @@ static bool has_room(const struct h2_server *hs)
 	return hs->h2.stream_count < (max < H2_SERVER_STREAMS_MAX ? max : H2_SERVER_STREAMS_MAX);
 }
 
-static struct h2_server *find(struct worker *w, struct server *s, bool connecting)
+static struct h2_server *find(
+	struct worker *w, struct server *s, const struct exchange *x, bool connecting)
 {
+	uint64_t tls = tls_client_id(x->server_pool->tls);
 	struct upstream *u = &w->upstreams[s->slot];
 
 	if (u->server != s)
@@ -269,7 +312,7 @@ static struct h2_server *find(struct worker *w, struct server *s, bool connectin
 	list_each (it, &u->shared) {
 		struct h2_server *hs = list_item(it, struct h2_server, link);
 
-		if (hs->conn.connecting == connecting && has_room(hs))
+		if (hs->conn.connecting == connecting && hs->tls == tls && has_room(hs))
 			return hs;
 	}
 	return NULL;
@@ -289,7 +332,7 @@ static struct server_conn *add_stream(struct h2_server *hs, struct exchange *x)
 
 struct server_conn *h2_server_take(struct worker *w, struct server *s, struct exchange *x)
 {
-	struct h2_server *hs = find(w, s, false);
+	struct h2_server *hs = find(w, s, x, false);
 	struct server_conn *sc = hs ? add_stream(hs, x) : NULL;
 
 	if (!sc)
@@ -316,6 +359,7 @@ static struct h2_server *connect_server(struct worker *w, struct server *s, stru
 	conn_init(&hs->conn, w, &handler, fd);
 	hs->conn.send_ns = x->timeouts->send_ns;
 	hs->server = s;
+	hs->tls = tls_client_id(x->server_pool->tls);
 	list_init(&hs->link);
 	conn_start_connecting(&hs->conn);
 	atomic_fetch_add_explicit(&w->server_conns, 1, memory_order_relaxed);
@@ -332,7 +376,7 @@ static struct h2_server *connect_server(struct worker *w, struct server *s, stru
 struct server_conn *h2_server_connect(
 	struct worker *w, struct server *s, struct exchange *x, uint64_t timeout_ns)
 {
-	struct h2_server *hs = find(w, s, true);
+	struct h2_server *hs = find(w, s, x, true);
 	struct server_conn *sc;
 
 	if (!hs)

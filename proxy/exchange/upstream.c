@@ -84,7 +84,7 @@ static int begin(struct server_conn *sc)
 
 static void connect_failed(struct server_conn *sc, int error)
 {
-	if (error == EPROTO)
+	if (error == EPROTO && !sc->stream) /* else it was told of the connection */
 		server_tls_failed(sc->server, tls_fault(&sc->conn));
 	exchange_server_connect_failed(sc->exchange, error);
 }

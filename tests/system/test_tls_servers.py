@@ -445,6 +445,37 @@ class Through(Case):
         self.assertTrue(headers[3].startswith(b"\r\n\r\n\0\r\nQUIT\n\x21\x11"), headers)
 
 
+class Http2(Case):
+    def server(self, protocols):
+        from test_h2 import H2Server
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certs.pair("good"))
+        context.set_alpn_protocols(protocols)
+
+        class Secure(H2Server):
+            def serve(self, sock):
+                try:
+                    super().serve(context.wrap_socket(sock, server_side=True))
+                except (OSError, ssl.SSLError):
+                    sock.close()
+        s = Secure()
+        self.addCleanup(s.kill)
+        return s
+
+    def test_is_agreed_on(self):
+        s = self.server(["h2", "http/1.1"])
+        p = self.proxy([s], pool="protocol: h2")
+        for _ in range(3):
+            self.assertEqual(rig.ask(p, GET).body, b"ok")
+        self.assertEqual(len(s.conns), 1)
+        p.write(self.config([s], "{ca: CA, server_name: shop.internal}", pool="protocol: h2"))
+        self.assertTrue(p.rpc("reload")["result"]["ok"])
+        self.refuses(p, "hostname mismatch")
+
+    def test_is_not_spoken_to_who_has_not_agreed(self):
+        self.refuses(self.proxy([self.server(["http/1.1"])], pool="protocol: h2"), "it does not speak HTTP/2")
+
+
 class Checks(Case):
     def health(self, p):
         return p.status()["pools"]["web"]["servers"]["s0"]
