@@ -157,8 +157,9 @@ class Case(unittest.TestCase):
             time.sleep(0.02)
 
     def access(self, p):
-        time.sleep(0.3)
-        with open(os.path.join(p.tmp, "access")) as f:
+        name = os.path.join(p.tmp, "access")
+        self.eventually(lambda: os.path.exists(name) and os.path.getsize(name))
+        with open(name) as f:
             return f.read()
 
     def refuses(self, p, reason):
