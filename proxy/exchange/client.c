@@ -390,6 +390,25 @@ const struct conn_handler client_handler = {
 
 static void client_speaks(struct client *c);
 
+/* Most likely HTTP in the clear: its user is told what to do, in words that he can read. */
+static void on_clear(struct conn *conn)
+{
+	const struct answer wrong_scheme = {.status = 400,
+		.content_type = SPAN("text/plain; charset=utf-8"),
+		.content = SPAN("400 Bad Request: this port speaks TLS, write https://\n")};
+	struct client *c = client_of(conn);
+	struct exchange *x = exchange_new(c);
+
+	if (!x) {
+		client_close(c);
+		return;
+	}
+	c->exchange = x;
+	x->head_done = true;
+	exchange_find_client(x);
+	exchange_answer_with(x, &wrong_scheme, END_CLIENT_BAD);
+}
+
 /* The handshake is over. */
 static void on_secured(struct conn *conn)
 {
@@ -430,7 +449,10 @@ int client_move(struct client *c, struct acceptor *to)
 	atomic_fetch_add_explicit(&to->listener->state->connections, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&to->listener->state->connections_total, 1, memory_order_relaxed);
 	acceptor_free_if_done(from);
-	return acceptor_is_full(to) || !acceptor_count_client(to, &c->addr, &c->counted) ? -1 : 0;
+	return acceptor_is_full(to) || (to->listener->tls && tls_is_full(&to->worker->tls)) ||
+			       !acceptor_count_client(to, &c->addr, &c->counted)
+		       ? -1
+		       : 0;
 }
 
 void client_begin(struct client *c)
@@ -441,7 +463,8 @@ void client_begin(struct client *c)
 	c->conn.handler = &client_handler;
 	if (!l->tls)
 		client_speaks(c);
-	else if (tls_accept(&c->conn, tls_server_session(l->tls), on_secured) < 0)
+	else if (tls_accept(&c->conn, tls_server_session(l->tls), on_secured,
+			 l->mode == LISTENER_HTTP ? on_clear : NULL) < 0)
 		client_close(c);
 }
 

@@ -117,7 +117,7 @@ static const char *limit_reached(const struct acceptor *a, enum shortage *ret_wh
 	if (acceptor_is_full(a))
 		return "the listener's limit of connections is reached";
 	*ret_what = SHORT_OF_HANDSHAKES;
-	if (a->listener->tls && a->worker->tls.handshakes >= TLS_HANDSHAKES_MAX)
+	if (a->listener->tls && tls_is_full(&a->worker->tls))
 		return "as many TLS handshakes as may be are on their way";
 	*ret_what = SHORT_OF_FILES;
 	if (atomic_load_explicit(&a->worker->clients, memory_order_relaxed) >=

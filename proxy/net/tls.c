@@ -19,11 +19,13 @@ struct tls {
 	void (*on_ready)(struct conn *c); /* NULL: we are the client */
 	struct tls_kept *kept;		  /* NULL: sessions are not wanted */
 	uint64_t of[2];			  /* what they are kept under */
-	ev_idle again;			  /* more is held than was asked for */
+	void (*on_clear)(struct conn *c); /* NULL: nobody wants to know */
+	ev_idle again;			  /* more is held than was asked for, or the end */
 	uint64_t sent_ns;
 	uint32_t record_bytes; /* how much the next one takes */
 	uint32_t retry_bytes;  /* of a record that is made, but not written; 0: none */
 	int connect_error;
+	int read_error; /* that ended reading; 0: none */
 	bool handshaking;
 	bool broken;  /* nothing more may be said, not even goodbye */
 	bool refused; /* by the other side, for a certificate */
@@ -165,11 +167,12 @@ static int no_result(struct tls *t, int event, int rc)
 	case SSL_ERROR_SYSCALL:
 		break;
 	default:
-		error = ECONNRESET;
+		error = 0;
 		break;
 	}
 	note_fault(t);
-	errno = error ? error : ECONNRESET;
+	/* What was left in errno by others must not look like something to wait for. */
+	errno = error && error != EAGAIN && error != EINTR ? error : ECONNRESET;
 	return -1;
 }
 
@@ -183,34 +186,45 @@ static void on_again(struct ev_loop *loop, ev_idle *idle, int events)
 		conn_feed(t->conn, EV_READ);
 }
 
+/* The end may have come in one packet with the bytes before it: then the socket is silent. */
+static bool has_ended(const struct tls *t)
+{
+	return t->read_error || SSL_get_shutdown(t->ssl) & SSL_RECEIVED_SHUTDOWN;
+}
+
+static bool tls_has_input(const struct conn *c)
+{
+	return SSL_has_pending(tls_get(c)->ssl) || has_ended(tls_get(c));
+}
+
 static ssize_t tls_recv(struct conn *c, void *to, size_t bytes)
 {
 	struct tls *t = tls_get(c);
 	size_t n, done = 0;
 
+	if (t->read_error) {
+		errno = t->read_error;
+		return -1;
+	}
 	do {
 		int rc;
 
 		ERR_clear_error();
 		rc = SSL_read_ex(t->ssl, (char *)to + done, bytes - done, &n);
 		if (rc <= 0) {
-			/* What follows bytes, be it the end, is found again by the next read. */
 			int last = no_result(t, EV_READ, rc);
 
+			if (last < 0 && errno != EAGAIN)
+				t->read_error = errno;
 			if (done)
 				break;
 			return last;
 		}
 		done += n;
 	} while (done < bytes && SSL_has_pending(t->ssl));
-	if (done == bytes && SSL_has_pending(t->ssl))
+	if ((done == bytes && SSL_has_pending(t->ssl)) || has_ended(t))
 		ev_idle_start(c->worker->loop, &t->again);
 	return (ssize_t)done;
-}
-
-static bool tls_has_input(const struct conn *c)
-{
-	return SSL_has_pending(tls_get(c)->ssl);
 }
 
 /* The front of what is to be sent, at most `limit` bytes, in one piece: where it lies, or in
@@ -502,10 +516,35 @@ static void step(struct tls *t)
 	}
 }
 
+/* It begins with no record of a handshake: TLS is taken off again, with nothing read. */
+static bool is_clear(struct tls *t)
+{
+	char first;
+
+	return t->on_clear && SSL_in_before(t->ssl) && raw_peek(t->conn->fd, &first, 1) == 1 &&
+	       first != SSL3_RT_HANDSHAKE;
+}
+
+static void go_clear(struct tls *t)
+{
+	struct conn *c = t->conn;
+	void (*on_clear)(struct conn * c) = t->on_clear;
+
+	tell_failed(t, "it does not speak TLS");
+	tls_close(c, true);
+	on_clear(c);
+}
+
 static void on_readable(struct conn *c)
 {
-	if (may_step(c->worker))
-		step(tls_get(c));
+	struct tls *t = tls_get(c);
+
+	if (!may_step(c->worker))
+		return;
+	if (is_clear(t))
+		go_clear(t);
+	else
+		step(t);
 }
 
 static void on_writable(struct conn *c)
@@ -592,7 +631,8 @@ static int start(struct conn *c, SSL *ssl, void (*on_ready)(struct conn *c))
 	return 0;
 }
 
-int tls_accept(struct conn *c, SSL *ssl, void (*on_ready)(struct conn *c))
+int tls_accept(struct conn *c, SSL *ssl, void (*on_ready)(struct conn *c),
+	void (*on_clear)(struct conn *c))
 {
 	ASSERT(on_ready);
 	if (ssl)
@@ -600,6 +640,7 @@ int tls_accept(struct conn *c, SSL *ssl, void (*on_ready)(struct conn *c))
 	if (start(c, ssl, on_ready) < 0)
 		return -1;
 	SSL_set_options(ssl, SSL_OP_IGNORE_UNEXPECTED_EOF);
+	tls_get(c)->on_clear = on_clear;
 	c->worker->tls.handshakes++;
 	return 0;
 }

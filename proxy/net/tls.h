@@ -60,6 +60,11 @@ struct tls_kept {
 };
 void tls_kept_drop(struct tls_kept *k);
 
+static inline bool tls_is_full(const struct tls_tally *t)
+{
+	return t->handshakes >= TLS_HANDSHAKES_MAX;
+}
+
 /* What every SSL_CTX of ours needs for this. */
 void tls_prepare(struct ssl_ctx_st *ctx);
 
@@ -69,14 +74,17 @@ void tls_prepare(struct ssl_ctx_st *ctx);
  *
  * accept: on_ready is called once the handshake is over, before anything else; the deadline that is
  * set is the handshake's, and cleared. One that fails closes the connection, of which the handler
- * hears only free(). on_ready may close it too.
+ * hears only free(). on_ready may close it too. on_clear (NULL: that fails like any other) is
+ * called instead where the client begins with something else than TLS: the connection is a bare
+ * socket again, nothing has been read, and the deadline runs on.
  *
  * connect: on_writable comes, still `connecting`, when the handshake is over, or it or the connect
  * has failed; conn_connect_error() says which (EPROTO: TLS, see tls_fault). on_deadline comes with
  * `connecting` set, as without TLS. kept: the session there is resumed, and replaced by newer ones
  * for as long as it is of the same; it must outlive the connection. NULL: none.
  */
-int tls_accept(struct conn *c, struct ssl_st *ssl, void (*on_ready)(struct conn *c));
+int tls_accept(struct conn *c, struct ssl_st *ssl, void (*on_ready)(struct conn *c),
+	void (*on_clear)(struct conn *c));
 int tls_connect(struct conn *c, struct ssl_st *ssl, struct tls_kept *kept);
 
 /* The connection's; NULL: it has none. Borrowed. */

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "proxy/exchange/exchange.h"
+#include "proxy/tls/server.h"
 #include "proxy/worker.h"
 #include "shared/log.h"
 
@@ -275,6 +276,10 @@ static void format_json(struct access_log *l, const struct exchange *x)
 		put_request(l, x);
 	else if (x->request.authority.len)
 		put_pair(l, SPAN("host"), x->request.authority);
+	if (x->client->ssl) {
+		put_pair(l, SPAN("tls"), span_of(tls_version_of(x->client->ssl)));
+		put_pair(l, SPAN("cipher"), span_of(tls_cipher_of(x->client->ssl)));
+	}
 	PUT(l, ",\"bytes_in\":");
 	put_u64(l, x->bytes_in);
 	PUT(l, ",\"bytes_out\":");

@@ -365,6 +365,19 @@ static void server_handshakes(struct writing *w)
 	}
 }
 
+static void failed_handshakes(struct writing *w)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < w->proxy->worker_count; i++)
+		n += atomic_load_explicit(
+			&w->proxy->workers[i]->tls.failed_total, memory_order_relaxed);
+	family(w, "tls_handshakes_failed_total", "counter",
+		"Handshakes with clients that came to nothing.");
+	w->full |= buf_printf(w->out, "tandem_tls_handshakes_failed_total %llu\n",
+			   (unsigned long long)n) < 0;
+}
+
 static void certificates(struct writing *w, const struct settings *s)
 {
 	family(w, "cert_not_after_seconds", "gauge", "Until when it is valid, in Unix time.");
@@ -406,6 +419,7 @@ int metrics_write(const struct proxy *p, struct buf *out)
 		p->last_reload.ok || !p->last_reload.at[0]);
 	handshakes(&w);
 	server_handshakes(&w);
+	failed_handshakes(&w);
 	certificates(&w, s);
 	of_failover(&w);
 	family(&w, "build_info", "gauge", "Always 1; the version is a label.");

@@ -75,7 +75,7 @@ static void judge_content(struct probe *p)
 	char why[200];
 
 	if (regex ? regex_match(regex, p->room, text, NULL) == REGEX_YES
-		  : memmem(text.ptr, text.len, wanted.ptr, wanted.len) != NULL) {
+		  : text.len && memmem(text.ptr, text.len, wanted.ptr, wanted.len)) {
 		probe_done(p, PROBE_PASSED, NULL);
 		return;
 	}

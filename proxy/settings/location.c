@@ -69,8 +69,15 @@ static char *read_all(const char *file, size_t *ret_len, struct err *err)
 	while (text && len < (size_t)st.st_size) {
 		ssize_t n = read(fd, text + len, (size_t)st.st_size - len);
 
-		if (n <= 0)
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) { /* of half a list nothing is to be believed */
+			err_set(err, "cannot read %s: %s", file,
+				n < 0 ? strerror(errno) : "it is being written");
+			free(text);
+			text = NULL;
 			break;
+		}
 		len += (size_t)n;
 	}
 	close(fd);

@@ -10,7 +10,7 @@
 
 #define WARN_DAYS 7 /* before a certificate ends: then it is a warning of each check */
 
-static int add_certificate(struct conf_report *report, const struct conf_node *node,
+static void add_certificate(struct conf_report *report, const struct conf_node *node,
 	struct cert_store *store, struct err *err)
 {
 	struct span cert = conf_text(node, "cert"), key = conf_text(node, "key");
@@ -22,12 +22,11 @@ static int add_certificate(struct conf_report *report, const struct conf_node *n
 		conf_error(report, node->pos, NULL, "the name of a file is too long");
 	else if (cert_load(file, key.len ? key_file : NULL, &c, err) < 0)
 		conf_error(report, conf_find(node, "cert")->pos, NULL, "%s", err->text);
-	else
-		return cert_store_add(store, c, err);
-	return 0;
+	else if (cert_store_add(store, c, err) < 0)
+		conf_error(report, node->pos, NULL, "%s", err->text);
 }
 
-static int add_directory(struct conf_report *report, const struct conf_node *node,
+static void add_directory(struct conf_report *report, const struct conf_node *node,
 	struct cert_store *store, struct err *err)
 {
 	char name[PATH_MAX];
@@ -36,7 +35,6 @@ static int add_directory(struct conf_report *report, const struct conf_node *nod
 		conf_error(report, node->pos, NULL, "the name of the directory is too long");
 	else if (cert_store_add_directory(store, name, err) < 0)
 		conf_error(report, node->pos, NULL, "%s", err->text);
-	return 0;
 }
 
 static void warn_of_ends(
@@ -71,13 +69,12 @@ static struct cert_store *load_store(
 	int rc = store ? 0 : -1;
 
 	if (rc == 0 && node->kind == CONF_SCALAR)
-		rc = add_directory(report, node, store, &err);
+		add_directory(report, node, store, &err);
 	else if (node->kind == CONF_MAP && rc == 0)
-		rc = add_certificate(report, node, store, &err);
-	else
+		add_certificate(report, node, store, &err);
+	else if (rc == 0)
 		conf_each (one, node)
-			if (rc == 0)
-				rc = add_certificate(report, one, store, &err);
+			add_certificate(report, one, store, &err);
 	if (rc == 0 && conf_report_errors(report) == before) {
 		warn_of_ends(report, node, store);
 		rc = cert_store_index(store);

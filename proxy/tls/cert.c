@@ -56,21 +56,27 @@ static BIO *open_pem(const char *file, struct err *err)
 static int read_certificates(struct cert *c, const char *file, struct err *err)
 {
 	BIO *b = open_pem(file, err);
+	int rc = 0;
 	X509 *x;
 
 	if (!b)
 		return -1;
 	c->leaf = PEM_read_bio_X509_AUX(b, NULL, NULL, NULL);
 	if (!c->leaf)
-		err_set(err, "%s holds no certificate in PEM form (%s)", file, openssl_reason());
-	while (c->leaf && (x = PEM_read_bio_X509(b, NULL, NULL, NULL)))
+		rc = err_set(
+			err, "%s holds no certificate in PEM form (%s)", file, openssl_reason());
+	while (rc == 0 && (x = PEM_read_bio_X509(b, NULL, NULL, NULL)))
 		if (!sk_X509_push(c->chain, x)) {
 			X509_free(x);
-			break;
+			rc = err_set(err, "out of memory");
 		}
+	/* A chain that ends in the middle would be one that some clients cannot verify. */
+	if (rc == 0 && ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE)
+		rc = err_set(err, "%s has something broken behind its first certificate (%s)", file,
+			openssl_reason());
 	ERR_clear_error();
 	BIO_free(b);
-	return c->leaf ? 0 : -1;
+	return rc;
 }
 
 static int read_key(struct cert *c, const char *file, struct err *err)

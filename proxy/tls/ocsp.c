@@ -29,7 +29,8 @@ void staple_fini(struct staple *s)
 }
 
 /* Takes der. */
-static void staple_set(struct staple *s, unsigned char *der, size_t len)
+static void staple_set(
+	struct staple *s, unsigned char *der, size_t len, int64_t from_s, int64_t until_s)
 {
 	unsigned char *old;
 
@@ -37,6 +38,8 @@ static void staple_set(struct staple *s, unsigned char *der, size_t len)
 	old = s->der;
 	s->der = der;
 	s->len = len;
+	s->from_s = from_s;
+	s->until_s = until_s;
 	pthread_mutex_unlock(&s->lock);
 	free(old);
 }
@@ -50,11 +53,9 @@ void staple_inherit(struct staple *to, struct staple *from)
 		return;
 	}
 	memcpy(der, from->der, from->len);
-	to->from_s = from->from_s;
-	to->until_s = from->until_s;
 	to->next_s = from->next_s;
 	memcpy(to->trouble, from->trouble, sizeof(to->trouble));
-	staple_set(to, der, from->len);
+	staple_set(to, der, from->len, from->from_s, from->until_s);
 }
 
 unsigned char *staple_copy(struct staple *s, int64_t now_s, size_t *ret_len)
@@ -103,6 +104,7 @@ static bool is_signed(OCSP_BASICRESP *basic, const struct cert *c, X509 *issuer)
 struct verdict {
 	int status, reason;
 	ASN1_GENERALIZEDTIME *revoked, *from, *until; /* of the answer's */
+	int64_t from_s, until_s;
 };
 
 /* Issuers are named by a digest, of which there are two in use. */
@@ -124,28 +126,27 @@ static bool find_status(
 	return false;
 }
 
-static int judge(
-	OCSP_RESPONSE *r, OCSP_BASICRESP *basic, struct cert *c, int64_t now_s, struct err *err)
+static int judge(OCSP_RESPONSE *r, OCSP_BASICRESP *basic, const struct cert *c, struct verdict *v,
+	struct err *err)
 {
 	X509 *issuer = issuer_of(c);
-	struct verdict v;
 
 	if (!issuer)
 		return err_set(err, "the chain in %s is without the certificate's issuer", c->file);
 	if (OCSP_response_status(r) != OCSP_RESPONSE_STATUS_SUCCESSFUL || !basic)
 		return err_set(err, "the responder says '%s'",
 			OCSP_response_status_str(OCSP_response_status(r)));
-	if (!find_status(basic, c, issuer, &v))
+	if (!find_status(basic, c, issuer, v))
 		return err_set(err, "the answer is about another certificate");
 	if (!is_signed(basic, c, issuer))
 		return err_set(err, "the answer is signed by a stranger");
-	if (v.status != V_OCSP_CERTSTATUS_GOOD)
+	if (v->status != V_OCSP_CERTSTATUS_GOOD)
 		return err_set(err, "the responder says that the certificate is %s",
-			OCSP_cert_status_str(v.status));
-	if (!OCSP_check_validity(v.from, v.until, CLOCK_SKEW_S, -1))
+			OCSP_cert_status_str(v->status));
+	if (!OCSP_check_validity(v->from, v->until, CLOCK_SKEW_S, -1))
 		return err_set(err, "the answer is out of date");
-	c->staple.from_s = seconds_of(v.from);
-	c->staple.until_s = v.until ? seconds_of(v.until) : now_s + NO_END_S;
+	v->from_s = seconds_of(v->from);
+	v->until_s = v->until ? seconds_of(v->until) : 0;
 	return 0;
 }
 
@@ -155,6 +156,7 @@ int ocsp_take(struct cert *c, struct span der, int64_t now_s, struct err *err)
 	OCSP_RESPONSE *r = d2i_OCSP_RESPONSE(NULL, &at, (long)der.len);
 	OCSP_BASICRESP *basic = r ? OCSP_response_get1_basic(r) : NULL;
 	unsigned char *copy = malloc(der.len + 1);
+	struct verdict v;
 	int rc = -1;
 
 	if (!copy)
@@ -162,7 +164,7 @@ int ocsp_take(struct cert *c, struct span der, int64_t now_s, struct err *err)
 	else if (!r)
 		err_set(err, "it is no OCSP response in DER form");
 	else
-		rc = judge(r, basic, c, now_s, err);
+		rc = judge(r, basic, c, &v, err);
 	OCSP_BASICRESP_free(basic);
 	OCSP_RESPONSE_free(r);
 	ERR_clear_error();
@@ -171,7 +173,7 @@ int ocsp_take(struct cert *c, struct span der, int64_t now_s, struct err *err)
 		return -1;
 	}
 	memcpy(copy, der.ptr, der.len);
-	staple_set(&c->staple, copy, der.len);
+	staple_set(&c->staple, copy, der.len, v.from_s, v.until_s ? v.until_s : now_s + NO_END_S);
 	c->staple.trouble[0] = '\0';
 	return 0;
 }

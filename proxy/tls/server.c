@@ -146,6 +146,16 @@ bool tls_speaks_h2(const SSL *ssl)
 	return len == 2 && memcmp(chosen, "h2", 2) == 0;
 }
 
+const char *tls_version_of(const SSL *ssl)
+{
+	return SSL_get_version(ssl);
+}
+
+const char *tls_cipher_of(const SSL *ssl)
+{
+	return SSL_get_cipher_name(ssl);
+}
+
 static bool has_cert(const struct cert_set *set, const struct cert *c)
 {
 	for (unsigned i = 0; i < set->count; i++)

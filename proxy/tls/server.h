@@ -55,6 +55,9 @@ struct ssl_st *tls_server_session(struct tls_server *s);
 /* That a connection belongs to. */
 const struct tls_server *tls_server_of(const struct ssl_st *ssl);
 
+/* What was agreed on, as text: "TLSv1.3" and "TLS_AES_128_GCM_SHA256". */
+const char *tls_version_of(const struct ssl_st *ssl);
+const char *tls_cipher_of(const struct ssl_st *ssl);
 /* Has it been agreed to speak HTTP/2 on it? */
 bool tls_speaks_h2(const struct ssl_st *ssl);
 /*

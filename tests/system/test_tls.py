@@ -3,6 +3,7 @@
 certificates, bodies, reloads."""
 import hashlib
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -174,10 +175,10 @@ class Handshake(Case):
 
     def test_stalled_and_strange_handshakes_end(self):
         p = self.proxy(self.serve(), listener="timeouts: {head: 200ms}")
-        silent, half, plain = (socket.create_connection(("127.0.0.1", p.port), 5) for _ in range(3))
+        silent, half, strange = (socket.create_connection(("127.0.0.1", p.port), 5) for _ in range(3))
         half.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01")
-        plain.sendall(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
-        for s in (plain, half, silent):
+        strange.sendall(b"\x16GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        for s in (strange, half, silent):
             s.settimeout(3)
             while s.recv(100):
                 pass
@@ -188,6 +189,41 @@ class Handshake(Case):
         s = self.connect(p)
         s.settimeout(3)
         self.assertEqual(s.recv(1), b"")
+
+    def test_who_speaks_http_in_the_clear_is_told_so(self):
+        server = self.serve()
+        p = self.proxy(server, tls=", hsts: 180d")
+        before = p.status()["tls_handshakes"]["failed_total"]
+        for asked in (b"DELETE / HTTP/1.1\r\nHost: a.test\r\n\r\n", b"\r\n", b"G" * 70000):
+            with socket.create_connection(("127.0.0.1", p.port), 5) as s:
+                s.sendall(asked)
+                r = Reader(s)
+                answer = r.response()
+                self.assertEqual((answer.status, answer.get("connection")), (400, "close"))
+                self.assertIn(b"https://", answer.body)
+                self.assertIsNone(answer.get("strict-transport-security"))
+        self.assertEqual(p.status()["tls_handshakes"]["failed_total"] - before, 3)
+        self.assertEqual((server.heads(), self.get(self.connect(p)).status), ([], 200))
+        # Of what is no HTTP there are no words to say it in.
+        p = self.proxy(server, listener="mode: tcp")
+        with socket.create_connection(("127.0.0.1", p.port), 5) as s:
+            s.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            self.assertNotIn(b"HTTP", s.recv(1000))
+
+    def test_a_worker_has_so_many_handshakes_and_no_more(self):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+        p = self.proxy(self.serve(), listener="timeouts: {head: 60s}")
+        kept = self.connect(p)
+        self.assertEqual(self.get(kept).status, 200)
+        for _ in range(1024):
+            self.addCleanup(socket.create_connection(("127.0.0.1", p.port), 5).close)
+        self.eventually(lambda: p.status()["connections"] == 1025)
+        # The next one waits until somebody has said nothing for a second; nobody else has to go.
+        self.assertEqual(self.get(self.connect(p)).status, 200)
+        self.assertIn("as many TLS handshakes as may be are on their way", p.logged())
+        self.assertEqual(self.get(kept).status, 200)
 
     def test_no_renegotiation(self):
         p = self.proxy(self.serve())
@@ -291,6 +327,64 @@ class Traffic(Case):
             s.unwrap()
         except (ssl.SSLError, OSError):
             pass
+
+    def by_hand(self, p):
+        """A connection of which we see the records: (TLS, how to take what it would send, the socket)."""
+        to_us, from_us = ssl.MemoryBIO(), ssl.MemoryBIO()
+        s = self.context().wrap_bio(to_us, from_us, server_hostname="a.test")
+        raw = socket.create_connection(("127.0.0.1", p.port), 5)
+        self.addCleanup(raw.close)
+        while True:
+            try:
+                s.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                raw.sendall(from_us.read())
+                to_us.write(raw.recv(65536))
+        raw.sendall(from_us.read())
+        return s, from_us.read, raw
+
+    def test_a_forged_record_behind_a_good_one_ends_it(self):
+        p = self.proxy(self.serve())
+        s, take, raw = self.by_hand(p)
+        s.write(b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000\r\n\r\n")
+        good = take()
+        s.write(b"x" * 50)
+        forged = bytearray(take())
+        forged[-1] ^= 1
+        raw.sendall(good + forged)
+        raw.settimeout(3)
+        try:
+            while raw.recv(65536):
+                pass
+        except ConnectionResetError:
+            pass
+        self.eventually(lambda: p.status()["connections"] == 0, 1)
+
+    def test_a_goodbye_in_the_packet_of_the_last_bytes_is_heard(self):
+        got, ended = [], threading.Event()
+
+        def until_the_end(conn, n):
+            while data := conn.recv(65536):
+                got.append(data)
+            ended.set()
+
+        p = self.proxy(self.serve(until_the_end), listener="mode: tcp")
+        s, take, raw = self.by_hand(p)
+        s.write(b"last words")
+        try:
+            s.unwrap()
+        except ssl.SSLWantReadError:
+            pass
+        raw.sendall(take())
+        self.assertTrue(ended.wait(3))
+        self.assertEqual(b"".join(got), b"last words")
+
+    def test_the_access_log_says_what_was_agreed_on(self):
+        p = self.proxy(self.serve(), tls=', min_version: "1.3"', more="log: {access: stderr, format: json}\n")
+        self.get(self.connect(p))
+        self.eventually(lambda: '"cipher":"TLS_AES_128_GCM_SHA256"' in p.logged())
+        self.assertIn('"tls":"TLSv1.3"', p.logged())
 
     def test_hsts_on_all_answers(self):
         server = self.serve()
@@ -634,6 +728,10 @@ class Reload(Case):
         with open(os.path.join(self.dir, "site.crt"), "w") as f:
             f.write("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
         self.refused(p, "site.crt holds no certificate")
+        with open(os.path.join(self.dir, "site.crt"), "w") as f:
+            f.write(certs.text("b.crt") + "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
+        shutil.copy(certs.path("b.key"), os.path.join(self.dir, "site.key"))
+        self.refused(p, "site.crt has something broken behind its first certificate")
         os.unlink(os.path.join(self.dir, "site.crt"))
         self.refused(p, "there is no certificate in")
 

@@ -202,7 +202,7 @@ static void make_pair(int fds[2])
 static void start_server(int fd)
 {
 	side_init(&server, fd);
-	CHECK_INT(tls_accept(&server.conn, SSL_new(server_ctx), on_ready), 0);
+	CHECK_INT(tls_accept(&server.conn, SSL_new(server_ctx), on_ready, NULL), 0);
 	conn_start(&server.conn);
 }
 
@@ -497,7 +497,7 @@ static void without_memory_for_a_session_there_is_no_tls(void)
 	make_pair(fds);
 	side_init(&server, fds[0]);
 	side_init(&client, fds[1]);
-	CHECK_INT(tls_accept(&server.conn, NULL, on_ready), -1);
+	CHECK_INT(tls_accept(&server.conn, NULL, on_ready, NULL), -1);
 	CHECK_INT(errno, ENOMEM);
 	CHECK(!server.conn.transport && server.conn.handler == &handler);
 	end();
