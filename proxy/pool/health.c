@@ -29,9 +29,15 @@ bool health_usable(const struct health *h)
 	return usable[h->state];
 }
 
+/* It may quote what a server said, and be cut anywhere: what is not plain text would make no JSON.
+ */
 static void say(struct health *h, const char *reason)
 {
-	snprintf(h->reason, sizeof(h->reason), "%s", reason);
+	size_t n = 0;
+
+	for (; reason[n] && n < sizeof(h->reason) - 1; n++)
+		h->reason[n] = (char)(reason[n] >= ' ' && reason[n] <= '~' ? reason[n] : '?');
+	h->reason[n] = '\0';
 }
 
 static void enter(struct health *h, enum health_state to, unsigned count,

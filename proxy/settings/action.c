@@ -150,6 +150,7 @@ static bool is_slash(char c)
 size_t action_location(const struct action *a, const struct route_ask *ask, char *out, size_t size)
 {
 	const struct template *t = &a->answer->location;
+	struct route_ask plain;
 	struct pen_text pen = {.at = out, .end = out + size};
 	struct captures groups;
 	size_t len, slashes = 0;
@@ -157,6 +158,11 @@ size_t action_location(const struct action *a, const struct route_ask *ask, char
 	ASSERT(a->answer->is_redirect);
 	if (t->needs_host && !ask->host.len)
 		return 0;
+	if (span_eq(ask->path, SPAN("*"))) { /* of the server as a whole; no URL has it */
+		plain = *ask;
+		plain.path = SPAN("/");
+		ask = &plain;
+	}
 	template_write(t, ask, groups_for(a, ask, t->needs_groups, &groups), &pen);
 	if (pen.full)
 		return 0;

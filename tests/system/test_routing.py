@@ -125,6 +125,9 @@ class Acting(Routing):
         with p.connect() as s:  # without a host there is no URL to be made of it
             s.sendall(b"GET /s/x HTTP/1.0\r\n\r\n")
             self.assertEqual(Reader(s).response().status, 400)
+        with self.route(['{redirect: https}']).connect() as s:  # of a server as a whole
+            s.sendall(b"OPTIONS * HTTP/1.1\r\nHost: example.com\r\n\r\n")
+            self.assertEqual(Reader(s).response().get("location"), "https://example.com/")
         with p.connect() as s:  # the connection lives on
             for _ in range(2):
                 s.sendall(get("/s/x"))

@@ -56,6 +56,21 @@ static void a_new_server_is_unknown_and_used(void)
 	CHECK(health_usable(&h));
 }
 
+static void what_a_server_says_of_itself_is_plain_text(void)
+{
+	struct health h = fresh(&checked);
+	struct health_event ev = {.kind = HEALTH_CHECK_FAILED,
+		.reason = "grpc-status \xff\x1b, expected 0",
+		.now_ns = now_ns};
+	char endless[500] = {[0 ... 498] = 'x'};
+
+	health_step(&h, &checked, &ev);
+	CHECK_TEXT(span_of(h.reason), "grpc-status ??, expected 0");
+	ev.reason = endless;
+	health_step(&h, &checked, &ev);
+	CHECK_INT(strlen(h.reason), sizeof(h.reason) - 1);
+}
+
 static void the_first_passed_check_makes_it_up(void)
 {
 	struct health h = fresh(&checked);
@@ -395,6 +410,7 @@ static void one_that_nobody_looked_at_is_used_again_once_checks_pass(void)
 static const struct test_case cases[] = {
 	TEST(one_that_nobody_looked_at_is_used_again_once_checks_pass),
 	TEST(a_new_server_is_unknown_and_used),
+	TEST(what_a_server_says_of_itself_is_plain_text),
 	TEST(the_first_passed_check_makes_it_up),
 	TEST(it_goes_down_after_fall_failures_and_is_used_until_then),
 	TEST(one_passed_check_forgives_failures),
