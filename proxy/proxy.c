@@ -734,8 +734,10 @@ int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err
 	p->files = daemon_raise_files();
 	random_bytes(p->ticket_secret, sizeof(p->ticket_secret));
 	s = load_or_print(p, err);
-	if (!s)
+	if (!s) {
+		server_table_free(p->table);
 		return -1;
+	}
 	p->worker_count = s->workers;
 	p->alive_ns = monotonic_ns();
 	p->checks = checks_new(p->loop, p->table, &check_options);
