@@ -143,6 +143,14 @@ static void note_fault(struct tls *t)
 /* --- records ------------------------------------------------------------------------------------
  */
 
+/* SSL_get_error() wants an empty queue before what it is asked about. It nearly always is, and to
+ * empty it costs ten times as much as a look. */
+static void forget_errors(void)
+{
+	if (ERR_peek_error())
+		ERR_clear_error();
+}
+
 /* What SSL_read or SSL_write came to: 0 (the end), or -1 with errno. event is what was tried. */
 static int no_result(struct tls *t, int event, int rc)
 {
@@ -209,7 +217,7 @@ static ssize_t tls_recv(struct conn *c, void *to, size_t bytes)
 	do {
 		int rc;
 
-		ERR_clear_error();
+		forget_errors();
 		rc = SSL_read_ex(t->ssl, (char *)to + done, bytes - done, &n);
 		if (rc <= 0) {
 			int last = no_result(t, EV_READ, rc);
@@ -297,7 +305,7 @@ static ssize_t tls_send(struct conn *c, const struct iovec *iov, unsigned count)
 		int rc;
 
 		ASSERT(record.len >= t->retry_bytes);
-		ERR_clear_error();
+		forget_errors();
 		rc = SSL_write_ex(t->ssl, record.ptr, record.len, &n);
 		if (rc <= 0) {
 			if (no_result(t, EV_WRITE, rc) < 0 && errno == EAGAIN)
