@@ -263,6 +263,7 @@ int proxy_link_hello(
 	struct proxy_link *l, const struct rpc_caller *who, const json_t *params, struct err *err)
 {
 	const char *version = json_string_value(json_object_get(params, "version"));
+	pid_t before = l->pid;
 
 	if (!rpc_caller_is_trusted(who))
 		return err_set(err,
@@ -286,7 +287,13 @@ int proxy_link_hello(
 			F_INT("pid", who->pid));
 	}
 	l->drain_heard = 0;
-	set_state(l, PROXY_STARTING);
+	/* A new binary that takes over from one that was well, and still is: no reason to move. It
+	 * has as long to beat as any. */
+	if (l->state != PROXY_OK)
+		set_state(l, PROXY_STARTING);
+	else
+		log_event(LOG_NOTICE, "proxy.succeeded", "another process is the proxy now",
+			F_INT("from", before), F_INT("to", l->pid));
 	await_beat(l);
 	if (l->drain_count > 0)
 		send_drain(l);

@@ -5,6 +5,7 @@
 
 #include "proxy/proxy.h"
 #include "proxy/status.h"
+#include "proxy/succession.h"
 
 /* --- check and plan ----------------------------------------------------------------------------
  */
@@ -201,8 +202,8 @@ int method_reload(void *ctx, const struct rpc_caller *who, const json_t *params,
 
 	(void)who;
 	(void)params;
-	if (p->stopping)
-		return err_set(err, "tandem-proxy is stopping");
+	if (succession_may_change(p, err) < 0)
+		return -1;
 	if (proxy_reload(p, &changes, err) < 0)
 		return -1;
 	*ret_result = json_pack("{s:b,s:I,s:o}", "ok", 1, "generation",
@@ -218,8 +219,8 @@ int method_rollback(void *ctx, const struct rpc_caller *who, const json_t *param
 
 	(void)who;
 	(void)params;
-	if (p->stopping)
-		return err_set(err, "tandem-proxy is stopping");
+	if (succession_may_change(p, err) < 0)
+		return -1;
 	restored = history_previous(p->history); /* by then it is another one */
 	if (proxy_rollback(p, &changes, err) < 0) {
 		json_decref(restored);

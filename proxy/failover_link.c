@@ -34,7 +34,7 @@ struct failover_link {
 	struct failover_vip vips[FAILOVER_VIPS_MAX];
 	unsigned vip_count;
 	uint64_t drain; /* the number of the last order */
-	bool stopping;
+	bool stopping, retired;
 };
 
 const char *failover_role_name(enum failover_role role)
@@ -54,13 +54,20 @@ static void set_role(struct failover_link *l, enum failover_role to)
 		l->o.on_role(l->o.ctx, from, to);
 }
 
+static void say_hello(struct failover_link *l)
+{
+	l->seq = 0;
+	rpc_link_notify(l->link, "proxy.hello",
+		json_pack("{s:i, s:s}", "pid", (int)getpid(), "version", PACKAGE_VERSION));
+}
+
 static void on_open(void *ctx)
 {
 	struct failover_link *l = ctx;
 
-	l->seq = 0;
-	rpc_link_notify(l->link, "proxy.hello",
-		json_pack("{s:i, s:s}", "pid", (int)getpid(), "version", PACKAGE_VERSION));
+	if (l->retired)
+		return;
+	say_hello(l);
 	if (l->stopping)
 		rpc_link_notify(l->link, "proxy.stopping", NULL);
 	ev_timer_again(l->loop, &l->beat);
@@ -280,6 +287,22 @@ void failover_link_free(struct failover_link *l)
 	json_decref(l->groups);
 	json_decref(l->counts);
 	free(l);
+}
+
+void failover_link_resume(struct failover_link *l)
+{
+	if (!ev_is_active(&l->beat)) /* it is not open: hello comes when it is */
+		return;
+	say_hello(l);
+	if (l->o.on_vips) /* all clients are to be told anew */
+		l->o.on_vips(l->o.ctx, true);
+	if (l->o.on_open)
+		l->o.on_open(l->o.ctx);
+}
+
+void failover_link_retire(struct failover_link *l)
+{
+	l->retired = true;
 }
 
 void failover_link_stopping(struct failover_link *l)

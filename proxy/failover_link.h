@@ -76,6 +76,12 @@ int failover_link_state(struct failover_link *l, const char *kind,
 /* Bytes that the agent has not taken yet. */
 size_t failover_link_unsent(const struct failover_link *l);
 void failover_link_free(struct failover_link *l);
+/* Another process of ours may have said hello meanwhile, and came to nothing: it is we again. Roles
+ * and orders follow. */
+void failover_link_resume(struct failover_link *l);
+/* Another process is the proxy now: nothing is said any more when the link reopens. The agent has
+ * stopped listening to the connection that is open, which is kept lest it miss us too early. */
+void failover_link_retire(struct failover_link *l);
 /* Draining begins: said at once, and again whenever the link reopens. */
 void failover_link_stopping(struct failover_link *l);
 enum failover_role failover_link_role(const struct failover_link *l);

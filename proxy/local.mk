@@ -80,6 +80,11 @@ proxy_libproxy_a_SOURCES = \
 	proxy/failover_link.c proxy/failover_link.h \
 	proxy/net/acceptor.c proxy/net/acceptor.h \
 	proxy/net/conn.c proxy/net/conn.h \
+	proxy/inheritance.c proxy/inheritance.h \
+	proxy/pool/bequest.c proxy/pool/bequest.h \
+	proxy/sockets.c proxy/sockets.h \
+	proxy/succession.c proxy/succession.h \
+	proxy/upgrade.c proxy/upgrade.h \
 	proxy/net/httpd.c proxy/net/httpd.h \
 	proxy/net/h2.c proxy/net/h2.h proxy/net/h2_internal.h \
 	proxy/net/h2_stream.c \

@@ -36,6 +36,7 @@ int main(int argc, char **argv)
 		return check(options.config);
 	if (proxy_start(&proxy, &options, &err) < 0) {
 		log_event(LOG_ERROR, "proxy.failed", "cannot start", F_TEXT("reason", err.text));
+		upgrade_refuse(proxy.inheritance.talk, err.text);
 		return proxy.config_refused ? 2 : 1;
 	}
 	rc = proxy_run(&proxy);

@@ -10,6 +10,7 @@
 #include "proxy/conditions.h"
 #include "proxy/observe/access_log.h"
 #include "proxy/scaler.h"
+#include "proxy/succession.h"
 #include "shared/log.h"
 #include "shared/rng.h"
 
@@ -41,79 +42,11 @@ static struct pool_view **views_new(const struct settings *s, struct member_set 
 	return views;
 }
 
-static bool has_bind(const struct settings *s, const struct addr *a)
-{
-	for (unsigned i = 0; s && i < s->listener_count; i++)
-		for (unsigned j = 0; j < s->listeners[i].bind_count; j++)
-			if (addr_eq(&s->listeners[i].binds[j], a))
-				return true;
-	return false;
-}
-
-/* Two listeners may have one address. */
-static bool is_among(const struct addr *a, const struct addr *const *binds, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++)
-		if (addr_eq(binds[i], a))
-			return true;
-	return false;
-}
-
-/* Sockets for the binds of `s` that the running snapshot does not have: those of worker w are at
- * [w * count, w * count + count). */
-struct sockets {
-	struct worker_socket *all;
-	unsigned count; /* a worker */
-};
-
-static void sockets_close(struct sockets *k, unsigned opened)
-{
-	for (unsigned i = 0; i < opened; i++)
-		close(k->all[i].fd);
-	free(k->all);
-	*k = (struct sockets){0};
-}
-
-static int sockets_open(struct sockets *k, const struct settings *s, const struct settings *running,
-	unsigned workers, struct err *err)
-{
-	const struct addr **binds;
-	unsigned total = 0, opened = 0;
-
-	k->count = 0;
-	for (unsigned i = 0; i < s->listener_count; i++)
-		total += s->listeners[i].bind_count;
-	binds = calloc(total + 1, sizeof(struct addr *));
-	k->all = calloc((size_t)total * workers + 1, sizeof(*k->all));
-	if (!binds || !k->all) {
-		free(binds);
-		free(k->all);
-		*k = (struct sockets){0};
-		err_set(err, "out of memory");
-		return -1;
-	}
-	for (unsigned i = 0; i < s->listener_count; i++)
-		for (unsigned j = 0; j < s->listeners[i].bind_count; j++)
-			if (!has_bind(running, &s->listeners[i].binds[j]) &&
-				!is_among(&s->listeners[i].binds[j], binds, k->count))
-				binds[k->count++] = &s->listeners[i].binds[j];
-	for (; opened < workers * k->count; opened++) {
-		k->all[opened].bind = *binds[opened % k->count];
-		if (acceptor_open(&k->all[opened].bind, &k->all[opened].fd, err) < 0) {
-			sockets_close(k, opened);
-			free(binds);
-			return -1;
-		}
-	}
-	free(binds);
-	return 0;
-}
-
 /* What a new snapshot needs beside itself. */
 struct change {
 	struct member_set **sets; /* by pool, as the views */
 	struct pool_view **views;
-	struct sockets sockets;
+	struct sockets opened, sockets; /* sockets: all that listen then */
 	struct httpd_change *admin;
 	struct post **posts; /* by worker */
 };
@@ -123,7 +56,8 @@ static void change_drop(struct change *c, const struct proxy *p, const struct se
 	for (unsigned i = 0; c->posts && i < p->worker_count; i++)
 		worker_apply_free(c->posts[i]);
 	free(c->posts);
-	sockets_close(&c->sockets, c->sockets.count * p->worker_count);
+	sockets_close(&c->opened);
+	sockets_fini(&c->sockets);
 	httpd_drop(c->admin);
 	views_free(c->views, s->pool_count);
 	membership_sets_free(c->sets, s->pool_count);
@@ -131,13 +65,12 @@ static void change_drop(struct change *c, const struct proxy *p, const struct se
 }
 
 /* Everything that can fail, before anything changes. */
-static int change_prepare(
-	struct change *c, const struct proxy *p, struct settings *s, struct err *err)
+static int change_prepare(struct change *c, struct proxy *p, struct settings *s, struct err *err)
 {
 	*c = (struct change){0};
 	if (s->access_log && access_log_check(s->access_log, err) < 0)
 		return -1;
-	if (sockets_open(&c->sockets, s, p->settings, p->worker_count, err) < 0)
+	if (sockets_open(&c->opened, s, &p->sockets, &p->inheritance, p->worker_count, err) < 0)
 		return -1;
 	c->admin = httpd_prepare(p->admin, s->admin.binds, s->admin.bind_count, s->admin.allow,
 		s->admin.allow_count, err);
@@ -150,14 +83,16 @@ static int change_prepare(
 	c->views = views_new(s, c->sets);
 	c->posts = calloc(p->worker_count, sizeof(struct post *));
 	for (unsigned i = 0; c->views && c->posts && i < p->worker_count; i++) {
-		c->posts[i] = worker_apply_new(s, c->views,
-			c->sockets.all + (size_t)i * c->sockets.count, c->sockets.count);
+		unsigned count;
+		const struct worker_socket *sockets = sockets_of(&c->opened, i, &count);
+
+		c->posts[i] = worker_apply_new(s, c->views, sockets, count);
 		if (!c->posts[i]) {
 			change_drop(c, p, s);
 			return -1;
 		}
 	}
-	if (c->views && c->posts)
+	if (c->views && c->posts && sockets_next(&c->sockets, &p->sockets, &c->opened, s) == 0)
 		return 0;
 	change_drop(c, p, s);
 	return -1;
@@ -174,7 +109,9 @@ static void apply(struct proxy *p, struct settings *s, struct change *c)
 	for (unsigned i = 0; i < p->worker_count; i++)
 		worker_post_apply(p->workers[i], c->posts[i]);
 	free(c->posts);
-	free(c->sockets.all);
+	sockets_fini(&c->opened);
+	sockets_fini(&p->sockets);
+	p->sockets = c->sockets;
 	membership_apply(p->membership, s, c->sets);
 	httpd_apply(p->admin, c->admin);
 	checks_apply(p->checks, s);
@@ -398,7 +335,7 @@ static uint64_t link_connections(void *ctx)
 	return n;
 }
 
-static void begin_drain(struct proxy *p, uint64_t limit_ns)
+void proxy_drain(struct proxy *p, uint64_t limit_ns)
 {
 	ev_timer_stop(p->loop, &p->yield);
 	for (unsigned i = 0; i < p->worker_count; i++)
@@ -415,8 +352,12 @@ static void on_role(void *ctx, enum failover_role from, enum failover_role to)
 		json_pack("{s:s,s:s}", "from", failover_role_name(from), "to",
 			failover_role_name(to)));
 	checks_standby(p->checks, to == FAILOVER_STANDBY);
+	if (to != FAILOVER_SINGLE) { /* the agent has heard our hello */
+		ev_timer_stop(p->loop, &p->link_late);
+		upgrade_ready(p->upgrade);
+	}
 	if (p->stopping && from == FAILOVER_ACTIVE && ev_is_active(&p->yield))
-		begin_drain(p, p->settings->timeouts.drain_ns);
+		proxy_drain(p, p->settings->timeouts.drain_ns);
 }
 
 static void on_vips(void *ctx, bool open)
@@ -512,15 +453,22 @@ static void on_worker_finished(void *ctx) /* a worker's thread */
 	ev_async_send(p->loop, &p->worker_done);
 }
 
-static void on_worker_done(struct ev_loop *loop, ev_async *a, int events)
+/* Not before the predecessor, which the service manager would end with us. */
+void proxy_end_if_done(struct proxy *p)
 {
-	struct proxy *p = a->data;
-
-	(void)events;
+	if (upgrade_has_predecessor(p->upgrade) && !p->hurry)
+		return;
 	for (unsigned i = 0; i < p->worker_count; i++)
 		if (!atomic_load(&p->workers[i]->finished))
 			return;
-	ev_break(loop, EVBREAK_ALL);
+	ev_break(p->loop, EVBREAK_ALL);
+}
+
+static void on_worker_done(struct ev_loop *loop, ev_async *a, int events)
+{
+	(void)loop;
+	(void)events;
+	proxy_end_if_done(a->data);
 }
 
 static void on_yield_over(struct ev_loop *loop, ev_timer *t, int events)
@@ -529,7 +477,7 @@ static void on_yield_over(struct ev_loop *loop, ev_timer *t, int events)
 
 	(void)loop;
 	(void)events;
-	begin_drain(p, p->settings->timeouts.drain_ns);
+	proxy_drain(p, p->settings->timeouts.drain_ns);
 }
 
 static void on_stop(void *ctx)
@@ -538,10 +486,13 @@ static void on_stop(void *ctx)
 	bool active = p->link && failover_link_role(p->link) == FAILOVER_ACTIVE;
 
 	if (p->stopping) { /* asked twice: at once */
-		begin_drain(p, 0);
+		p->hurry = true;
+		proxy_drain(p, 0);
+		proxy_end_if_done(p);
 		return;
 	}
 	p->stopping = true;
+	upgrade_give_up(p->upgrade);
 	daemon_stopping();
 	log_event(LOG_NOTICE, "proxy.draining", "no new connections; what runs may finish",
 		F_INT("limit_ms", p->settings->timeouts.drain_ns / NS_PER_MS),
@@ -552,7 +503,7 @@ static void on_stop(void *ctx)
 	if (active)
 		ev_timer_start(p->loop, &p->yield);
 	else
-		begin_drain(p, p->settings->timeouts.drain_ns);
+		proxy_drain(p, p->settings->timeouts.drain_ns);
 }
 
 static void on_reload(void *ctx)
@@ -560,8 +511,10 @@ static void on_reload(void *ctx)
 	struct proxy *p = ctx;
 	struct err err;
 
-	if (p->stopping)
+	if (succession_may_change(p, &err) < 0) {
+		log_event(LOG_WARNING, "reload.refused", err.text);
 		return;
+	}
 	daemon_reloading();
 	proxy_reload(p, NULL, &err);
 	daemon_ready();
@@ -611,8 +564,11 @@ static int open_rpc(struct proxy *p, struct err *err)
 {
 	char path[256];
 	int n = snprintf(path, sizeof(path), "%s/proxy.sock", p->options->run_dir);
-	const struct rpc_server_options o = {
-		.path = path, .group = "tandem", .methods = proxy_methods, .ctx = p};
+	const struct rpc_server_options o = {.path = path,
+		.group = "tandem",
+		.replaces = p->succeeds,
+		.methods = proxy_methods,
+		.ctx = p};
 
 	if (n < 0 || (size_t)n >= sizeof(path))
 		return err_set(err, "--run-dir is too long: %s", p->options->run_dir);
@@ -672,8 +628,11 @@ static void start_watchers(struct proxy *p)
 	if (watchdog > 0)
 		ev_timer_start(p->loop, &p->watchdog);
 	server_table_on_wake(p->table, health_wake, p);
-	p->signals = (struct daemon_signals){
-		.loop = p->loop, .ctx = p, .on_stop = on_stop, .on_reload = on_reload};
+	p->signals = (struct daemon_signals){.loop = p->loop,
+		.ctx = p,
+		.on_stop = on_stop,
+		.on_reload = on_reload,
+		.on_upgrade = succession_begin};
 	daemon_signals_start(&p->signals);
 }
 
@@ -722,17 +681,21 @@ int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err
 	static const int capabilities[] = {CAP_NET_BIND_SERVICE};
 	const struct checks_options check_options = {
 		.ctx = p, .on_pool_changed = on_pool_changed, .on_event = on_event};
-	const struct httpd_options admin_options = {.ctx = p, .on_request = admin_on_request};
+	const struct httpd_options admin_options = {
+		.ctx = p, .on_request = admin_on_request, .open_socket = succession_open};
 	struct settings *s;
 	struct change change;
 
-	*p = (struct proxy){
-		.options = o, .loop = ev_default_loop(EVFLAG_AUTO | EVFLAG_NOENV), .generation = 1};
+	*p = (struct proxy){.options = o, .generation = 1, .inheritance = {.talk = -1}};
+	if (inheritance_read(&p->inheritance, err) < 0) /* before any file is opened */
+		return -1;
+	p->loop = ev_default_loop(EVFLAG_AUTO | EVFLAG_NOENV);
 	p->table = server_table_new();
 	if (!p->loop || !p->table)
 		return err_set(err, "out of memory");
+	if (succession_start(p, err) < 0)
+		return -1;
 	p->files = daemon_raise_files();
-	random_bytes(p->ticket_secret, sizeof(p->ticket_secret));
 	s = load_or_print(p, err);
 	if (!s) {
 		server_table_free(p->table);
@@ -773,7 +736,8 @@ int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err
 
 int proxy_run(struct proxy *p)
 {
-	daemon_ready();
+	if (!succession_serving(p))
+		daemon_ready();
 	log_event(LOG_NOTICE, "proxy.started", "serving", F_INT("workers", p->worker_count),
 		F_INT("listeners", p->settings->listener_count),
 		F_INT("pools", p->settings->pool_count), F_TEXT("config", p->options->config));
@@ -804,5 +768,7 @@ void proxy_fini(struct proxy *p)
 		settings_unref(p->settings);
 	}
 	json_decref(p->last_reload.errors);
+	sockets_fini(&p->sockets);
+	upgrade_free(p->upgrade);
 	server_table_free(p->table);
 }

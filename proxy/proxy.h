@@ -14,6 +14,8 @@
 #include "proxy/orders.h"
 #include "proxy/pool/checks.h"
 #include "proxy/pool/membership.h"
+#include "proxy/sockets.h"
+#include "proxy/upgrade.h"
 #include "proxy/worker.h"
 #include "shared/daemon.h"
 #include "proxy/stapling.h"
@@ -41,11 +43,14 @@ struct proxy {
 	struct discovery *discovery;
 	struct failover_link *link; /* NULL: a single box */
 	struct client_feed *feed;   /* NULL with it */
+	struct upgrade *upgrade;
+	struct inheritance inheritance; /* until this process serves */
+	struct sockets sockets;		/* on which workers listen */
 	struct worker **workers;
 	unsigned worker_count;
 	struct daemon_signals signals;
 	ev_async worker_done, health_wake;
-	ev_timer second, watchdog, yield, certs;
+	ev_timer second, watchdog, yield, certs, link_late;
 	uint64_t files; /* that we may have open */
 	struct reload_result last_reload;
 	uint64_t generation; /* the last one given out */
@@ -55,7 +60,8 @@ struct proxy {
 	uint8_t ticket_secret[TICKET_SECRET_BYTES]; /* where there is no pair's */
 	bool conditions_changed;		    /* the agent is to be told */
 	bool rolled_back;			    /* what runs is not what the file says */
-	bool stopping;
+	bool succeeds;				    /* another process, whose binary was upgraded */
+	bool stopping, hurry;
 	bool config_refused; /* at start */
 };
 
@@ -64,6 +70,11 @@ int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err
 /* Runs until it has been told to stop and everything has drained. Returns the exit code. */
 int proxy_run(struct proxy *p);
 void proxy_fini(struct proxy *p);
+
+/* No new connections; what runs may finish. Again with another limit: that holds. */
+void proxy_drain(struct proxy *p, uint64_t limit_ns);
+/* All has drained, and nobody else's end is awaited: proxy_run() returns. */
+void proxy_end_if_done(struct proxy *p);
 
 /*
  * Loads the file again and swaps it in, all or nothing: sockets are opened, the access log is

@@ -10,6 +10,7 @@
 #include "proxy/orders.h"
 #include "proxy/proxy.h"
 #include "proxy/status.h"
+#include "proxy/succession.h"
 
 /* --- parameters --------------------------------------------------------------------------------
  */
@@ -272,8 +273,10 @@ int method_server_set(void *ctx, const struct rpc_caller *who, const json_t *par
 	json_t **ret_result, struct err *err)
 {
 	struct server *s = NULL;
-	int rc = set(ctx, who, params, &s, ret_result, err);
+	int rc = succession_may_change(ctx, err);
 
+	if (rc == 0)
+		rc = set(ctx, who, params, &s, ret_result, err);
 	server_unref(s);
 	return rc;
 }
@@ -371,7 +374,7 @@ int method_server_add(void *ctx, const struct rpc_caller *who, const json_t *par
 	struct span pool_name;
 	bool same = false, was;
 
-	if (text_of(params, "pool", &pool_name, err) < 0 ||
+	if (succession_may_change(p, err) < 0 || text_of(params, "pool", &pool_name, err) < 0 ||
 		who_says(who, params, by, sizeof(by), err) < 0 || read_added(params, &s, err) < 0)
 		return -1;
 	pool = find_pool(p, pool_name, err);
@@ -438,7 +441,8 @@ int method_server_remove(void *ctx, const struct rpc_caller *who, const json_t *
 	struct server *s;
 	int rc;
 
-	if (text_of(params, "pool", &pool_name, err) < 0 || server_name(params, &name, err) < 0 ||
+	if (succession_may_change(p, err) < 0 || text_of(params, "pool", &pool_name, err) < 0 ||
+		server_name(params, &name, err) < 0 ||
 		who_says(who, params, by, sizeof(by), err) < 0)
 		return -1;
 	pool = find_pool(p, pool_name, err);

@@ -7,6 +7,7 @@
 #include "proxy/scaler.h"
 
 #include <string.h>
+#include <unistd.h>
 
 static json_t *config_status(const struct proxy *p)
 {
@@ -95,6 +96,8 @@ json_t *proxy_status(struct proxy *p)
 		(json_int_t)server_connections, "pipes", "open", (json_int_t)pipes, "refused_total",
 		(json_int_t)refused, "requests_total", (json_int_t)requests, "requests_per_second",
 		(json_int_t)p->requests_per_second, "listeners", listeners, "pools", pools);
+	json_object_set_new(root, "pid", json_integer(getpid()));
+	json_object_set_new(root, "upgrade", upgrade_status(p->upgrade));
 	json_object_set_new(root, "orders", orders_status(p->orders));
 	json_object_set_new(root, "tls_handshakes", tls_status(p));
 	json_object_set_new(root, "certificates", certs_status(s));

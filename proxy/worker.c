@@ -41,6 +41,7 @@ struct post {
 	/* of apply */
 	struct snapshot *snapshot;
 	struct worker_socket *sockets;
+	struct listening **listenings; /* one for each socket */
 	unsigned socket_count;
 	struct acceptor **acceptors; /* room for one for each address of each listener */
 	unsigned acceptor_count;
@@ -177,7 +178,7 @@ static void hand_sockets_over(struct worker *w, struct list *acceptors)
 {
 	list_each (it, acceptors) {
 		struct acceptor *a = list_item(it, struct acceptor, link);
-		struct acceptor *front = a->fd >= 0 ? front_of(w, &a->bind) : NULL;
+		struct acceptor *front = list_empty(&a->sockets) ? NULL : front_of(w, &a->bind);
 
 		if (front && front != a)
 			acceptor_hand_over(a, front);
@@ -214,7 +215,8 @@ static void apply_listeners(struct worker *w, struct post *p)
 	hand_sockets_over(w, &going);
 	hand_sockets_over(w, &w->acceptors);
 	for (unsigned i = 0; i < p->socket_count; i++)
-		acceptor_listen(front_of(w, &p->sockets[i].bind), p->sockets[i].fd);
+		acceptor_listen(
+			front_of(w, &p->sockets[i].bind), p->listenings[i], p->sockets[i].fd);
 	list_each_safe (it, &going)
 		acceptor_drain(list_item(it, struct acceptor, link));
 	while (p->acceptor_count > 0)
@@ -254,6 +256,7 @@ static void run_apply(struct worker *w, struct post *p)
 	w->snapshot = p->snapshot;
 	apply_listeners(w, p);
 	free(p->acceptors);
+	free(p->listenings);
 	free(p->sockets);
 	apply_servers(w, w->snapshot);
 	access_log_apply(w, &w->access, s);
@@ -286,6 +289,7 @@ struct post *worker_apply_new(struct settings *s, struct pool_view *const *views
 		return NULL;
 	p->snapshot = snapshot_room(s);
 	p->sockets = malloc((socket_count + 1) * sizeof(*p->sockets));
+	p->listenings = calloc(socket_count + 1, sizeof(struct listening *));
 	p->acceptors = calloc(binds + 1, sizeof(struct acceptor *));
 	if (p->snapshot) {
 		p->snapshot->settings = settings_ref(s);
@@ -293,7 +297,7 @@ struct post *worker_apply_new(struct settings *s, struct pool_view *const *views
 			p->snapshot->views[i] = pool_view_ref(views[i]);
 		p->snapshot->refs = 1;
 	}
-	if (!p->snapshot || !p->sockets || !p->acceptors) {
+	if (!p->snapshot || !p->sockets || !p->listenings || !p->acceptors) {
 		worker_apply_free(p);
 		return NULL;
 	}
@@ -304,8 +308,14 @@ struct post *worker_apply_new(struct settings *s, struct pool_view *const *views
 			return NULL;
 		}
 	}
-	for (; p->socket_count < socket_count; p->socket_count++)
+	for (; p->socket_count < socket_count; p->socket_count++) {
 		p->sockets[p->socket_count] = sockets[p->socket_count];
+		p->listenings[p->socket_count] = malloc(sizeof(struct listening));
+		if (!p->listenings[p->socket_count]) {
+			worker_apply_free(p);
+			return NULL;
+		}
+	}
 	return p;
 }
 
@@ -315,7 +325,10 @@ void worker_apply_free(struct post *p)
 		return;
 	while (p->acceptor_count > 0)
 		free(p->acceptors[--p->acceptor_count]);
+	while (p->socket_count > 0)
+		free(p->listenings[--p->socket_count]);
 	free(p->acceptors);
+	free(p->listenings);
 	free(p->sockets);
 	snapshot_unref(p->snapshot);
 	free(p);

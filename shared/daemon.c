@@ -197,6 +197,7 @@ int daemon_parse(struct daemon_options *o, int argc, char **argv, const char *pr
 		.node = host,
 		.run_dir = "/run/tandem",
 		.state_dir = "/var/lib/tandem",
+		.argv = argv,
 	};
 	optind = 0; /* start over, also for a second call */
 	opterr = 0;
@@ -293,6 +294,14 @@ static int sd_watchdog_enabled(int unset_environment, uint64_t *ret_us)
 void daemon_ready(void)
 {
 	sd_notify(0, "READY=1");
+}
+
+void daemon_succeeded_by(pid_t pid)
+{
+	char words[32];
+
+	snprintf(words, sizeof(words), "MAINPID=%d", (int)pid);
+	sd_notify(0, words);
 }
 
 void daemon_reloading(void)

@@ -7,6 +7,7 @@
 #include <ev.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "shared/err.h"
 #include "shared/log.h"
@@ -21,6 +22,7 @@ struct daemon_options {
 	bool log_level_given;  /* --log-level was there: it wins over the file */
 	bool check;	       /* --check: validate and exit */
 	bool witness;	       /* --witness, of tandem-failover: be the third box */
+	char *const *argv;     /* all of it, with the program's name; borrows */
 };
 
 /* Parses the flags of both daemons (and the -h/--version output, given `about` and the `features`
@@ -46,6 +48,8 @@ void daemon_signals_start(struct daemon_signals *s);
 /* sd_notify, a no-op outside systemd: READY=1, RELOADING=1 (with MONOTONIC_USEC), STOPPING=1,
  * STATUS=... */
 void daemon_ready(void);
+/* Another process is the daemon now, and what it says counts: MAINPID=... */
+void daemon_succeeded_by(pid_t pid);
 void daemon_reloading(void);
 void daemon_stopping(void);
 void daemon_status(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

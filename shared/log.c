@@ -30,8 +30,8 @@ static const char *const subsystems[] = {"access_log", "address", "admin", "agen
 	"announce", "autoscale", "check", "config", "conn", "daemon", "discover", "epoch",
 	"exchange", "fence", "fsm", "gateway", "group", "health", "hook", "http", "lease", "link",
 	"listener", "neighbor", "netlink", "orders", "path", "peer", "pool", "probe", "proxy",
-	"register", "reload", "role", "route", "rpc", "server", "settings", "tls", "vrrp",
-	"witness", "worker"};
+	"register", "reload", "role", "route", "rpc", "server", "settings", "tls", "upgrade",
+	"vrrp", "witness", "worker"};
 _Static_assert(countof(subsystems) <= 64, "one bit each in debug_mask");
 
 static const char *const level_names[] = {

@@ -569,7 +569,7 @@ struct rpc_server *rpc_server_new(
 	ev_timer_init(&s->accept_pause, on_accept_pause, accept_pause_s, 0.0);
 	ev_io_init(&s->accept, on_accept, -1, EV_READ);
 	s->round.data = s->reap.data = s->accept_pause.data = s->accept.data = s;
-	if (rpc_socket_listen(&s->socket, path, o->group, err) < 0) {
+	if (rpc_socket_listen(&s->socket, path, o->group, o->replaces, err) < 0) {
 		rpc_server_free(s);
 		return NULL;
 	}
@@ -577,6 +577,24 @@ struct rpc_server *rpc_server_new(
 	ev_io_start(loop, &s->accept);
 	ev_prepare_start(loop, &s->round);
 	return s;
+}
+
+int rpc_server_reclaim(struct rpc_server *s, struct err *err)
+{
+	struct rpc_socket again;
+
+	if (rpc_socket_is_ours(&s->socket, s->o.path))
+		return 0;
+	if (rpc_socket_listen(&again, s->o.path, s->o.group, true, err) < 0) {
+		rpc_socket_close(&again, s->o.path);
+		return -1;
+	}
+	ev_io_stop(s->loop, &s->accept);
+	rpc_socket_close(&s->socket, s->o.path);
+	s->socket = again;
+	ev_io_set(&s->accept, s->socket.fd, EV_READ);
+	ev_io_start(s->loop, &s->accept);
+	return 0;
 }
 
 void rpc_server_free(struct rpc_server *s)

@@ -45,6 +45,7 @@ struct rpc_method {
 struct rpc_server_options {
 	const char *path;  /* socket file; a stale one is replaced, a live one is an error */
 	const char *group; /* may be NULL: chgrp if that group exists */
+	bool replaces;	   /* a live one, too: it is our predecessor's */
 	const struct rpc_method *methods; /* borrows, ends with a NULL name */
 	void *ctx;
 	/* May be NULL. Called between callbacks of the loop, also for a caller that was dropped. */
@@ -56,6 +57,9 @@ struct rpc_server *rpc_server_new(
 /* Closes all connections (without on_closed) and removes the socket file. Not from within a method.
  */
 void rpc_server_free(struct rpc_server *s);
+/* A successor that came to nothing may have put its socket in place of ours: ours is put back. -1
+ * with err: it could not be; who is connected stays. */
+int rpc_server_reclaim(struct rpc_server *s, struct err *err);
 /* Streams {"seq":N,"ts":"...","event":EVENT, ...fields} to all who follow. Takes fields (an object
  * or NULL). */
 void rpc_publish(struct rpc_server *s, const char *event, json_t *fields);

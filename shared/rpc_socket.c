@@ -16,7 +16,7 @@
 enum { BACKLOG = 128 };
 
 /* Nothing there, or what a dead daemon left. */
-static int path_is_free(const char *path, struct err *err)
+static int path_is_free(const char *path, bool replaces, struct err *err)
 {
 	struct sockaddr_un address;
 	char name[64];
@@ -31,6 +31,8 @@ static int path_is_free(const char *path, struct err *err)
 		return err_set(err,
 			"%s is there and is not a socket: remove it, or choose another --run-dir",
 			path);
+	if (replaces)
+		return 0;
 	fd = rpc_connect(&address);
 	if (fd >= 0)
 		close(fd);
@@ -78,10 +80,11 @@ static int bind_complete(struct rpc_socket *s, const char *path, const char *gro
 	return 0;
 }
 
-int rpc_socket_listen(struct rpc_socket *ret, const char *path, const char *group, struct err *err)
+int rpc_socket_listen(
+	struct rpc_socket *ret, const char *path, const char *group, bool replaces, struct err *err)
 {
 	*ret = (struct rpc_socket){.fd = -1};
-	if (path_is_free(path, err) < 0)
+	if (path_is_free(path, replaces, err) < 0)
 		return -1;
 	ret->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (ret->fd < 0)
@@ -89,11 +92,16 @@ int rpc_socket_listen(struct rpc_socket *ret, const char *path, const char *grou
 	return bind_complete(ret, path, group, err);
 }
 
-void rpc_socket_close(struct rpc_socket *s, const char *path)
+bool rpc_socket_is_ours(const struct rpc_socket *s, const char *path)
 {
 	struct stat st;
 
-	if (s->ino && lstat(path, &st) == 0 && st.st_dev == s->dev && st.st_ino == s->ino)
+	return s->ino && lstat(path, &st) == 0 && st.st_dev == s->dev && st.st_ino == s->ino;
+}
+
+void rpc_socket_close(struct rpc_socket *s, const char *path)
+{
+	if (rpc_socket_is_ours(s, path))
 		unlink(path);
 	if (s->fd >= 0)
 		close(s->fd);

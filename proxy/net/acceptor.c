@@ -73,7 +73,8 @@ static void pause_accepting(struct acceptor *a, const char *why)
 	if (time_to_tell(a, &a->told_paused_ns))
 		log_event(LOG_WARNING, "listener.paused", "cannot accept for now",
 			F_SPAN("listener", a->listener->name), F_TEXT("reason", why));
-	ev_io_stop(a->worker->loop, &a->io);
+	list_each (it, &a->sockets)
+		ev_io_stop(a->worker->loop, &list_item(it, struct listening, link)->io);
 	ev_timer_set(&a->pause, ACCEPT_PAUSE_S, 0);
 	ev_timer_start(a->worker->loop, &a->pause);
 }
@@ -165,8 +166,10 @@ static void admit(struct acceptor *a, int fd, struct addr *peer)
 }
 
 /* Accepts up to max connections; false when there are no more. */
-static bool accept_some(struct acceptor *a, unsigned max)
+static bool accept_some(const struct listening *k, unsigned max)
 {
+	struct acceptor *a = k->acceptor;
+
 	for (unsigned i = 0; i < max; i++) {
 		struct addr peer;
 		socklen_t len = sizeof(peer);
@@ -181,7 +184,7 @@ static bool accept_some(struct acceptor *a, unsigned max)
 				find_room(a, why, what);
 			return false;
 		}
-		fd = accept4(a->fd, &peer.sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		fd = accept4(k->io.fd, &peer.sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
 			admit(a, fd, &peer);
 			continue;
@@ -210,8 +213,8 @@ static void on_pause_over(struct ev_loop *loop, ev_timer *t, int events)
 	struct acceptor *a = t->data;
 
 	(void)events;
-	if (a->fd >= 0)
-		ev_io_start(loop, &a->io);
+	list_each (it, &a->sockets)
+		ev_io_start(loop, &list_item(it, struct listening, link)->io);
 }
 
 void acceptor_fields_make(struct acceptor_fields *f, uint16_t port)
@@ -235,37 +238,34 @@ void acceptor_start(struct acceptor *a, struct worker *w, struct snapshot *snap,
 	a->snapshot = snapshot_ref(snap);
 	a->listener = l;
 	a->bind = *bind_to;
-	a->fd = -1;
+	list_init(&a->sockets);
 	list_init(&a->newcomers);
 	list_init(&a->clients);
 	acceptor_fields_make(&a->fields, addr_port(bind_to));
-	ev_init(&a->io, on_connection);
 	ev_timer_init(&a->pause, on_pause_over, ACCEPT_PAUSE_S, 0);
-	a->io.data = a->pause.data = a;
+	a->pause.data = a;
 	list_append(&w->acceptors, &a->link);
 }
 
-void acceptor_listen(struct acceptor *a, int fd)
+void acceptor_listen(struct acceptor *a, struct listening *k, int fd)
 {
-	ASSERT(a->fd < 0);
-	a->fd = fd;
-	ev_io_set(&a->io, fd, EV_READ);
-	ev_io_start(a->worker->loop, &a->io);
-}
-
-static void stop_listening(struct acceptor *a)
-{
-	ev_io_stop(a->worker->loop, &a->io);
-	ev_timer_stop(a->worker->loop, &a->pause);
-	a->fd = -1;
+	k->acceptor = a;
+	ev_io_init(&k->io, on_connection, fd, EV_READ);
+	k->io.data = k;
+	list_append(&a->sockets, &k->link);
+	ev_io_start(a->worker->loop, &k->io);
 }
 
 void acceptor_hand_over(struct acceptor *from, struct acceptor *to)
 {
-	int fd = from->fd;
+	ev_timer_stop(from->worker->loop, &from->pause);
+	list_each_safe (it, &from->sockets) {
+		struct listening *k = list_item(it, struct listening, link);
 
-	stop_listening(from);
-	acceptor_listen(to, fd);
+		ev_io_stop(from->worker->loop, &k->io);
+		list_remove(&k->link);
+		acceptor_listen(to, k, k->io.fd);
+	}
 }
 
 void acceptor_move(struct acceptor *a, struct snapshot *snap, const struct listener *l)
@@ -288,11 +288,16 @@ void acceptor_drain(struct acceptor *a)
 {
 	if (a->draining)
 		return;
-	if (a->fd >= 0) {
-		while (accept_some(a, ACCEPT_BATCH))
+	ev_timer_stop(a->worker->loop, &a->pause);
+	list_each_safe (it, &a->sockets) {
+		struct listening *k = list_item(it, struct listening, link);
+
+		while (accept_some(k, ACCEPT_BATCH))
 			;
-		close(a->fd);
-		stop_listening(a);
+		ev_io_stop(a->worker->loop, &k->io);
+		list_remove(&k->link);
+		close(k->io.fd);
+		free(k);
 	}
 	a->draining = true;
 	list_remove(&a->link);

@@ -25,15 +25,22 @@ struct acceptor_fields {
 	unsigned len[2];
 };
 
+/* A socket that a worker listens on. One a bind, but more after an upgrade of the binary to fewer
+ * workers: closing one that was inherited would reset who waits in its queue. */
+struct listening {
+	struct list link; /* acceptor.sockets */
+	struct acceptor *acceptor;
+	ev_io io;
+};
+
 struct acceptor {
 	struct list link; /* worker.acceptors, or worker.leaving */
 	struct worker *worker;
 	struct snapshot *snapshot; /* the last one that has this listener; holds a reference */
 	const struct listener *listener; /* in that snapshot */
 	struct addr bind;
-	int fd; /* -1: it listens no more, or another does for it */
-	ev_io io;
-	ev_timer pause;						/* no files left: accepting rests */
+	struct list sockets; /* none: it listens no more, or another does for it */
+	ev_timer pause;	     /* no files left: accepting rests */
 	uint64_t told_paused_ns, told_shed_ns, told_refused_ns; /* when that was last logged */
 	struct list newcomers; /* clients who have not asked anything yet, the oldest first */
 	struct list clients;   /* the others */
@@ -53,9 +60,9 @@ int acceptor_open(const struct addr *bind, int *ret_fd, struct err *err);
 /* Worker side. Takes a (from malloc); keeps a reference to snap. */
 void acceptor_start(struct acceptor *a, struct worker *w, struct snapshot *snap,
 	const struct listener *l, const struct addr *bind);
-/* Takes fd: clients come from now on. */
-void acceptor_listen(struct acceptor *a, int fd);
-/* Its socket, with who waits there, is another's from now on. */
+/* Takes k (from malloc) and fd: clients come from now on. */
+void acceptor_listen(struct acceptor *a, struct listening *k, int fd);
+/* Its sockets, with who waits there, are another's from now on. */
 void acceptor_hand_over(struct acceptor *from, struct acceptor *to);
 /* The same listener in a new snapshot. */
 void acceptor_move(struct acceptor *a, struct snapshot *snap, const struct listener *l);

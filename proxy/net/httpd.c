@@ -506,7 +506,7 @@ struct httpd_change *httpd_prepare(struct httpd *h, const struct addr *binds, un
 		b->ours = !old;
 		if (old)
 			b->fd = old->fd;
-		else if (acceptor_open(&binds[i], &b->fd, err) < 0) {
+		else if (h->o.open_socket(h->o.ctx, &binds[i], &b->fd, err) < 0) {
 			httpd_drop(c);
 			return NULL;
 		}
@@ -550,14 +550,27 @@ struct httpd *httpd_new(struct ev_loop *loop, const struct httpd_options *o)
 	return h;
 }
 
+void httpd_each_socket(
+	const struct httpd *h, void *ctx, void (*each)(void *ctx, const struct addr *bind, int fd))
+{
+	for (unsigned i = 0; h->now && i < h->now->bind_count; i++)
+		each(ctx, &h->now->binds[i].addr, h->now->binds[i].fd);
+}
+
+void httpd_stop(struct httpd *h)
+{
+	rest(h, true);
+	ev_timer_stop(h->loop, &h->pause);
+	httpd_drop(h->now);
+	h->now = NULL;
+}
+
 void httpd_free(struct httpd *h)
 {
 	if (!h)
 		return;
 	while (!list_empty(&h->clients))
 		client_free(list_item(h->clients.next, struct client, link));
-	rest(h, true);
-	ev_timer_stop(h->loop, &h->pause);
-	httpd_drop(h->now);
+	httpd_stop(h);
 	free(h);
 }

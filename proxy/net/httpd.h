@@ -37,11 +37,18 @@ struct httpd_options {
 	/* Borrows both for the call. GET and HEAD are to be answered alike. */
 	void (*on_request)(
 		void *ctx, const struct httpd_request *request, struct httpd_answer *answer);
+	/* As acceptor_open(), or what was inherited. */
+	int (*open_socket)(void *ctx, const struct addr *bind, int *ret_fd, struct err *err);
 };
 
 struct httpd;
 struct httpd *httpd_new(struct ev_loop *loop, const struct httpd_options *o); /* NULL: memory */
 void httpd_free(struct httpd *h);
+/* It hears no newcomers any more, but who was let in. */
+void httpd_stop(struct httpd *h);
+/* Calls each for the sockets on which it listens. */
+void httpd_each_socket(
+	const struct httpd *h, void *ctx, void (*each)(void *ctx, const struct addr *bind, int fd));
 
 /*
  * Where it listens is changed in two steps: all that can fail, then what cannot. Sockets of binds

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "proxy/net/tally.h"
+#include "proxy/pool/bequest.h"
 #include "proxy/pool/queue.h"
 #include "proxy/settings/settings.h"
 #include "shared/assert.h"
@@ -20,6 +21,7 @@ struct server_table {
 	struct map pools;	 /* struct pool_state by name */
 	struct map listeners;	 /* struct listener_state by name */
 	struct server *reported; /* each holds a reference */
+	const json_t *inherited; /* for new servers; may be NULL */
 	unsigned workers;
 	uint64_t ids;	     /* given out */
 	uint32_t slots_used; /* slots below were given out at some time */
@@ -40,6 +42,11 @@ struct server_table *server_table_new(void)
 	map_init(&t->pools, NAMES_MAX);
 	map_init(&t->listeners, NAMES_MAX);
 	return t;
+}
+
+void server_table_inherit(struct server_table *t, const json_t *servers)
+{
+	t->inherited = servers;
 }
 
 void server_table_workers(struct server_table *t, unsigned count)
@@ -137,6 +144,7 @@ static struct server *new_server(
 	atomic_init(&s->failures_max, SERVER_FAILURES_MAX);
 	agent_word_init(&s->agent);
 	health_init(&s->health, false, monotonic_ns(), realtime_ns());
+	bequest_take(t->inherited, s);
 	return s;
 }
 

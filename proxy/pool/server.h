@@ -112,6 +112,9 @@ struct pool_state {
 
 #define SERVERS_MAX 16384
 
+/* What a predecessor left of its servers (bequest.h), for those that are made from now on; borrows;
+ * NULL: nothing any more. */
+void server_table_inherit(struct server_table *t, const json_t *servers);
 struct server_table *server_table_new(void); /* NULL when out of memory */
 /* How many count, each in its own memory: before the first server. Only the first call counts. */
 void server_table_workers(struct server_table *t, unsigned count);

@@ -1,6 +1,7 @@
 # tests/system: the real program on loopback, between raw sockets that send and record exact bytes.
 SYSTEM_TESTS = \
 	tests/system/test_admin.py \
+	tests/system/test_binary_upgrade.py \
 	tests/system/test_change.py \
 	tests/system/test_clients.py \
 	tests/system/test_discovery.py \
