@@ -216,7 +216,9 @@ int verb_reload(struct ctl *c)
 			complain("%s: %s", daemon_name(daemons[i]), err.text);
 		else if (!c->json)
 			print_changes(c, daemons[i], result);
-		json_object_set_new(both, key, rc == RPC_OK ? result : json_null());
+		if (rc == RPC_REFUSED)
+			result = json_pack("{s:b, s:s}", "ok", 0, "error", err.text);
+		json_object_set_new(both, key, rc == RPC_UNREACHABLE ? json_null() : result);
 	}
 	if (c->json)
 		print_json(c, both);

@@ -52,11 +52,11 @@ static int read_url(struct span text, struct url *u, struct err *err)
 	uint64_t number;
 
 	*u = (struct url){.scheme = SPAN("http"), .port = 80};
-	if (span_starts(text, SPAN("https://"))) {
+	if (span_ieq(span_make(text.ptr, text.len < 8 ? 0 : 8), SPAN("https://"))) {
 		u->scheme = SPAN("https");
 		u->port = 443;
 		rest = span_from(text, 8);
-	} else if (span_starts(text, SPAN("http://"))) {
+	} else if (span_ieq(span_make(text.ptr, text.len < 7 ? 0 : 7), SPAN("http://"))) {
 		rest = span_from(text, 7);
 	} else if (text.len == 0 || text.ptr[0] != '/') {
 		return err_set(err,
@@ -89,13 +89,36 @@ static bool is_one_line(const char *text)
 	return !strpbrk(text, "\r\n");
 }
 
+/* {"X-Beta": "yes"} */
+static int add_named_headers(
+	struct explain *e, const json_t *headers, bool *ret_host, struct err *err)
+{
+	const char *name;
+	json_t *value;
+
+	json_object_foreach ((json_t *)(uintptr_t)headers, name, value) {
+		const char *text = json_string_value(value);
+
+		if (!text || !is_one_line(text) || !is_one_line(name))
+			return err_set(err, "header '%s' is not one line of text", name);
+		*ret_host |= strcasecmp(name, "host") == 0;
+		if (add(e, span_of(name)) < 0 || add(e, SPAN(": ")) < 0 ||
+			add(e, span_of(text)) < 0 || add(e, SPAN("\r\n")) < 0)
+			return err_set(err, "the request is too long");
+	}
+	return 0;
+}
+
 static int add_headers(struct explain *e, const json_t *headers, bool *ret_host, struct err *err)
 {
 	const json_t *line;
 	size_t i;
 
+	if (json_is_object(headers))
+		return add_named_headers(e, headers, ret_host, err);
 	if (headers && !json_is_array(headers))
-		return err_set(err, "'headers' is a list of lines such as \"X-Beta: yes\"");
+		return err_set(err, "'headers' is an object such as {\"X-Beta\": \"yes\"}, or a "
+				    "list of lines such as \"X-Beta: yes\"");
 	json_array_foreach (headers, i, line) {
 		const char *text = json_string_value(line);
 
@@ -459,13 +482,18 @@ static int ask(struct explain *e, const json_t *params, struct err *err)
 	const char *method = json_string_value(json_object_get(params, "method"));
 	const char *url = json_string_value(json_object_get(params, "url"));
 	const char *name = json_string_value(json_object_get(params, "listener"));
+	const json_t *from = json_object_get(params, "from");
 	struct url u;
 
 	if (!url)
 		return err_set(err, "'url' is missing: write {\"method\": \"GET\", \"url\": "
 				    "\"http://shop.example.com/\"}");
+	if (!is_one_line(url) || (method && !is_one_line(method)))
+		return err_set(err, "'method' and 'url' are one line each");
+	if (from && !json_is_string(from))
+		return err_set(err, "'from' is a client's IP address, such as \"10.0.0.7\"");
 	if (read_url(span_of(url), &u, err) < 0 || find_listener(e, name, u.port, err) < 0 ||
-		read_client(e, json_string_value(json_object_get(params, "from")), err) < 0 ||
+		read_client(e, json_string_value(from), err) < 0 ||
 		write_request(e, method ? method : "GET", &u, json_object_get(params, "headers"),
 			err) < 0)
 		return -1;

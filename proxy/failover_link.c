@@ -26,6 +26,7 @@ struct failover_link {
 	struct failover_link_options o;
 	struct rpc_link *link;
 	ev_timer beat;
+	uint64_t beaten_ns;
 	uint64_t seq; /* of the last beat on this connection: a hole tells the agent that one was
 			 lost */
 	enum failover_role role;
@@ -237,17 +238,27 @@ size_t failover_link_unsent(const struct failover_link *l)
 	return rpc_link_unsent(l->link);
 }
 
-static void on_beat(struct ev_loop *loop, ev_timer *w, int revents)
+static void send_beat(struct failover_link *l)
 {
-	struct failover_link *l = w->data;
-
-	(void)loop;
-	(void)revents;
 	if (!l->o.alive(l->o.ctx))
 		return;
+	l->beaten_ns = monotonic_ns();
 	rpc_link_notify(l->link, "proxy.beat",
 		json_pack("{s:I, s:I}", "connections", (json_int_t)l->o.connections(l->o.ctx),
 			"seq", (json_int_t)++l->seq));
+}
+
+static void on_beat(struct ev_loop *loop, ev_timer *w, int revents)
+{
+	(void)loop;
+	(void)revents;
+	send_beat(w->data);
+}
+
+void failover_link_pulse(struct failover_link *l)
+{
+	if (ev_is_active(&l->beat) && monotonic_ns() - l->beaten_ns > (uint64_t)(beat_s * 1e9))
+		send_beat(l);
 }
 
 struct failover_link *failover_link_new(struct ev_loop *loop, const char *run_dir,

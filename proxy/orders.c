@@ -9,6 +9,7 @@
 #define FILE_NAME "servers.json"
 #define FILE_FORMAT 1
 #define LOOK_AGAIN_S 60 /* at the latest: the wall clock may be set */
+#define WRITE_AGAIN_S 2
 
 struct orders {
 	struct orders_options options;
@@ -16,6 +17,7 @@ struct orders {
 	struct membership *membership; /* NULL before the first snapshot */
 	struct state_file *file;
 	ev_timer due;	  /* a drain's time is over */
+	ev_timer again;	  /* what could not be written is tried again */
 	uint64_t version; /* of the document, as we know it */
 	uint64_t saved;	  /* numbers of state_file_put() */
 	uint64_t changes;
@@ -38,12 +40,16 @@ static void on_written(void *ctx, uint64_t number, const struct err *failed)
 	if (!failed) {
 		o->saved = number;
 		o->trouble.text[0] = '\0';
+		ev_timer_stop(o->options.loop, &o->again);
 		if (was_failing)
 			log_event(LOG_NOTICE, "orders.saved", "what was ordered is on disk again",
 				F_INT("servers", overrides_count(o->book)));
 		return;
 	}
 	o->trouble = *failed;
+	ev_timer_again(o->options.loop, &o->again);
+	if (was_failing) /* it has been said */
+		return;
 	log_event(LOG_ERROR, "orders.unsaved",
 		"what was ordered holds, but would be lost with a restart",
 		F_TEXT("reason", failed->text));
@@ -63,10 +69,19 @@ static void save(struct orders *o)
 		text = json_dumps(book, JSON_INDENT(2) | JSON_SORT_KEYS);
 		json_decref(book);
 	}
-	if (text)
+	if (text) {
 		o->changes = state_file_put(o->file, text, strlen(text));
-	else
+	} else {
 		err_set(&o->trouble, "out of memory");
+		ev_timer_again(o->options.loop, &o->again);
+	}
+}
+
+static void on_again(struct ev_loop *loop, ev_timer *w, int events)
+{
+	(void)loop;
+	(void)events;
+	save(w->data);
 }
 
 static int read_book(struct orders *o, const char *text, size_t len, struct err *err)
@@ -321,12 +336,12 @@ void orders_describe(const struct orders *o, const struct pool *p, json_t *pool_
 	const struct member_set *set = p->state->set;
 
 	for (unsigned i = 0; i < set->count; i++) {
-		const struct server *s = set->members[i].server;
+		const struct member *m = &set->members[i];
+		const struct server *s = m->server;
 		json_t *server = json_object_get(servers, s->name);
 		const struct override *v = overrides_find(o->book, p->name, span_of(s->name));
 
-		json_object_set_new(
-			server, "source", json_string(membership_source_of(o->membership, p, s)));
+		json_object_set_new(server, "source", json_string(m->source));
 		if (v)
 			describe(v, server);
 	}
@@ -347,7 +362,9 @@ struct orders *orders_new(const struct orders_options *options, struct err *err)
 	}
 	o->options = *options;
 	ev_init(&o->due, on_due);
-	o->due.data = o;
+	ev_init(&o->again, on_again);
+	o->again.repeat = WRITE_AGAIN_S;
+	o->due.data = o->again.data = o;
 	o->file = state_file_new(options->loop, options->state_dir, FILE_NAME, o, on_written, err);
 	o->book = o->file ? overrides_new() : NULL;
 	if (o->book)
@@ -366,6 +383,7 @@ void orders_free(struct orders *o)
 	if (!o)
 		return;
 	ev_timer_stop(o->options.loop, &o->due);
+	ev_timer_stop(o->options.loop, &o->again);
 	state_file_free(o->file);
 	overrides_free(o->book);
 	free(o);

@@ -237,10 +237,22 @@ static int write_set_order(struct proxy *p, const struct set_order *o, struct er
 	return orders_commit(p->orders, o->pool->name, err);
 }
 
+/* What an order leaves of a pool that had servers to use; "" is said of one that has some still. */
+static const char *what_is_left(const struct pool *pool)
+{
+	const struct member_set *set = pool->state->set;
+
+	for (unsigned i = 0; i < set->count; i++)
+		if (member_admits(&set->members[i]))
+			return "";
+	return pool->stand_in ? "; no other server takes new requests: another pool stands in"
+			      : "; no other server takes new requests: they get 503";
+}
+
 static int set(struct proxy *p, const struct rpc_caller *who, const json_t *params,
 	struct server **ret_server, json_t **ret_result, struct err *err)
 {
-	char change[96], work[64], text[256];
+	char change[96], work[64], text[384];
 	enum admin_state before;
 	struct set_order o;
 	uint32_t weight;
@@ -256,6 +268,9 @@ static int set(struct proxy *p, const struct rpc_caller *who, const json_t *para
 	(void)snprintf(text, sizeof(text), "%s: %s, %s", (*ret_server)->key, change, work);
 	if (changed && write_set_order(p, &o, err) < 0)
 		return -1;
+	if (o.has_admin && o.admin != ADMIN_READY)
+		(void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s",
+			what_is_left(o.pool));
 	if (changed)
 		report(p, o.by, text);
 	*ret_result = answer(*ret_server, changed, text);
@@ -326,10 +341,10 @@ static bool is_same(const struct member *m, const struct membership_server *s, u
 static int is_there(struct proxy *p, const struct pool *pool, const struct member *m,
 	const struct membership_server *s, bool *ret_same, struct err *err)
 {
-	const char *source = membership_source_of(p->membership, pool, m->server);
+	const struct override *v = overrides_find(orders_book(p->orders), pool->name, s->name);
 
-	if (strcmp(source, SOURCE_RUNTIME) == 0) {
-		*ret_same = is_same(m, s, own_weight(orders_book(p->orders), m));
+	if (strcmp(m->source, SOURCE_RUNTIME) == 0) {
+		*ret_same = v && v->added.set && is_same(m, s, v->added.weight);
 		return 0;
 	}
 	*ret_same = true;
@@ -338,11 +353,12 @@ static int is_there(struct proxy *p, const struct pool *pool, const struct membe
 	return err_set(err,
 		"server '%s' is in pool '%s' already, with address %s, and comes from: %s; change "
 		"it there, or take another name",
-		m->server->name, m->server->pool_name, m->server->address_text, source);
+		m->server->name, m->server->pool_name, m->server->address_text, m->source);
 }
 
-static int write_added(struct proxy *p, const struct pool *pool, const struct membership_server *s,
-	const char *by, struct err *err)
+/* m: what is there by that name, or NULL. */
+static int write_added(struct proxy *p, const struct pool *pool, const struct member *m,
+	const struct membership_server *s, const char *by, struct err *err)
 {
 	struct overrides *book = orders_book(p->orders);
 	struct override_stamp stamp = orders_stamp(p->orders, by);
@@ -354,6 +370,9 @@ static int write_added(struct proxy *p, const struct pool *pool, const struct me
 		.backup = s->backup};
 
 	if (overrides_add(book, &added, &stamp, err) < 0)
+		return -1;
+	if (m && s->weight != m->weight && /* an order about its weight is older than this one */
+		overrides_set_weight(book, m->server, s->weight, s->weight, &stamp, err) < 0)
 		return -1;
 	if (orders_commit(p->orders, pool->name, err) == 0)
 		return 0;
@@ -384,7 +403,7 @@ int method_server_add(void *ctx, const struct rpc_caller *who, const json_t *par
 	was = m != NULL;
 	if (m && is_there(p, pool, m, &s, &same, err) < 0)
 		return -1;
-	if (!same && write_added(p, pool, &s, by, err) < 0)
+	if (!same && write_added(p, pool, m, &s, by, err) < 0)
 		return -1;
 	m = member_set_named(pool->state->set, s.name);
 	ASSERT(m);
@@ -402,16 +421,13 @@ int method_server_add(void *ctx, const struct rpc_caller *who, const json_t *par
 /* --- server.remove -----------------------------------------------------------------------------
  */
 
-static int may_remove(
-	const struct proxy *p, const struct pool *pool, const struct server *s, struct err *err)
+static int may_remove(const struct member *m, struct err *err)
 {
-	const char *source = membership_source_of(p->membership, pool, s);
-
-	if (strcmp(source, SOURCE_RUNTIME) == 0)
+	if (strcmp(m->source, SOURCE_RUNTIME) == 0)
 		return 0;
 	return err_set(err,
-		"server '%s' comes from: %s; take it out there, or put it into maintenance", s->key,
-		source);
+		"server '%s' comes from: %s; take it out there, or put it into maintenance",
+		m->server->key, m->source);
 }
 
 static int remove_server(struct proxy *p, const struct pool *pool, struct server *s, const char *by,
@@ -456,7 +472,7 @@ int method_server_remove(void *ctx, const struct rpc_caller *who, const json_t *
 				"%.*s/%.*s: is not there", SPAN_ARG(pool_name), SPAN_ARG(name)));
 		return 0;
 	}
-	if (may_remove(p, pool, m->server, err) < 0)
+	if (may_remove(m, err) < 0)
 		return -1;
 	s = server_ref(m->server);
 	rc = remove_server(p, pool, s, by, ret_result, err);

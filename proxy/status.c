@@ -13,10 +13,11 @@ static json_t *config_status(const struct proxy *p)
 {
 	const struct reload_result *r = &p->last_reload;
 
-	return json_pack("{s:I,s:s,s:b,s:{s:b,s:s?,s:O?}}", "generation",
+	return json_pack("{s:I,s:s,s:b,s:{s:b,s:s?,s:o}}", "generation",
 		(json_int_t)p->settings->generation, "hash", p->settings->hash, "rolled_back",
 		(int)p->rolled_back, "last_reload", "ok", r->ok || !r->at[0], "at",
-		r->at[0] ? r->at : NULL, "errors", r->errors);
+		r->at[0] ? r->at : NULL, "errors",
+		r->errors ? json_incref(r->errors) : json_array());
 }
 
 static json_t *listener_status(const struct listener *l)
@@ -86,6 +87,8 @@ json_t *proxy_status(struct proxy *p)
 		orders_describe(p->orders, &s->pools[i], pool);
 		discovery_status(p->discovery, s->pools[i].name, pool);
 		scaler_status(&s->pools[i], pool);
+		if (p->link) /* thousands of servers take their time, here and to be written */
+			failover_link_pulse(p->link);
 		json_object_setn_new(pools, s->pools[i].name.ptr, s->pools[i].name.len, pool);
 	}
 	root = json_pack("{s:s,s:s,s:s,s:b,s:o,s:i,s:I,s:I,s:{s:I,s:I},s:I,s:I,s:o,s:o}", "node",

@@ -26,7 +26,8 @@
 
 enum {
 	CONNS_MAX = 256,
-	OUT_MAX = 1024 * 1024,
+	OUT_MAX = 1024 * 1024,	       /* what a client may leave unread */
+	ANSWER_MAX = 16 * 1024 * 1024, /* an answer alone: status of the most servers */
 	IN_MAX = RPC_LINE_MAX + 1,
 	READ_CHUNK = 8192,
 	RING_SIZE = 1024,
@@ -152,25 +153,28 @@ static void on_writable(struct ev_loop *loop, ev_io *w, int revents)
 static void conn_put_error(
 	struct rpc_conn *c, const struct rpc_request *r, int code, const char *text)
 {
+	bool was_empty = c->out.len == 0;
+
 	if (r->notification)
 		return;
-	if (rpc_put_error(&c->out, r, code, text) < 0)
+	if (rpc_put_error(&c->out, r, code, text) < 0 || (!was_empty && c->out.len > OUT_MAX))
 		conn_drop(c);
 }
 
-/* An answer that alone is over the ceiling is refused in words; one that finds no room beside what
- * was not read yet costs the connection. */
+/* An answer may be larger than what a client may leave unread, when there is nothing of that; one
+ * that is too large even so is refused in words; one that finds no room costs the connection. */
 static void conn_put_result(struct rpc_conn *c, const struct rpc_request *r, json_t *result)
 {
 	bool was_empty = c->out.len == 0;
 
 	if (r->notification)
 		json_decref(result);
-	else if (rpc_put_result(&c->out, r, result) == 0)
-		return;
-	else if (was_empty)
+	else if (rpc_put_result(&c->out, r, result) == 0) {
+		if (!was_empty && c->out.len > OUT_MAX)
+			conn_drop(c);
+	} else if (was_empty)
 		conn_put_error(c, r, RPC_FAILED,
-			"the answer is larger than 1 MiB, or there is no memory for it");
+			"the answer is larger than 16 MiB, or there is no memory for it");
 	else
 		conn_drop(c);
 }
@@ -182,7 +186,7 @@ static void conn_put_event(struct rpc_conn *c, const char *line)
 
 	if (c->closing)
 		return;
-	if (buf_append(&c->out, text) < 0)
+	if (c->out.len + text.len > OUT_MAX || buf_append(&c->out, text) < 0)
 		conn_drop(c);
 }
 
@@ -499,7 +503,7 @@ static void conn_new(struct rpc_server *s, int fd)
 	c->fd = fd;
 	c->who = (struct rpc_caller){.id = ++s->next_id, .pid = cred.pid, .uid = cred.uid};
 	buf_init(&c->in, IN_MAX);
-	buf_init(&c->out, OUT_MAX);
+	buf_init(&c->out, ANSWER_MAX);
 	list_init(&c->ready);
 	list_append(&s->conns, &c->link);
 	s->conn_count++;

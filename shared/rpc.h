@@ -3,12 +3,13 @@
  * blocking client of tandemctl, and the reconnecting link that the proxy keeps to the agent.
  *
  * The server runs on one libev loop and never blocks: a line is at most 64 KiB, a peer that does
- * not read is dropped when its output passes the ceiling (1 MiB), at most 256 connections. A bare
- * word on a line is that method without parameters, answered with indented JSON. A peer that ends
- * its side gets what was answered and is closed. `events` is built in: answered with {"seq": last},
- * then the line streams what rpc_publish() is given; {"since": N} first replays what the ring of
- * the last 1,024 still holds (all of it when N lies ahead: the daemon was started again). A bare
- * `events` has no answer of its own.
+ * not read is dropped when its output passes the ceiling (1 MiB; an answer that finds nothing
+ * unread may have 16 MiB), at most 256 connections. A bare word on a line is that method without
+ * parameters, answered with indented JSON. A peer that ends its side gets what was answered and is
+ * closed. `events` is built in: answered with {"seq": last}, then the line streams what
+ * rpc_publish() is given; {"since": N} first replays what the ring of the last 1,024 still holds
+ * (all of it when N lies ahead: the daemon was started again). A bare `events` has no answer of its
+ * own.
  */
 #pragma once
 

@@ -99,7 +99,8 @@ const struct member *member_set_named(const struct member_set *s, struct span na
 static bool member_same(const struct member *a, const struct member *b)
 {
 	return a->server == b->server && a->weight == b->weight && span_eq(a->zone, b->zone) &&
-	       a->backup == b->backup && a->disabled == b->disabled && a->admin == b->admin;
+	       a->backup == b->backup && a->disabled == b->disabled && a->admin == b->admin &&
+	       a->source == b->source;
 }
 
 bool member_set_same(const struct member_set *a, const struct member_set *b)

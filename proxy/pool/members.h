@@ -30,6 +30,7 @@ struct member { /* a server as it is in a pool */
 	bool backup;
 	bool disabled; /* in the configuration */
 	enum admin_state admin;
+	const char *source; /* who brought it, a string that lives on; NULL: not told */
 };
 
 struct member_set {

@@ -12,7 +12,7 @@
 
 struct source {
 	struct list link; /* of its roster */
-	char name[SOURCE_NAME_MAX];
+	const char *name; /* a string that lives on */
 	struct membership_server *list;
 	unsigned count;
 	char *text; /* what the list points into */
@@ -70,7 +70,7 @@ static struct source *source_new(
 	if (!s)
 		return NULL;
 	list_init(&s->link);
-	(void)span_copy(span_of(name), s->name, sizeof(s->name));
+	s->name = name;
 	for (unsigned i = 0; i < count; i++)
 		bytes += list[i].name.len + list[i].zone.len;
 	s->list = malloc((count + 1) * sizeof(*s->list));
@@ -216,7 +216,8 @@ static int merge_add(struct merge *g, const struct member *m)
 static int merge_found(struct merge *g, struct membership *m, const struct pool *p,
 	const struct membership_server *s, const char *source)
 {
-	struct member member = {.weight = s->weight, .zone = s->zone, .backup = s->backup};
+	struct member member = {
+		.weight = s->weight, .zone = s->zone, .backup = s->backup, .source = source};
 
 	if (map_get(&g->names, s->name)) {
 		log_event(LOG_WARNING, "server.name_taken",
@@ -277,8 +278,12 @@ static int merge_all(struct merge *g, struct membership *m, const struct pool *p
 	const struct roster *r = map_get(&m->rosters, p->name);
 	int rc = 0;
 
-	for (unsigned i = 0; rc == 0 && i < p->member_count; i++)
-		rc = merge_add(g, &p->members[i]);
+	for (unsigned i = 0; rc == 0 && i < p->member_count; i++) {
+		struct member member = p->members[i];
+
+		member.source = SOURCE_CONFIGURATION;
+		rc = merge_add(g, &member);
+	}
 	if (rc == 0)
 		rc = merge_added(g, m, p);
 	if (!r)
@@ -453,7 +458,6 @@ int membership_source_set(struct membership *m, struct span pool, const char *so
 	struct member_set *set;
 	struct roster *r;
 
-	ASSERT(strlen(source) < SOURCE_NAME_MAX);
 	if (!p)
 		return err_set(err, "there is no pool '%.*s'", SPAN_ARG(pool));
 	if (membership_check(list, count, err) < 0)
@@ -492,27 +496,6 @@ int membership_refresh(struct membership *m, struct span pool, struct err *err)
 		return -1;
 	install(m, p, set, SOURCE_RUNTIME);
 	return 0;
-}
-
-const char *membership_source_of(
-	const struct membership *m, const struct pool *p, const struct server *s)
-{
-	const struct override *v =
-		m->options.book ? overrides_find(m->options.book, p->name, span_of(s->name)) : NULL;
-	const struct roster *r = map_get(&m->rosters, p->name);
-
-	for (unsigned i = 0; i < p->member_count; i++)
-		if (p->members[i].server == s)
-			return SOURCE_CONFIGURATION;
-	if (r && !(v && v->added.set))
-		list_each (it, &r->sources) {
-			const struct source *src = list_item(it, struct source, link);
-
-			for (unsigned i = 0; i < src->count; i++)
-				if (span_eq(src->list[i].name, span_of(s->name)))
-					return src->name;
-		}
-	return SOURCE_RUNTIME;
 }
 
 /* --- snapshots ---------------------------------------------------------------------------------

@@ -21,8 +21,7 @@
 #include "proxy/pool/overrides.h"
 
 #define SOURCE_SERVERS_MAX 10000 /* of one source in a pool, as in the configuration */
-#define SOURCE_NAME_MAX 32
-#define SERVER_NAME_MAX 64 /* with its NUL */
+#define SERVER_NAME_MAX 64	 /* with its NUL */
 
 struct membership;
 struct membership_options {
@@ -46,9 +45,9 @@ struct membership_server {
 };
 
 /*
- * What this source (a word: "dns", "file") has for the pool is this and no more. Copies it; count 0
- * ends it. -1 with err, and what was there before stays: there is no such pool, the list is wrong
- * or too long, or there is no room.
+ * What this source (a word that lives on: "dns", "file") has for the pool is this and no more.
+ * Copies it; count 0 ends it. -1 with err, and what was there before stays: there is no such pool,
+ * the list is wrong or too long, or there is no room.
  */
 int membership_source_set(struct membership *m, struct span pool, const char *source,
 	const struct membership_server *list, unsigned count, struct err *err);
@@ -61,9 +60,6 @@ int membership_refresh(struct membership *m, struct span pool, struct err *err);
 const struct pool *membership_pool(const struct membership *m, struct span name);
 #define SOURCE_CONFIGURATION "configuration"
 #define SOURCE_RUNTIME "runtime" /* added by somebody */
-/* Which source this server of the pool comes from. */
-const char *membership_source_of(
-	const struct membership *m, const struct pool *p, const struct server *s);
 /* Calls each for those that have left this pool and still have something to end. */
 void membership_each_leaving(const struct membership *m, const struct pool *p, void *ctx,
 	void (*each)(void *ctx, const struct server *s));

@@ -68,12 +68,22 @@ class TestAdmin(unittest.TestCase):
         self.addCleanup(proxy.stop)
         return proxy, server, port
 
+    def test_a_pool_of_very_many_servers_is_told_in_full(self):
+        server = rig.Server()
+        many = ", ".join('s%d: "127.0.%d.%d:%d"' % (i, i // 200 + 1, i % 200 + 1, server.port) for i in range(5000))
+        proxy = rig.Proxy("listeners: {web: {bind: \"127.0.0.1:{port}\", pool: api}}\n"
+                          "pools: {api: {servers: {%s}}}\n" % many)
+        self.addCleanup(proxy.stop)
+        servers = proxy.status()["pools"]["api"]["servers"]
+        assert len(servers) == 5000 and servers["s4999"]["source"] == "configuration"
+
     def test_pages_say_what_they_are(self):
         proxy, server, port = self.start()
         a = Admin(port)
         r = a.ask("GET", "/healthz")
         assert r.status == 200 and json.loads(r.body) == {"status": "serving", "role": "single"}, r.body
         r = a.ask("GET", "/status")
+        assert json.loads(r.body)["config"]["last_reload"]["errors"] == []
         assert json.loads(r.body)["pools"]["api"]["total"] == 1 and r.get("content-type") == "application/json"
         assert b"/metrics" in a.ask("GET", "/").body
         assert a.ask("HEAD", "/status").body == b""

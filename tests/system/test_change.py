@@ -164,6 +164,15 @@ class Drains(Change):
         self.assertIn("'by'", self.refused(p, "server.set", server="s0", admin="ready", by="a\nb"))
         self.assertEqual(p.status()["orders"]["servers"], 0)
 
+    def test_whoever_takes_the_last_server_out_is_told_what_happens(self):
+        _, _, p = self.two()
+        self.assertNotIn("no other", self.order(p, "server.set", server="s0", admin="draining")["text"])
+        self.assertIn("no other server takes new requests: they get 503",
+                      self.order(p, "server.set", server="s1", admin="maintenance")["text"])
+        self.eventually(lambda: ask(p, get()).status == 503)
+        self.assertNotIn("no other", self.order(p, "server.set", server="s1", admin="ready")["text"])
+        self.eventually(lambda: ask(p, get()).status == 200)
+
     def test_a_server_that_the_configuration_disables_gets_nothing(self):
         a, b = self.named("s0"), self.named("s1")
         text = config(a, b, pool=CHECKED)
@@ -189,6 +198,12 @@ class Membership(Change):
         self.assertEqual(self.server(p, "s2")["source"], "runtime")
         self.assertTrue(self.order(p, "server.add", weight=3, **new)["changed"])
         self.assertEqual(self.server(p, "s2")["weight"], 3)
+        self.order(p, "server.set", server="s2", weight=7)
+        self.assertFalse(self.order(p, "server.add", weight=3, **new)["changed"])
+        self.assertEqual(self.server(p, "s2")["weight"], 7)
+        self.assertTrue(self.order(p, "server.add", weight=4, **new)["changed"])
+        self.assertFalse(self.order(p, "server.add", weight=4, **new)["changed"])
+        self.assertEqual(self.server(p, "s2")["weight"], 4)
         self.assertTrue(self.order(p, "server.remove", server="s2")["changed"])
         time.sleep(0.1)
         at = time.monotonic()
@@ -282,6 +297,9 @@ class Kept(Change):
         self.assertIn("servers.json.new", p.status()["orders"]["trouble"])
         self.assertEqual(self.server(p, "s0")["admin"], "draining")
         os.rmdir(os.path.join(p.tmp, "servers.json.new"))
+        self.eventually(lambda: p.status()["orders"]["trouble"] is None, within=10)
+        with open(os.path.join(p.tmp, "servers.json")) as f:
+            self.assertEqual(json.load(f)["servers"]["web/s0"]["admin"]["value"]["state"], "draining")
         self.order(p, "server.set", server="s0", admin="ready")
         self.saved(p)
         self.assertIsNone(p.status()["orders"]["trouble"])

@@ -251,10 +251,17 @@ class Explaining(Routing):
         self.assertTrue(said["pools"][0]["servers"][0]["can_serve"])
         self.assertEqual(said["pools"][0]["chosen"], {"server": "s", "by": "the only one"})
 
+        for headers in ({"X": "1"}, ["X: 1"]):
+            said = p.rpc("explain", {"method": "GET", "url": "HTTP://h/a", "headers": headers})["result"]
+            self.assertEqual(said["route"]["route"], 1)
+
     def test_a_question_that_makes_no_sense_is_refused_in_words(self):
         p = self.route(['{pool: web}'])
         for question, words in (({"method": "GET"}, "'url' is missing"), ({"url": "x"}, "is not a URL"),
                                 ({"url": "/", "headers": ["a: b\r\nc: d"]}, "is not a header"),
+                                ({"url": "/", "headers": {"a": "b\r\nc: d"}}, "not one line"),
+                                ({"url": "/ HTTP/1.1\r\na: b"}, "one line each"),
+                                ({"url": "/", "from": 7}, "client's IP address"),
                                 ({"url": "/", "from": "me"}, "from: "),
                                 ({"url": "/", "listener": "other"}, "there is no listener 'other'")):
             self.assertIn(words, p.rpc("explain", question)["error"]["message"])

@@ -197,7 +197,7 @@ static inline bool raw_line(struct bench *b, int fd, char *out, size_t size)
 /* The same as JSON, owned; NULL when there was no line. */
 static inline json_t *raw_json(struct bench *b, int fd)
 {
-	static char line[2 * 1024 * 1024];
+	static char line[17 * 1024 * 1024];
 
 	return raw_line(b, fd, line, sizeof(line)) ? json_loads(line, JSON_DECODE_ANY, NULL) : NULL;
 }

@@ -175,8 +175,7 @@ static void a_name_belongs_to_who_says_it_first(void)
 	CHECK_INT(set("dns", &w1, 1), 0);
 	CHECK_NAMES("w1 w2");
 	CHECK_INT(changes, 0);
-	CHECK(strcmp(membership_source_of(membership, web(), web()->members[0].server),
-		      SOURCE_CONFIGURATION) == 0);
+	CHECK_TEXT(span_of(web()->state->set->members[0].source), SOURCE_CONFIGURATION);
 	d1 = named("d1", "10.0.1.1:80");
 	CHECK_INT(set("dns", &d1, 1), 0);
 	d1 = named("d1", "10.0.1.2:80");
@@ -185,9 +184,7 @@ static void a_name_belongs_to_who_says_it_first(void)
 	CHECK_TEXT(span_of(web()->state->set->members[2].server->address_text), "10.0.1.1:80");
 	CHECK_INT(set("dns", NULL, 0), 0);
 	CHECK_TEXT(span_of(web()->state->set->members[2].server->address_text), "10.0.1.2:80");
-	CHECK_TEXT(span_of(membership_source_of(
-			   membership, web(), web()->state->set->members[2].server)),
-		"file");
+	CHECK_TEXT(span_of(web()->state->set->members[2].source), "file");
 	end();
 }
 

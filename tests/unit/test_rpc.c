@@ -289,12 +289,12 @@ static void an_answer_over_the_ceiling_is_refused_in_words(void)
 	bench_open(&b);
 	fd = raw_open(&b);
 	answer = ask(&b, fd,
-		"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"big\",\"params\":{\"size\":1048576}}");
+		"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"big\",\"params\":{\"size\":16777216}}");
 	CHECK_INT(error_code(answer), -32000);
 	json_decref(answer);
 	answer = ask(&b, fd,
-		"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"big\",\"params\":{\"size\":1048000}}");
-	CHECK_INT(json_string_length(json_object_get(answer, "result")), 1048000);
+		"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"big\",\"params\":{\"size\":16776640}}");
+	CHECK_INT(json_string_length(json_object_get(answer, "result")), 16776640);
 	json_decref(answer);
 	close(fd);
 	bench_shut(&b);
