@@ -77,6 +77,7 @@ proxy_libproxy_a_SOURCES = \
 	proxy/exchange/tunnel.c proxy/exchange/tunnel.h \
 	proxy/exchange/upstream.c proxy/exchange/upstream.h \
 	proxy/exchange/wait.c \
+	proxy/exchange/websocket.c \
 	proxy/failover_link.c proxy/failover_link.h \
 	proxy/net/acceptor.c proxy/net/acceptor.h \
 	proxy/net/conn.c proxy/net/conn.h \

@@ -40,6 +40,7 @@ struct upstream {
 	unsigned idle_count;
 	struct list shared;   /* connections of HTTP/2 (h2_server.h) */
 	struct tls_kept kept; /* where its pool has TLS */
+	uint32_t streams_max; /* as the last of these was told; 0: not yet */
 };
 
 struct worker {

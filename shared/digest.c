@@ -20,6 +20,11 @@ void digest_sha256(struct span s, uint8_t out[32])
 	ASSERT(EVP_Digest(s.len ? s.ptr : "", s.len, out, NULL, EVP_sha256(), NULL) == 1);
 }
 
+void digest_sha1(struct span s, uint8_t out[20])
+{
+	ASSERT(EVP_Digest(s.len ? s.ptr : "", s.len, out, NULL, EVP_sha1(), NULL) == 1);
+}
+
 struct mac_key *mac_key_new(struct span secret)
 {
 	char sha256[] = "SHA256";

@@ -1,11 +1,13 @@
 /*
- * SHA-256 and HMAC-SHA256 over OpenSSL: the only place in shared/ that knows it.
+ * SHA-256, SHA-1 and HMAC-SHA256 over OpenSSL: the only place in shared/ that knows it.
  */
 #pragma once
 
 #include "shared/span.h"
 
 void digest_sha256(struct span s, uint8_t out[32]);
+/* For protocols that say so (WebSocket), never for a secret's sake. */
+void digest_sha1(struct span s, uint8_t out[20]);
 
 /* A key made ready once, for many messages. Not for use by two threads at a time. */
 struct mac_key;

@@ -84,6 +84,7 @@ struct exchange {
 	bool waiting;	   /* for a server, in its pool's queue */
 	bool waits_for_body;   /* the client's deadline is the content's */
 	bool response_started; /* a final head is on its way to the client */
+	bool switches;	       /* the server has agreed to an upgrade */
 	bool response_done;
 	bool response_head_done;
 	bool keep_client;
@@ -111,7 +112,8 @@ struct exchange {
 
 	/* From here on nothing is cleared for a new exchange: it is written before it is read. */
 	char request_id[36];
-	struct waiter waiter; /* while waiting, or just before */
+	char websocket_key[24]; /* of a handshake that is ours (websocket.c) */
+	struct waiter waiter;	/* while waiting, or just before */
 	struct server *tried[EXCHANGE_TRIED_MAX];
 	const struct addr *client_addr; /* whose request it is; the client's own, while it lives */
 	struct addr client_addr_room;	/* when it is not the peer's */
@@ -213,6 +215,14 @@ void exchange_granted(struct list *link);
 void exchange_expect_answer(struct exchange *x);
 /* A server's head may be a little longer than what we take from clients. */
 extern const struct http_limits exchange_response_limits;
+/* A WebSocket's handshake where HTTP/2 is on one side, or both: the line that the request, or the
+ * answer that agrees, is to have; the fields of HTTP/1's handshake that have no place there are
+ * kept back. room: WEBSOCKET_LINE_MAX. (websocket.c) */
+struct span exchange_websocket_ask(struct exchange *x, char *room);
+struct span exchange_websocket_agree(struct exchange *x, char *room);
+/* The server has done as the handshake that is ours wants it. */
+bool exchange_websocket_agreed(const struct exchange *x);
+#define WEBSOCKET_LINE_MAX 64
 /* Sends the head and what there is of the content. */
 void exchange_send_request(struct exchange *x);
 /* Passes on the content that is in hand, as far as the server takes it. -1: the exchange is over.

@@ -86,7 +86,7 @@ static void on_quiet(struct h2 *h)
 
 	if (hc->state == WARNED && h->ponged)
 		leave(hc);
-	h->ponged = false;
+	h->ponged = h->greeted = false;
 	set_idle_deadline(hc->client);
 }
 
@@ -162,6 +162,7 @@ void h2_client_answered(struct client *c)
 {
 	const struct h2_stream *s = c->conn.layer;
 
+	h2_send_end(&c->conn, span_make(NULL, 0)); /* of a tunnel; else it was said before */
 	conn_pause(&c->conn);
 	conn_drop_in(&c->conn);
 	if (s->closed)

@@ -15,6 +15,7 @@ struct h2_server {
 	struct server *server;
 	uint64_t idle_ns;
 	uint64_t tls; /* what it is made with: tls_client_id() */
+	bool ready;   /* its SETTINGS have come: it speaks HTTP/2, and what it takes is known */
 	bool pinged;  /* and not heard since */
 	bool leaving;
 };
@@ -164,9 +165,8 @@ static void on_connected(struct h2_server *hs)
 		return;
 	}
 	hs->conn.connecting = false;
-	conn_start(&hs->conn);
+	conn_resume(&hs->conn);
 	set_deadline(hs);
-	tell_waiting(hs);
 	h2_writable(&hs->h2);
 }
 
@@ -252,6 +252,10 @@ static void on_event(struct h2_stream *s)
 
 	if (conn->closing || !sc->exchange)
 		return;
+	if (conn->connecting) {
+		exchange_server_connect_failed(sc->exchange, ECONNRESET);
+		return;
+	}
 	if (s->head == H2_HEAD_HERE) {
 		s->head = H2_HEAD_TAKEN;
 		exchange_server_head(
@@ -270,9 +274,15 @@ static void on_quiet(struct h2 *h)
 	struct h2_server *hs = of_h2(h);
 
 	h->ponged = false;
+	if (h->greeted && !hs->ready) {
+		hs->ready = true;
+		hs->conn.worker->upstreams[hs->server->slot].streams_max = h2_streams_max(h);
+		tell_waiting(hs);
+	}
+	h->greeted = false;
 	if (h->stream_count)
 		return;
-	if (hs->conn.connecting)
+	if (!hs->ready)
 		give_up(hs); /* who wanted it waits no more */
 	else if (hs->conn.worker->stopping)
 		say_goodbye(hs);
@@ -294,7 +304,8 @@ static const struct h2_role role = {
 
 static bool has_room(const struct h2_server *hs)
 {
-	uint32_t max = h2_streams_max(&hs->h2);
+	uint32_t known = hs->conn.worker->upstreams[hs->server->slot].streams_max;
+	uint32_t max = hs->ready || !known ? h2_streams_max(&hs->h2) : known;
 
 	if (hs->leaving || hs->conn.closing || !h2_takes_more(&hs->h2))
 		return false;
@@ -302,7 +313,7 @@ static bool has_room(const struct h2_server *hs)
 }
 
 static struct h2_server *find(
-	struct worker *w, struct server *s, const struct exchange *x, bool connecting)
+	struct worker *w, struct server *s, const struct exchange *x, bool ready)
 {
 	uint64_t tls = tls_client_id(x->server_pool->tls);
 	struct upstream *u = &w->upstreams[s->slot];
@@ -312,7 +323,7 @@ static struct h2_server *find(
 	list_each (it, &u->shared) {
 		struct h2_server *hs = list_item(it, struct h2_server, link);
 
-		if (hs->conn.connecting == connecting && hs->tls == tls && has_room(hs))
+		if (hs->ready == ready && hs->tls == tls && has_room(hs))
 			return hs;
 	}
 	return NULL;
@@ -332,7 +343,7 @@ static struct server_conn *add_stream(struct h2_server *hs, struct exchange *x)
 
 struct server_conn *h2_server_take(struct worker *w, struct server *s, struct exchange *x)
 {
-	struct h2_server *hs = find(w, s, x, false);
+	struct h2_server *hs = find(w, s, x, true);
 	struct server_conn *sc = hs ? add_stream(hs, x) : NULL;
 
 	if (!sc)
@@ -376,7 +387,7 @@ static struct h2_server *connect_server(struct worker *w, struct server *s, stru
 struct server_conn *h2_server_connect(
 	struct worker *w, struct server *s, struct exchange *x, uint64_t timeout_ns)
 {
-	struct h2_server *hs = find(w, s, x, true);
+	struct h2_server *hs = find(w, s, x, false);
 	struct server_conn *sc;
 
 	if (!hs)

@@ -32,7 +32,7 @@ int exchange_put_request(struct exchange *x, const struct http1_request_out *o)
 
 		if (http2_list_request(&list, out, room, &x->request, o) < 0)
 			return -1;
-		h2_send_head(to, &list, x->request_done);
+		h2_send_head(to, &list, x->request_done && !o->upgrade);
 		return 0;
 	}
 	n = http1_write_request(out, room, &x->request, o);
@@ -45,7 +45,8 @@ int exchange_put_request(struct exchange *x, const struct http1_request_out *o)
 static int stage_head(struct exchange *x)
 {
 	const struct acceptor_fields *fields = client_fields(x->client);
-	bool secure = x->client->ssl;
+	bool secure = x->client->ssl, upgrade = tunnel_wanted(x);
+	UNFILLED char handshake[WEBSOCKET_LINE_MAX];
 	struct http1_request_out o = {
 		.target = target_out(x),
 		.host = x->request.authority,
@@ -56,7 +57,8 @@ static int stage_head(struct exchange *x)
 			x->client->cert_fields ? span_of(x->client->cert_fields) : (struct span){0},
 		.request_id = span_make(x->request_id, sizeof(x->request_id)),
 		.via = x->listener->via,
-		.upgrade = tunnel_wanted(x),
+		.upgrade = upgrade,
+		.websocket = upgrade ? exchange_websocket_ask(x, handshake) : (struct span){0},
 		.own_cookie = x->server_pool->sticky.cookie,
 		.scheme = SPAN("http"),
 		.framing = exchange_framing_for(&x->upstream->conn, x->request.framing),
@@ -353,6 +355,10 @@ void exchange_send_request(struct exchange *x)
 {
 	x->connected_ns = x->worker->now_ns;
 	exchange_expect_answer(x);
+	if (x->request.extended && !tunnel_wanted(x)) {
+		exchange_answer(x, 501, END_REFUSED);
+		return;
+	}
 	if (say_continue(x) < 0) {
 		exchange_cut(x, END_CLIENT_GONE);
 		return;

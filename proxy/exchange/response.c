@@ -135,7 +135,9 @@ int exchange_put_response(struct exchange *x, const struct http1_response_out *o
 
 static int stage_head(struct exchange *x)
 {
-	UNFILLED char own[SET_COOKIE_MAX];
+	UNFILLED char own[SET_COOKIE_MAX], handshake[WEBSOCKET_LINE_MAX];
+	struct span websocket =
+		x->switches ? exchange_websocket_agree(x, handshake) : (struct span){0};
 	bool sticks = x->server_pool->sticky.cookie.len &&
 		      (x->response.status >= 200 || x->response.status == 101);
 	struct http1_response_out o = {
@@ -149,6 +151,7 @@ static int stage_head(struct exchange *x)
 		.date = x->response.first[HTTP_F_DATE] ? (struct span){0} : worker_date(x->worker),
 		.hsts = exchange_hsts(x),
 		.own = sticks ? exchange_set_cookie(x, own, sizeof(own)) : (struct span){0},
+		.websocket = websocket,
 	};
 
 	if (x->route->action && x->route->action->rewrite && x->response.status >= 200)
@@ -206,14 +209,30 @@ static void begin(struct exchange *x)
 	pump(x);
 }
 
+/* The server has agreed to switch: the client hears of it as it asked. */
+static void switch_over(struct exchange *x)
+{
+	x->out_framing = HTTP_NO_BODY;
+	x->switches = true;
+	if (stage_head(x) < 0)
+		server_malformed(x);
+	else if (conn_flush(&x->client->conn, &x->worker->stage) < 0)
+		exchange_cut(x, END_CLIENT_GONE);
+	else
+		tunnel_start(x);
+}
+
 /* 1xx: 100 is ours to say and was said; 101 only where an upgrade was forwarded; the others pass to
  * a client that knows them (RFC 9110 15.2). -1: the exchange is over, or a tunnel. */
 static int interim(struct exchange *x)
 {
 	struct conn *to = &x->client->conn;
-	bool switches = x->response.status == 101;
 
-	if (switches && !tunnel_agreed(x)) {
+	if (x->response.status == 101 && tunnel_agreed(x)) {
+		switch_over(x);
+		return -1;
+	}
+	if (x->response.status == 101) {
 		const struct iobuf *in = x->upstream->conn.in;
 		const struct http_fault fault = {502, 9, "101 that nothing asked for"};
 
@@ -224,20 +243,18 @@ static int interim(struct exchange *x)
 		server_malformed(x);
 		return -1;
 	}
-	if (x->response.status != 100 && x->request.minor > 0 && (switches || !conn_blocked(to))) {
-		x->out_framing = HTTP_NO_BODY;
-		if (stage_head(x) < 0) {
-			server_malformed(x);
-			return -1;
-		}
-		if (conn_flush(to, &x->worker->stage) < 0) {
-			exchange_cut(x, END_CLIENT_GONE);
-			return -1;
-		}
+	if (x->response.status == 100 || x->request.minor == 0 || conn_blocked(to))
+		return 0;
+	x->out_framing = HTTP_NO_BODY;
+	if (stage_head(x) < 0) {
+		server_malformed(x);
+		return -1;
 	}
-	if (switches)
-		tunnel_start(x);
-	return switches ? -1 : 0;
+	if (conn_flush(to, &x->worker->stage) < 0) {
+		exchange_cut(x, END_CLIENT_GONE);
+		return -1;
+	}
+	return 0;
 }
 
 static void read_head(struct exchange *x)
@@ -283,7 +300,9 @@ void exchange_server_head(struct exchange *x, const struct http_fault *fault)
 		return;
 	}
 	in->start += x->response.head_bytes;
-	if (x->response.status >= 200)
+	if (x->request.upgrade.len && tunnel_agreed(x))
+		switch_over(x);
+	else if (x->response.status >= 200)
 		begin(x);
 	else if (interim(x) == 0)
 		exchange_expect_answer(x);

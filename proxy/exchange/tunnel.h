@@ -11,18 +11,29 @@
 
 #include "proxy/exchange/exchange.h"
 
-/* Is Upgrade passed on? Not with content: a server that switches would have to read it first. */
+/* Is Upgrade passed on? Not with content: a server that switches would have to read it first; and
+ * HTTP/2 has only WebSocket, if that. */
 static inline bool tunnel_wanted(const struct exchange *x)
 {
+	const struct conn *to = &x->upstream->conn;
+
+	if (conn_is_stream(to) &&
+		!(span_ieq(x->request.upgrade, SPAN("websocket")) && h2_takes_tunnels(to)))
+		return false;
 	return x->request.upgrade.len &&
 	       (x->request.framing == HTTP_NO_BODY ||
 		       (x->request.framing == HTTP_LENGTH && x->request.length == 0));
 }
-/* The server's 101 names nothing but what the request asked for, and the request was passed on so.
+/* A server of HTTP/2 that has answered well has switched; HTTP/1's 101 names nothing but what the
+ * request asked for, and the request was passed on so.
  */
 static inline bool tunnel_agreed(const struct exchange *x)
 {
-	return tunnel_wanted(x) && http_upgrade_agrees(x->request.upgrade, x->response.upgrade);
+	if (conn_is_stream(&x->upstream->conn))
+		return tunnel_wanted(x) && x->response.status / 100 == 2;
+	return tunnel_wanted(x) && x->response.status == 101 &&
+	       http_upgrade_agrees(x->request.upgrade, x->response.upgrade) &&
+	       exchange_websocket_agreed(x);
 }
 /* The 101 is with the client, and the server's buffer stands behind its head. The exchange may be
  * over after it. */

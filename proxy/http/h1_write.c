@@ -332,7 +332,11 @@ static inline __attribute__((always_inline)) void put_request_line(
 	struct pen *pen, const struct http_head *h, const struct http1_request_out *o)
 {
 	if (pen->list) {
-		*pen = list_add(*pen, SPAN(":method"), h->method_text);
+		bool tunnel = o->upgrade && h->upgrade.len;
+
+		*pen = list_add(*pen, SPAN(":method"), tunnel ? SPAN("CONNECT") : h->method_text);
+		if (tunnel)
+			*pen = list_add(*pen, SPAN(":protocol"), h->upgrade);
 		*pen = list_add(*pen, SPAN(":scheme"), o->scheme);
 		*pen = list_add(*pen, SPAN(":authority"), o->host);
 		*pen = list_add(*pen, SPAN(":path"), o->target);
@@ -388,6 +392,8 @@ static inline __attribute__((always_inline)) size_t write_request(
 	put_via(&pen, h, o->via);
 	if (UNLIKELY(o->extra.len))
 		put_lines(&pen, o->extra);
+	if (UNLIKELY(o->websocket.len))
+		put_lines(&pen, o->websocket);
 	put_request_connection(&pen, h, o->upgrade);
 	switch (o->framing) {
 	case HTTP_NO_BODY:
@@ -468,6 +474,8 @@ static inline __attribute__((always_inline)) size_t write_response(
 		put_lines(&pen, o->hsts);
 	if (UNLIKELY(o->own.len))
 		put_lines(&pen, o->own);
+	if (UNLIKELY(o->websocket.len))
+		put_lines(&pen, o->websocket);
 	put_via(&pen, h, o->via);
 	put_response_connection(&pen, h, o);
 	switch (o->framing) {

@@ -248,6 +248,11 @@ static void check_request(struct http2_reader *r)
 		bad(r, 400, ":path that does not begin with a slash");
 	if (extended && !SPAN_IS(h->upgrade, "websocket"))
 		bad(r, 501, ":protocol other than websocket");
+	if (!extended || r->fault.status)
+		return;
+	h->extended = true;
+	h->method = HTTP_GET;
+	h->method_text = SPAN("GET");
 }
 
 enum parse_rc http2_read_end(

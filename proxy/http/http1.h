@@ -89,6 +89,8 @@ struct http_head {
 	/* both */
 	uint8_t minor; /* HTTP/1.x: 0, or 1 for 1 and above; 1 also in HTTP/2 */
 	bool h2;       /* of HTTP/2 (http2.h) */
+	bool extended; /* its CONNECT with a :protocol (RFC 8441), which `upgrade` is: read as the
+			* GET that it would be in HTTP/1 */
 	enum http_framing framing;
 	uint64_t length; /* HTTP_LENGTH; also what HEAD or 304 said, when has_length */
 	bool has_length;
@@ -215,7 +217,8 @@ struct http1_request_out {
 	struct span via;	/* pseudonym; empty: no Via */
 	struct span extra;	/* further ready lines; empty: none */
 	struct span scheme;	/* HTTP/2: of the way to the server, "http" or "https" */
-	bool upgrade;		/* forward Upgrade (with Connection: upgrade) */
+	bool upgrade;		/* forward Upgrade (with Connection: upgrade), or :protocol */
+	struct span websocket;	/* a ready line of its handshake; mostly empty */
 	struct span own_cookie; /* a cookie of ours, which the server is not shown; empty: none */
 	enum http_framing framing;
 	uint64_t length;
@@ -230,14 +233,15 @@ size_t http1_write_request(
 struct http1_response_out {
 	enum http_framing framing; /* towards the client */
 	uint64_t length;
-	bool has_length;      /* HEAD, 304: Content-Length is kept as information */
-	bool keep_alive;      /* else Connection: close is said */
-	uint8_t client_minor; /* a 1.0 client that keeps alive is told so */
-	bool upgrade;	      /* 101: Upgrade and Connection pass */
-	struct span via;      /* empty: none */
-	struct span date;     /* ready "Date: ...\r\n", used when the response has none */
-	struct span hsts;     /* a ready line, used when the response has none; empty: none */
-	struct span own;      /* ready lines of ours, each with CRLF; mostly empty */
+	bool has_length;       /* HEAD, 304: Content-Length is kept as information */
+	bool keep_alive;       /* else Connection: close is said */
+	uint8_t client_minor;  /* a 1.0 client that keeps alive is told so */
+	bool upgrade;	       /* 101: Upgrade and Connection pass */
+	struct span via;       /* empty: none */
+	struct span date;      /* ready "Date: ...\r\n", used when the response has none */
+	struct span hsts;      /* a ready line, used when the response has none; empty: none */
+	struct span own;       /* ready lines of ours, each with CRLF; mostly empty */
+	struct span websocket; /* a ready line of its handshake; mostly empty */
 };
 size_t http1_write_response(
 	char *out, size_t size, const struct http_head *h, const struct http1_response_out *o);

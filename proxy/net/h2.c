@@ -238,6 +238,9 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 	case NGHTTP2_RST_STREAM:
 		spend(h, &h->budget.resets);
 		break;
+	case NGHTTP2_SETTINGS:
+		h->greeted = true;
+		break;
 	case NGHTTP2_PING:
 		if (frame->hd.flags & NGHTTP2_FLAG_ACK) {
 			h->ponged = true;
@@ -511,7 +514,7 @@ static void work(struct h2 *h)
 	}
 	if (h->over)
 		return;
-	if (h->ponged || !h->stream_count)
+	if (h->ponged || h->greeted || !h->stream_count)
 		h->role->on_quiet(h);
 	if (!nghttp2_session_want_read(h->session) && !nghttp2_session_want_write(h->session) &&
 		!h->over) {

@@ -37,7 +37,7 @@ struct h2_role {
 	/* Something of this happened since: its head is here (h2_stream.head), content or the end
 	 * of it came while it is read, it was reset, nghttp2 is done with it (closed). */
 	void (*on_event)(struct h2_stream *s);
-	/* No stream is left, or the answer to a ping came. */
+	/* No stream is left, or the answer to a ping came, or SETTINGS. */
 	void (*on_quiet)(struct h2 *h);
 	/* Nothing more will come or go, and all that was to go has been written. */
 	void (*on_over)(struct h2 *h);
@@ -58,6 +58,7 @@ struct h2 {
 	bool over;	   /* on_over or on_broken was called */
 	bool overspent;	   /* and was sent away */
 	bool ponged;
+	bool greeted;	   /* its SETTINGS have come */
 	int connect_error; /* of conn, for those who wait for it; 0: none */
 	struct {
 		uint64_t filled_ns;
@@ -119,6 +120,14 @@ static inline uint32_t h2_streams_max(const struct h2 *h)
 {
 	return nghttp2_session_get_remote_settings(
 		h->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+}
+/* May a stream of ours be a tunnel (RFC 8441)? */
+static inline bool h2_takes_tunnels(const struct conn *c)
+{
+	const struct h2_stream *s = c->layer;
+
+	return s->h2 && nghttp2_session_get_remote_settings(
+				s->h2->session, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1;
 }
 static inline bool h2_takes_more(const struct h2 *h)
 {

@@ -155,9 +155,9 @@ int h2_send_end(struct conn *c, struct span trailers)
 /* The last of the content has gone: trailers follow. */
 static __attribute__((noinline)) bool submit_trailers(struct h2_stream *s)
 {
-	struct http_pair pairs[TRAILER_LIST_MAX];
-	nghttp2_nv nv[TRAILER_LIST_MAX];
-	char room[HTTP1_TRAILERS_MAX];
+	UNFILLED struct http_pair pairs[TRAILER_LIST_MAX];
+	UNFILLED nghttp2_nv nv[TRAILER_LIST_MAX];
+	UNFILLED char room[HTTP1_TRAILERS_MAX];
 	struct http_list list = {.pairs = pairs, .max = countof(pairs)};
 
 	if (http2_list_trailers(&list, room, sizeof(room), buf_span(&s->trailers_out)) < 0 ||

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """HTTP/2 to clients through the real program: frames by hand and by python3-h2, curl, h2load and nghttp."""
-import json
+import base64
+import hashlib
 import os
 import shutil
 import signal
@@ -732,9 +733,9 @@ class H2Server:
 
     def serve(self, sock):
         c = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
-        c.local_settings.max_concurrent_streams = self.streams
-        c.local_settings.enable_connect_protocol = 1
+        codes = h2.settings.SettingCodes
         c.initiate_connection()
+        c.update_settings({codes.MAX_CONCURRENT_STREAMS: self.streams, codes.ENABLE_CONNECT_PROTOCOL: 1})
         c.sock = sock
         try:
             sock.sendall(c.data_to_send())
@@ -914,7 +915,7 @@ class Servers(H2Case):
             silent.bind(("127.0.0.1", 0))
             silent.listen(1)
             s.port = silent.getsockname()[1]
-            p = self.to(s, pool="timeouts: {first_byte: 1s}\n")
+            p = self.to(s, pool="timeouts: {connect: 1s}\n")
             self.assertEqual(self.asked(p, fields())[0], "504")
 
     def test_big_contents_pass_and_a_slow_client_holds_the_server_back(self):
@@ -979,6 +980,94 @@ class Servers(H2Case):
         early = dict(c.until(HEADERS)[3])
         self.assertEqual((early[":status"], early["link"], early["via"][:11]), ("103", "</x>", "2.0 tandem-"))
         self.assertEqual(c.answer(1), ("200", b"ok"))
+
+
+class WebSockets(Servers):
+    def websocket(self, p):
+        """Over HTTP/2 (RFC 8441)."""
+        c = self.raw(p)
+        c.ask(1, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":path", "/chat"),
+                  (":authority", "a.test"), ("sec-websocket-version", "13"), ("sec-websocket-protocol", "x")], False)
+        return c
+
+    def echo_server(self, accept=None):
+        def script(conn, n):
+            head, rest = s.read_head(conn, n)
+            key = head.decode().lower().split("sec-websocket-key: ")
+            key = head[len(key[0]) + len("sec-websocket-key: "):].split(b"\r\n")[0]
+            sum_ = accept or base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+            conn.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                         b"Sec-WebSocket-Accept: " + sum_ + b"\r\nSec-WebSocket-Protocol: x\r\n\r\n")
+            while rest or True:
+                rest = rest or conn.recv(65536)
+                if not rest:
+                    return
+                conn.sendall(rest.upper())
+                rest = b""
+        s = self.serve(script)
+        return s
+
+    def talk(self, c):
+        head = dict(c.until(HEADERS)[3])
+        self.assertEqual(head[":status"], "200")
+        self.assertNotIn("sec-websocket-accept", head)
+        for word in (b"hello", b"x" * 10000):
+            c.send(frame(DATA, 0, 1, word))
+            got = b""
+            while len(got) < len(word):
+                got += c.until(DATA)[3]
+            self.assertEqual(got, word.upper())
+        c.send(frame(DATA, END_STREAM, 1))
+        kind, flags, _, rest = c.until(DATA)
+        self.assertEqual((flags & END_STREAM, rest), (END_STREAM, b""))
+        return head
+
+    def test_from_http2_to_http1(self):
+        s = self.echo_server()
+        p = self.proxy(h2c(s))
+        c = self.websocket(p)
+        self.assertIn(struct.pack(">HI", 8, 1), c.until(SETTINGS)[3])
+        self.assertEqual(self.talk(c)["sec-websocket-protocol"], "x")
+        head = s.heads()[0]
+        self.assertTrue(head.startswith(b"GET /chat HTTP/1.1\r\n"), head)
+        self.assertIn(b"\r\nConnection: upgrade\r\nUpgrade: websocket\r\n", head)
+        self.assertRegex(head, b"\r\nSec-WebSocket-Key: [A-Za-z0-9+/]{22}==\r\n")
+        self.eventually(lambda: p.status()["pools"]["web"]["servers"]["s0"]["in_flight"] == 0)
+
+    def test_a_wrong_accept_is_refused(self):
+        p = self.proxy(h2c(self.echo_server(b"wrong")))
+        self.assertEqual(self.websocket(p).answer(1)[0], "502")
+
+    def h2_echo(self):
+        def behave(s, c, e):
+            if isinstance(e, h2.events.RequestReceived):
+                c.send_headers(e.stream_id, [(":status", "200"), ("sec-websocket-protocol", "x")])
+            elif isinstance(e, h2.events.DataReceived) and e.data:
+                c.send_data(e.stream_id, e.data.upper())
+            elif isinstance(e, h2.events.StreamEnded):
+                c.end_stream(e.stream_id)
+        return self.h2_server(behave)
+
+    def test_from_http2_to_http2(self):
+        s = self.h2_echo()
+        self.talk(self.websocket(self.to(s)))
+        self.assertEqual((s.heads[0][":method"], s.heads[0][":protocol"]), ("CONNECT", "websocket"))
+
+    def test_from_http1_to_http2(self):
+        s = self.h2_echo()
+        p = self.to(s)
+        c = p.connect()
+        self.addCleanup(c.close)
+        c.sendall(b"GET /chat HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                  b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n")
+        r = Reader(c)
+        answer = r.response()
+        self.assertEqual((answer.status, answer.get("upgrade"), answer.get("sec-websocket-accept")),
+                         (101, "websocket", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="))  # of RFC 6455 1.3
+        c.sendall(b"hello")
+        self.assertEqual(r.exactly(5), b"HELLO")
+        self.assertEqual((s.heads[0][":method"], s.heads[0][":protocol"], s.heads[0][":path"]), ("CONNECT", "websocket", "/chat"))
+        self.assertNotIn("sec-websocket-key", s.heads[0])
 
 
 class Programs(H2Case):
