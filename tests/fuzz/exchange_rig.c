@@ -5,6 +5,7 @@
 #include "shared/units.h"
 
 #define CLIENTS_MAX 4
+#define POOLS_MAX 3
 /* Idle turns are none of these: the loop has found something to do each time. */
 #define TURNS_MAX 200000
 #define DRAIN_STEPS 16	 /* of half a minute: all deadlines of a request together */
@@ -19,7 +20,10 @@ static const char *const texts[2] = {
 	"  trusting: {bind: \"127.0.0.1:1002\", trusted_proxies: [10.0.0.0/8], path: raw, via: "
 	"off,\n"
 	"    limits: {request_body: 1KiB, fields: 20}, pool: trying}\n"
+	"  h2: {bind: \"127.0.0.1:1003\", h2c: true, limits: {h2_streams: 8, fields: 20},\n"
+	"    routes: [{match: {path: /2/*}, pool: both}, {pool: web}]}\n"
 	"pools:\n"
+	"  both: {servers: {a: \"127.0.0.1:2006\"}, protocol: h2}\n"
 	"  web: {servers: {a: \"127.0.0.1:2001\"}}\n"
 	"  trying: {servers: {a: \"127.0.0.1:2002\", b: \"127.0.0.1:2003\", c: "
 	"\"127.0.0.1:2004\"},\n"
@@ -38,7 +42,7 @@ static struct rig {
 	struct server_table *table;
 	struct conf_report *reports[2];
 	struct settings *settings[2];
-	struct pool_view *views[2][2];
+	struct pool_view *views[2][POOLS_MAX];
 	struct worker *worker;
 	int listen_fds[RIG_LISTENERS];
 	unsigned running; /* settings */

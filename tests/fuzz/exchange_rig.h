@@ -21,7 +21,7 @@
 #include "proxy/worker.h"
 #include "tests/fuzz/fake_net.h"
 
-enum rig_listener { LISTENER_PLAIN, LISTENER_TRUSTING, RIG_LISTENERS };
+enum rig_listener { LISTENER_PLAIN, LISTENER_TRUSTING, LISTENER_H2, RIG_LISTENERS };
 
 /* What in a script makes the outcome depend on how bytes arrive. */
 struct rig_result {

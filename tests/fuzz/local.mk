@@ -1,9 +1,9 @@
 # Fuzz targets. Each is one file, fuzz_NAME.c, linked twice: as replay_NAME, which runs the committed corpus in
 # `make check` with any compiler, and as fuzz_NAME for libFuzzer (configure --enable-fuzz CC=clang; `make fuzz`).
 # A new target NAME: its name in FUZZ_TARGETS, replay_NAME in FUZZ_REPLAY, fuzz_NAME below FUZZ, and its six lines.
-FUZZ_TARGETS = h1_head h1_body path conf packet exchange vrrp proxy_header client_hello
+FUZZ_TARGETS = h1_head h1_body path conf packet exchange vrrp proxy_header client_hello h2
 FUZZ_REPLAY = tests/fuzz/replay_h1_head tests/fuzz/replay_h1_body tests/fuzz/replay_path tests/fuzz/replay_conf \
-	tests/fuzz/replay_packet tests/fuzz/replay_exchange tests/fuzz/replay_vrrp tests/fuzz/replay_proxy_header \
+	tests/fuzz/replay_packet tests/fuzz/replay_exchange tests/fuzz/replay_h2 tests/fuzz/replay_vrrp tests/fuzz/replay_proxy_header \
 	tests/fuzz/replay_client_hello
 FUZZ_SECONDS = 60
 EXTRA_DIST += tests/fuzz/corpus tests/fuzz/h1_head.dict tests/fuzz/exchange.dict
@@ -30,6 +30,11 @@ tests_fuzz_replay_conf_LDADD = $(SHELL_LIBS)
 tests_fuzz_replay_packet_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz_packet.c tests/fuzz/fuzz.h
 tests_fuzz_replay_packet_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/fuzz/corpus/packet"'
 tests_fuzz_replay_packet_LDADD = $(FAILOVER_CORE_LIBS)
+tests_fuzz_replay_h2_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz_h2.c tests/fuzz/fuzz.h $(RIG_SOURCES)
+tests_fuzz_replay_h2_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/fuzz/corpus/h2"'
+tests_fuzz_replay_h2_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_replay_h2_LDFLAGS = $(AM_LDFLAGS) $(FAKE_NET_WRAPS)
+tests_fuzz_replay_h2_LDADD = $(PROXY_LIBS)
 tests_fuzz_replay_exchange_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz_exchange.c tests/fuzz/fuzz.h $(RIG_SOURCES)
 tests_fuzz_replay_exchange_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/fuzz/corpus/exchange"'
 tests_fuzz_replay_exchange_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
@@ -47,7 +52,7 @@ tests_fuzz_replay_client_hello_LDADD = $(FUZZ_HTTP_LIBS)
 
 if FUZZ
 FUZZ_BINARIES = tests/fuzz/fuzz_h1_head tests/fuzz/fuzz_h1_body tests/fuzz/fuzz_path tests/fuzz/fuzz_conf \
-	tests/fuzz/fuzz_packet tests/fuzz/fuzz_exchange tests/fuzz/fuzz_vrrp tests/fuzz/fuzz_proxy_header \
+	tests/fuzz/fuzz_packet tests/fuzz/fuzz_exchange tests/fuzz/fuzz_h2 tests/fuzz/fuzz_vrrp tests/fuzz/fuzz_proxy_header \
 	tests/fuzz/fuzz_client_hello
 EXTRA_PROGRAMS = $(FUZZ_BINARIES)
 CLEANFILES += $(FUZZ_BINARIES)
@@ -66,6 +71,10 @@ tests_fuzz_fuzz_conf_LDADD = $(SHELL_LIBS)
 tests_fuzz_fuzz_packet_SOURCES = tests/fuzz/fuzz_packet.c tests/fuzz/fuzz.h
 tests_fuzz_fuzz_packet_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 tests_fuzz_fuzz_packet_LDADD = $(FAILOVER_CORE_LIBS)
+tests_fuzz_fuzz_h2_SOURCES = tests/fuzz/fuzz_h2.c tests/fuzz/fuzz.h $(RIG_SOURCES)
+tests_fuzz_fuzz_h2_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) -fno-sanitize=fuzzer-no-link
+tests_fuzz_fuzz_h2_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS) $(FAKE_NET_WRAPS)
+tests_fuzz_fuzz_h2_LDADD = $(PROXY_LIBS)
 tests_fuzz_fuzz_exchange_SOURCES = tests/fuzz/fuzz_exchange.c tests/fuzz/fuzz.h $(RIG_SOURCES)
 # Coverage counts in the shipped code only.
 tests_fuzz_fuzz_exchange_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) -fno-sanitize=fuzzer-no-link
