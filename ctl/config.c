@@ -112,10 +112,11 @@ static void print_drained(const struct ctl *c, const json_t *drained)
 	const json_t *d;
 	size_t i;
 
-	json_array_foreach (drained, i, d)
+	json_array_foreach (drained, i, d) {
 		fprintf(c->out, "  %s: %s; %s sessions, %s in flight may end\n",
 			text_at(d, "server"), text_at(d, "why"), number_at(d, "sessions", sessions),
 			number_at(d, "in_flight", in_flight));
+	}
 }
 
 static void print_plan(const struct ctl *c, const json_t *plan, const char *file)
@@ -138,9 +139,10 @@ static void print_plan(const struct ctl *c, const json_t *plan, const char *file
 		fprintf(c->out, "orders that it would overrule:\n");
 		print_indented(c, json_object_get(plan, "dropped"));
 	}
-	json_array_foreach (json_object_get(plan, "closed"), i, l)
+	json_array_foreach (json_object_get(plan, "closed"), i, l) {
 		fprintf(c->out, "listener %s would close: %s connections are told to go\n",
 			text_at(l, "listener"), number_at(l, "connections", n));
+	}
 }
 
 int verb_plan(struct ctl *c)
@@ -246,9 +248,10 @@ int verb_rollback(struct ctl *c)
 	restored = json_object_get(result, "restored");
 	fprintf(c->out, "the configuration that ran from %s on runs again, generation %s\n",
 		text_at(restored, "since"), number_at(result, "generation", n));
-	json_array_foreach (json_object_get(restored, "files"), i, name)
+	json_array_foreach (json_object_get(restored, "files"), i, name) {
 		fprintf(c->out, "  %s as it was then\n",
 			json_is_string(name) ? json_string_value(name) : "-");
+	}
 	print_indented(c, json_object_get(result, "changes"));
 	fprintf(c->out, "%s is as it is: a reload or a restart takes what it says\n",
 		text_at(result, "file"));

@@ -84,8 +84,9 @@ json_t *history_previous(const struct history *h)
 		json_decref(names);
 		return NULL;
 	}
-	json_array_foreach (json_object_get(h->previous, "files"), i, file)
+	json_array_foreach (json_object_get(h->previous, "files"), i, file) {
 		json_array_append(names, json_object_get(file, "name"));
+	}
 	return json_pack("{s:O?, s:O?, s:o}", "hash", json_object_get(h->previous, "hash"), "since",
 		json_object_get(h->previous, "since"), "files", names);
 }

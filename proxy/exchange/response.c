@@ -148,7 +148,7 @@ static int stage_head(struct exchange *x)
 		.client_minor = x->request.minor,
 		.upgrade = x->response.status == 101,
 		.via = x->listener->via,
-		.date = x->response.first[HTTP_F_DATE] ? (struct span){0} : worker_date(x->worker),
+		.date = !x->response.first[HTTP_F_DATE] ? worker_date(x->worker) : (struct span){0},
 		.hsts = exchange_hsts(x),
 		.own = sticks ? exchange_set_cookie(x, own, sizeof(own)) : (struct span){0},
 		.websocket = websocket,

@@ -15,7 +15,7 @@ static inline bool item_next(struct span *list, char separator, struct span *ret
 		return false;
 	end = span_find(*list, separator, 0);
 	*ret_item = span_trim(span_make(list->ptr, end));
-	*list = end == list->len ? (struct span){0} : span_from(*list, end + 1);
+	*list = end < list->len ? span_from(*list, end + 1) : (struct span){0};
 	return true;
 }
 

@@ -285,13 +285,14 @@ static void transitions(struct writing *w, json_t *groups)
 
 	family(w, "failover_transitions_total", "counter",
 		"Changes of a group's state on this node, by their reason.");
-	json_object_foreach (groups, group, counts)
+	json_object_foreach (groups, group, counts) {
 		json_object_foreach (counts, reason, n) {
 			begin(w, "failover_transitions_total");
 			label(w, "group", span_of(group));
 			label(w, "reason", span_of(reason));
 			value(w, (uint64_t)json_integer_value(n));
 		}
+	}
 }
 
 static void of_failover(struct writing *w)

@@ -35,8 +35,8 @@ static void say(struct health *h, const char *reason)
 {
 	size_t n = 0;
 
-	for (; reason[n] && n < sizeof(h->reason) - 1; n++)
-		h->reason[n] = (char)(reason[n] >= ' ' && reason[n] <= '~' ? reason[n] : '?');
+	for (; *reason && n < sizeof(h->reason) - 1; reason++)
+		h->reason[n++] = (char)(*reason >= ' ' && *reason <= '~' ? *reason : '?');
 	h->reason[n] = '\0';
 }
 

@@ -48,7 +48,9 @@ static struct span host_in(struct span endpoint)
 	uint16_t port;
 	struct err err;
 
-	return endpoint_parse(endpoint, &address, &host, &port, &err) < 0 ? (struct span){0} : host;
+	if (endpoint_parse(endpoint, &address, &host, &port, &err) < 0)
+		return (struct span){0};
+	return host;
 }
 
 static int add_hosts(const struct conf_node *pool, struct tls_client *t, struct err *err)
