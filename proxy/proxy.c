@@ -305,17 +305,43 @@ int proxy_rollback(struct proxy *p, json_t **ret_changes, struct err *err)
 /* --- beats
  * --------------------------------------------------------------------------------------------- */
 
-/* Asks every worker's loop for a sign, and says when all last gave one. */
-static uint64_t last_alive_ns(struct proxy *p)
+static bool all_answered(const struct proxy *p)
 {
 	for (unsigned i = 0; i < p->worker_count; i++)
 		if (atomic_load_explicit(&p->workers[i]->echo, memory_order_relaxed) != p->ping)
-			return p->alive_ns;
-	p->alive_ns = monotonic_ns();
+			return false;
+	return true;
+}
+
+static void ask_all(struct proxy *p)
+{
 	p->ping++;
 	for (unsigned i = 0; i < p->worker_count; i++)
 		worker_post_ping(p->workers[i], p->ping);
+}
+
+/* Asks every worker's loop for a sign, and says when all last gave one. */
+static uint64_t last_alive_ns(struct proxy *p)
+{
+	if (all_answered(p)) {
+		p->alive_ns = monotonic_ns();
+		ask_all(p);
+	}
 	return p->alive_ns;
+}
+
+#define TAKE_OVER_NS (100 * NS_PER_MS)
+#define TAKE_OVER_LOOK_NS (50 * NS_PER_US)
+
+void proxy_settle(struct proxy *p)
+{
+	static const struct timespec look = {.tv_nsec = TAKE_OVER_LOOK_NS};
+	uint64_t until_ns = monotonic_ns() + TAKE_OVER_NS;
+
+	checks_tell(p->checks);
+	ask_all(p); /* they take what is posted in order */
+	while (!all_answered(p) && monotonic_ns() < until_ns)
+		(void)nanosleep(&look, NULL);
 }
 
 static bool link_alive(void *ctx)

@@ -65,6 +65,9 @@ struct proxy {
 	bool config_refused; /* at start */
 };
 
+/* After a change: returns when all workers have taken it over, so that whoever is answered then
+ * finds it done; a worker that does not turn is waited for 100 ms. */
+void proxy_settle(struct proxy *p);
 /* Starts everything that the configuration asks for; -1 with err. */
 int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err);
 /* Runs until it has been told to stop and everything has drained. Returns the exit code. */

@@ -266,8 +266,11 @@ static int set(struct proxy *p, const struct rpc_caller *who, const json_t *para
 	changed = compare(p, &o, change, sizeof(change));
 	count_work(*ret_server, work, sizeof(work));
 	(void)snprintf(text, sizeof(text), "%s: %s, %s", (*ret_server)->key, change, work);
-	if (changed && write_set_order(p, &o, err) < 0)
-		return -1;
+	if (changed) {
+		if (write_set_order(p, &o, err) < 0)
+			return -1;
+		proxy_settle(p);
+	}
 	if (o.has_admin && o.admin != ADMIN_READY)
 		(void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s",
 			what_is_left(o.pool));
@@ -412,8 +415,10 @@ int method_server_add(void *ctx, const struct rpc_caller *who, const json_t *par
 		: was ? "changed"
 		      : "added",
 		m->server->address_text);
-	if (!same)
+	if (!same) {
+		proxy_settle(p);
 		report(p, by, text);
+	}
 	*ret_result = answer(m->server, !same, text);
 	return 0;
 }
@@ -439,6 +444,7 @@ static int remove_server(struct proxy *p, const struct pool *pool, struct server
 	overrides_remove(orders_book(p->orders), pool->name, span_of(s->name), &stamp);
 	if (orders_commit(p->orders, pool->name, err) < 0)
 		return -1;
+	proxy_settle(p);
 	count_work(s, work, sizeof(work));
 	(void)snprintf(text, sizeof(text), "%s: removed, %s", s->key, work);
 	report(p, by, text);

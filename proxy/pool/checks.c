@@ -64,13 +64,9 @@ static void start_timer(struct ev_loop *loop, ev_timer *t, uint64_t after_ns)
 /* --- telling -----------------------------------------------------------------------------------
  */
 
-/* After everything that this iteration brought: a pool whose servers all fell is told of once. */
-static void on_tell(struct ev_loop *loop, ev_prepare *w, int events)
+void checks_tell(struct checks *c)
 {
-	struct checks *c = w->data;
-
-	(void)events;
-	ev_prepare_stop(loop, w);
+	ev_prepare_stop(c->loop, &c->tell);
 	for (unsigned i = 0; i < c->settings->pool_count; i++) {
 		const struct pool *p = &c->settings->pools[i];
 
@@ -78,8 +74,16 @@ static void on_tell(struct ev_loop *loop, ev_prepare *w, int events)
 			continue;
 		p->state->view_is_old = c->options.on_pool_changed(c->options.ctx, p) < 0;
 		if (p->state->view_is_old)
-			start_timer(loop, &c->tell_again, TELL_AGAIN_MS * NS_PER_MS);
+			start_timer(c->loop, &c->tell_again, TELL_AGAIN_MS * NS_PER_MS);
 	}
+}
+
+/* After everything that this iteration brought: a pool whose servers all fell is told of once. */
+static void on_tell(struct ev_loop *loop, ev_prepare *w, int events)
+{
+	(void)loop;
+	(void)events;
+	checks_tell(w->data);
 }
 
 static void on_tell_again(struct ev_loop *loop, ev_timer *w, int events)

@@ -29,6 +29,8 @@ void checks_apply(struct checks *c, struct settings *s);
 /* The servers of this pool of the snapshot are others now (p->state->set): the same for them. Its
  * view is made anew at the end of the loop iteration. */
 void checks_follow(struct checks *c, const struct pool *p);
+/* Pools that changed are told of now, and not only at the end of this turn of the loop. */
+void checks_tell(struct checks *c);
 /* A standby checks at a tenth of the rate, but for servers whose verdict hangs in the balance; when
  * it becomes active all are checked at once, and as often as they should be from then on. */
 void checks_standby(struct checks *c, bool standby);

@@ -158,7 +158,7 @@ class Limits(Case):
 
     def test_who_came_first_is_first_whatever_worker_it_came_to(self):
         s = self.count()
-        p = self.proxy(config(s, pool="limits: {connections_per_server: 1}"), workers=4)
+        p = self.proxy(config(s, pool="limits: {connections_per_server: 1, queue_timeout: 60s}"), workers=4)
         clients = []
         for i in range(20):
             clients.append(self.send(p, "/%d" % i))
@@ -294,7 +294,7 @@ class Limits(Case):
         self.eventually(lambda: self.pool(p)["up"] == 0)
         self.assertEqual([ask(p, get("/%d" % i)).status for i in (1, 2)], [200, 200])
         self.assertEqual(s.paths, ["/1", "/2"])
-        self.assertEqual(self.pool(p, "spare")["requests_total"], 2)
+        self.eventually(lambda: self.pool(p, "spare")["requests_total"] == 2)
 
     def test_a_retry_finds_the_pool_that_stands_in(self):
         s = self.count(0)

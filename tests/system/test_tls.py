@@ -316,10 +316,8 @@ class Traffic(Case):
         self.assertIn(b" 101 ", r.until(b"\r\n\r\n"))
         for size in (1, 5000, 200000):
             data = os.urandom(size)
-            t = threading.Thread(target=s.sendall, args=(data,))
-            t.start()
+            s.sendall(data)
             self.assertEqual(r.exactly(size), data)
-            t.join()
         # The end of one side goes through behind a goodbye, and the other side's last words come back.
         s.sendall(b"last")
         self.assertEqual(r.exactly(4), b"last")
@@ -464,10 +462,8 @@ class Tcp(Case):
         s.sendall(b"select 1")
         self.assertEqual(r.exactly(8), b"SELECT 1")
         data = os.urandom(300000).hex().encode()
-        t = threading.Thread(target=s.sendall, args=(data,))
-        t.start()
+        s.sendall(data)
         self.assertEqual(r.exactly(len(data)), data.upper())
-        t.join()
 
 
 class BehindProxy(Case):

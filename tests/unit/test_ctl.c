@@ -332,8 +332,8 @@ static void pools_and_servers_are_tables(void)
 		"db    0/0  round_robin     0          0       0         0\n");
 	CHECK_INT(RUN(&s, ARG("servers"), ARG("api")), 0);
 	SHOWS(out_text,
-		"api/a1  10.0.1.11:80  up      ready  2       3          0       100       1");
-	SHOWS(out_text, "api/a2  10.0.1.12:80  down    ready  0 of 2  0 ");
+		"api/a1  10.0.1.11:80  -    up      ready  2       3          0       100       1");
+	SHOWS(out_text, "api/a2  10.0.1.12:80  -    down    ready  0 of 2  0 ");
 	SHOWS(out_text, "evil ?[31m words\n"); /* and nothing steers the terminal */
 	CHECK_INT(RUN(&s, ARG("servers"), ARG("apii")), 1);
 	CHECK_TEXT(span_of(said), "tandemctl: there is no pool 'apii': did you mean 'api'?\n");
