@@ -288,7 +288,6 @@ void acceptor_drain(struct acceptor *a)
 {
 	if (a->draining)
 		return;
-	ev_timer_stop(a->worker->loop, &a->pause);
 	list_each_safe (it, &a->sockets) {
 		struct listening *k = list_item(it, struct listening, link);
 
@@ -299,6 +298,7 @@ void acceptor_drain(struct acceptor *a)
 		close(k->io.fd);
 		free(k);
 	}
+	ev_timer_stop(a->worker->loop, &a->pause); /* the last of them may have been too many */
 	a->draining = true;
 	list_remove(&a->link);
 	list_append(&a->worker->leaving, &a->link);
