@@ -37,6 +37,7 @@ int main(int argc, char **argv)
 	if (proxy_start(&proxy, &options, &err) < 0) {
 		log_event(LOG_ERROR, "proxy.failed", "cannot start", F_TEXT("reason", err.text));
 		upgrade_refuse(proxy.inheritance.talk, err.text);
+		upgrade_free(proxy.upgrade);
 		return proxy.config_refused ? 2 : 1;
 	}
 	rc = proxy_run(&proxy);
