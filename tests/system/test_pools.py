@@ -152,7 +152,7 @@ class Limits(Case):
         self.assertEqual([s.most for s in servers], [2, 2])
         pool = self.pool(p)
         self.assertEqual((pool["queued"], pool["queue_full_total"]), (0, 0))
-        self.assertEqual([s["in_flight"] for s in pool["servers"].values()], [0, 0])
+        self.eventually(lambda: [s["in_flight"] for s in self.pool(p)["servers"].values()] == [0, 0])
         self.assertEqual(p.stop(), 0)
         self.assertTrue(any(line.get("queue_ms", 0) > 0 for line in self.logged(p)))
 
