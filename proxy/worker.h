@@ -38,6 +38,7 @@ struct upstream {
 	struct server *server; /* NULL: the current snapshot has none in this slot */
 	struct list idle;      /* struct server_conn, the freshest first */
 	unsigned idle_count;
+	unsigned idle_wanted; /* as many as there was use for, beyond UPSTREAM_IDLE_MIN */
 	struct list shared;   /* connections of HTTP/2 (h2_server.h) */
 	struct tls_kept kept; /* where its pool has TLS */
 	uint32_t streams_max; /* as the last of these was told; 0: not yet */

@@ -131,9 +131,10 @@ static void on_deadline(struct conn *conn)
 {
 	struct server_conn *sc = server_conn_of(conn);
 
-	if (!sc->exchange)
+	if (!sc->exchange) {
+		conn->worker->upstreams[sc->server->slot].idle_wanted /= 2;
 		close_idle(sc);
-	else if (conn->connecting)
+	} else if (conn->connecting)
 		exchange_server_connect_failed(sc->exchange, ETIMEDOUT);
 	else if (!conn_blocked(conn) || conn_stalled(conn, 0))
 		exchange_server_timeout(sc->exchange);
@@ -222,6 +223,14 @@ void upstream_init_stream(
 	sc->tls = 0;
 }
 
+static void want_idle(struct upstream *u, const struct server *s)
+{
+	uint32_t busy = atomic_load_explicit(&s->in_flight, memory_order_relaxed);
+
+	if (u->server == s && busy > u->idle_wanted)
+		u->idle_wanted = busy;
+}
+
 struct server_conn *upstream_connect(
 	struct worker *w, struct server *s, struct exchange *x, uint64_t timeout_ns)
 {
@@ -247,6 +256,7 @@ struct server_conn *upstream_connect(
 	sc->stream = false;
 	sc->tls = 0;
 	atomic_fetch_add_explicit(&w->server_conns, 1, memory_order_relaxed);
+	want_idle(&w->upstreams[s->slot], s);
 	conn_deadline(&sc->conn, timeout_ns);
 	conn_start_connecting(&sc->conn);
 	return sc;
@@ -258,7 +268,8 @@ void upstream_release(struct server_conn *sc, uint64_t idle_ns)
 	struct upstream *u = &w->upstreams[sc->server->slot];
 
 	sc->exchange = NULL;
-	if (sc->stream || u->server != sc->server || u->idle_count >= UPSTREAM_IDLE_MAX ||
+	if (sc->stream || u->server != sc->server ||
+		(u->idle_count >= UPSTREAM_IDLE_MIN && u->idle_count >= u->idle_wanted) ||
 		w->stopping || conn_blocked(&sc->conn) || sc->conn.eof) {
 		conn_close(&sc->conn);
 		return;

@@ -443,6 +443,14 @@ static void broken(struct h2 *h)
 	h->role->on_broken(h);
 }
 
+/* Its owner hears of it from work(): here a stream may be sending, whose exchange must not end
+ * under it. */
+static void fail(struct h2 *h)
+{
+	h->failed = true;
+	h2_wake(h);
+}
+
 /* What was gathered goes to the socket. False: no more now. */
 static bool flush(struct h2 *h)
 {
@@ -451,7 +459,7 @@ static bool flush(struct h2 *h)
 
 	out->start = out->end = 0;
 	if (frames.len && conn_send(h->conn, frames) < 0) {
-		broken(h);
+		fail(h);
 		return false;
 	}
 	return !conn_blocked(h->conn);
@@ -462,7 +470,7 @@ void h2_pump(struct h2 *h)
 	const uint8_t *piece;
 	ssize_t n = 1;
 
-	if (h->inside || h->over || h->conn->connecting || conn_blocked(h->conn))
+	if (h->inside || h->over || h->failed || h->conn->connecting || conn_blocked(h->conn))
 		return;
 	if (!h->out)
 		h->out = iobuf_get(&h->conn->worker->iobufs, IOBUF_LARGE_BYTES);
@@ -478,7 +486,7 @@ void h2_pump(struct h2 *h)
 		n = nghttp2_session_mem_send(h->session, &piece);
 		h->inside = false;
 		if (n < 0) {
-			broken(h);
+			fail(h);
 			return;
 		}
 		if (n > 0) {
@@ -506,8 +514,10 @@ static void work(struct h2 *h)
 
 	tell_owners(h);
 	h2_pump(h);
-	if (h->out && !h->over)
+	if (h->out && !h->over && !h->failed)
 		flush(h);
+	if (h->failed)
+		broken(h);
 	if (h->out && h->out->end == h->out->start) {
 		iobuf_put(pool, h->out);
 		h->out = NULL;

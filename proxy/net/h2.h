@@ -55,6 +55,7 @@ struct h2 {
 	struct iobuf *out; /* frames on their way to conn */
 	bool full;	   /* no room in it for the frame that nghttp2 would send */
 	bool inside;	   /* of nghttp2 */
+	bool failed;	   /* it cannot send: on_broken comes */
 	bool over;	   /* on_over or on_broken was called */
 	bool overspent;	   /* and was sent away */
 	bool ponged;

@@ -84,7 +84,7 @@ static void resume(struct h2_stream *s)
 
 static bool can_send(const struct h2_stream *s)
 {
-	return s->h2 && !s->h2->over && !s->closed && !s->ended;
+	return s->h2 && !s->h2->over && !s->h2->failed && !s->closed && !s->ended;
 }
 
 static bool is_interim(const struct http_list *list)

@@ -1091,6 +1091,17 @@ class Programs(H2Case):
                              capture_output=True, timeout=30, check=False)
         self.assertIn(b"3000 succeeded, 0 failed", out.stdout)
 
+    @unittest.skipUnless(shutil.which("h2load"), "no h2load")
+    def test_clients_that_vanish_under_many_answers(self):
+        # By time, h2load ends with hundreds of streams open: writes fail while others' answers are passed on.
+        p = self.proxy(h2c(self.serve(lambda conn, n: self.many(conn, n))))
+        for _ in range(3):
+            subprocess.run(["h2load", "-D", "1", "-c", "4", "-m", "100", "http://127.0.0.1:%d/" % p.port],
+                           capture_output=True, timeout=30, check=False)
+        out = subprocess.run(["h2load", "-n", "500", "-c", "4", "-m", "100", "http://127.0.0.1:%d/" % p.port],
+                             capture_output=True, timeout=30, check=False)
+        self.assertIn(b"500 succeeded, 0 failed", out.stdout)
+
     def many(self, conn, n):
         while True:
             data = conn.recv(65536)
