@@ -373,11 +373,6 @@ static void on_pair_state(void *ctx, unsigned index)
 	p->on_state(p->ctx, index);
 }
 
-bool peer_copy_connected(const struct peer_copy *p)
-{
-	return p->running != NULL;
-}
-
 json_t *peer_copy_status(const struct peer_copy *p)
 {
 	const struct copy_session *s = p->running;

@@ -40,6 +40,5 @@ void peer_copy_client(struct peer_copy *p, const struct client_key *k, bool ther
 void peer_copy_known(struct peer_copy *p);
 /* states->list[index] is newer than what the peer was sent. */
 void peer_copy_state(struct peer_copy *p, unsigned index);
-bool peer_copy_connected(const struct peer_copy *p);
 /* What status shows; returns owned. */
 json_t *peer_copy_status(const struct peer_copy *p);

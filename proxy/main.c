@@ -28,7 +28,7 @@ int main(int argc, char **argv)
 	struct daemon_options options;
 	struct proxy proxy;
 	struct err err = {{0}};
-	int rc = daemon_parse(&options, argc, argv, "tandem-proxy", about, "http1");
+	int rc = daemon_parse(&options, argc, argv, "tandem-proxy", about, "http1 http2 tls tcp");
 
 	if (rc >= 0)
 		return rc;

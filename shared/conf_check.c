@@ -109,8 +109,6 @@ static void check_map(struct check *c, struct conf_node *map, const struct conf_
 			n->broken = true;
 			conf_error(c->report, n->name_pos, k->hint,
 				"'%s' is not available in this version", k->name);
-			if (k->instead_of)
-				k = conf_key_find(key, span_of(k->instead_of));
 		} else if (!n->broken) {
 			check_node(c, n, k);
 		}

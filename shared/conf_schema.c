@@ -16,11 +16,6 @@
 		.name = key_name, .type = CONF_TYPE_TEXT, .later = true, .help = what, \
 		.hint = instead                                                        \
 	}
-#define LATER_FOR(key_name, what, instead, required_key)                               \
-	{                                                                              \
-		.name = key_name, .type = CONF_TYPE_TEXT, .later = true, .help = what, \
-		.hint = instead, .instead_of = required_key                            \
-	}
 #define MS NS_PER_MS
 #define S NS_PER_S
 #define HOUR (3600 * NS_PER_S)

@@ -61,9 +61,8 @@ struct conf_key {
 	const struct conf_key *shapes[3]; /* by enum conf_kind */
 	const char *ref;
 	const char *noun;
-	const char *help;	/* one line */
-	const char *hint;	/* later: what to do in this version */
-	const char *instead_of; /* later: the required key that it stands for */
+	const char *help; /* one line */
+	const char *hint; /* later: what to do in this version */
 };
 
 /* The top of the file. */

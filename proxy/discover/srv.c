@@ -123,11 +123,6 @@ bool srv_settled(const struct srv *s)
 	return s->asked && crew_settled(s->crew);
 }
 
-struct crew *srv_crew(const struct srv *s)
-{
-	return s->crew;
-}
-
 const char *srv_reason(const struct srv *s)
 {
 	return !s->asked ? "being asked for" : s->reason[0] ? s->reason : NULL;

@@ -12,6 +12,5 @@ struct srv;
 struct srv *srv_new(const struct crew_options *o, const char *name, struct crew *crew);
 void srv_free(struct srv *s, bool keep);
 bool srv_settled(const struct srv *s);
-struct crew *srv_crew(const struct srv *s);
 /* Why it is not known, or not anew; NULL: it is. */
 const char *srv_reason(const struct srv *s);

@@ -5,7 +5,7 @@
  * back-pressure becomes flow control, an abort becomes RST_STREAM. Only heads, and the end of what
  * is sent, have functions of their own here: h2_send_head(), h2_send_end().
  *
- * nghttp2's callbacks only note what happened; owners hear of it from h2_work(), which runs at the
+ * nghttp2's callbacks only note what happened; owners hear of it from a function that runs at the
  * end of each turn of the loop in which there was something to do, and so gathers what all streams
  * have to send into few writes. The owner of the connection (exchange/h2_client.c, h2_server.c)
  * reads it and hands in bytes.

@@ -9,7 +9,7 @@
 /* The largest piece that nghttp2 makes at a time: a frame of 16 KiB with its head and padding. */
 #define H2_PIECE_MAX (16384 + 16)
 
-/* There is something to do for h2_work(). */
+/* There is something to do in the next turn of the loop. */
 void h2_wake(struct h2 *h);
 /* Its owner is to hear of it. */
 void h2_tell(struct h2_stream *s);

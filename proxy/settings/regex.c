@@ -98,11 +98,6 @@ unsigned regex_groups(const struct regex *r)
 	return r->groups;
 }
 
-struct span regex_pattern(const struct regex *r)
-{
-	return r->pattern;
-}
-
 struct regex_room *regex_room_new(void)
 {
 	struct regex_room *room = calloc(1, sizeof(*room));

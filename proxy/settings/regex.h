@@ -36,7 +36,6 @@ void regex_chain(struct regex *r, struct regex **first);
 void regex_free_all(struct regex *first);
 /* How many groups it has, without the whole match. */
 unsigned regex_groups(const struct regex *r);
-struct span regex_pattern(const struct regex *r);
 
 struct regex_room *regex_room_new(void); /* NULL when out of memory */
 void regex_room_free(struct regex_room *room);

@@ -138,14 +138,6 @@ int template_read(
 	return a->out_of_memory ? -1 : 0;
 }
 
-bool template_is_fixed(const struct template *t)
-{
-	for (unsigned i = 0; i < t->count; i++)
-		if (t->pieces[i].kind != PIECE_TEXT)
-			return false;
-	return true;
-}
-
 /* --- writing -----------------------------------------------------------------------------------
  */
 

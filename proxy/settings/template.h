@@ -51,5 +51,3 @@ int template_read(
 /* groups: of the regular expression; may be NULL where the template needs none. */
 void template_write(const struct template *t, const struct route_ask *ask,
 	const struct captures *groups, struct pen_text *pen);
-/* Nothing but text: the same for every request. */
-bool template_is_fixed(const struct template *t);

@@ -20,7 +20,7 @@
 /* --- one certificate ----------------------------------------------------------------------------
  */
 
-static const char *openssl_reason(void)
+const char *openssl_reason(void)
 {
 	unsigned long e = ERR_peek_last_error();
 	const char *text = e ? ERR_reason_error_string(e) : NULL;

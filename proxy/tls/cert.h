@@ -17,6 +17,9 @@
 #include "shared/map.h"
 #include "shared/span.h"
 
+/* What OpenSSL last complained of, in words; emptying its queue is the caller's. */
+const char *openssl_reason(void);
+
 struct x509_st;
 struct evp_pkey_st;
 struct stack_st_X509;

@@ -15,14 +15,6 @@
 #define VERIFY_DEPTH 8
 #define HOSTS_MAX 20000
 
-static const char *reason(void)
-{
-	unsigned long e = ERR_peek_last_error();
-	const char *text = e ? ERR_reason_error_string(e) : NULL;
-
-	return text ? text : "out of memory";
-}
-
 /* --- whom we believe ----------------------------------------------------------------------------
  */
 
@@ -30,7 +22,7 @@ static const char *reason(void)
 static int use_file(struct tls_client *t, const char *file, struct err *err)
 {
 	if (!SSL_CTX_load_verify_file(t->ctx, file)) {
-		err_set(err, "cannot use %s: %s", file, reason());
+		err_set(err, "cannot use %s: %s", file, openssl_reason());
 		ERR_clear_error();
 		return -1;
 	}
@@ -63,7 +55,7 @@ static int set_up(struct tls_client *t, const struct tls_client_options *o, stru
 	/* One session is kept for each server, by whom connects (net/tls.h). */
 	SSL_CTX_set_session_cache_mode(t->ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
 	if (!SSL_CTX_set_min_proto_version(t->ctx, TLS1_2_VERSION))
-		return err_set(err, "cannot set up TLS: %s", reason());
+		return err_set(err, "cannot set up TLS: %s", openssl_reason());
 	t->verify = o->verify;
 	if (o->server_name && !(t->name = strdup(o->server_name)))
 		return err_set(err, "out of memory");
@@ -112,7 +104,7 @@ int tls_client_use(struct tls_client *t, struct cert *cert, struct err *err)
 	t->cert = cert;
 	if (SSL_CTX_use_cert_and_key(t->ctx, cert->leaf, cert->key, cert->chain, 1))
 		return 0;
-	err_set(err, "cannot use the certificate in %s: %s", cert->file, reason());
+	err_set(err, "cannot use the certificate in %s: %s", cert->file, openssl_reason());
 	ERR_clear_error();
 	return -1;
 }

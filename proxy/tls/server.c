@@ -23,14 +23,6 @@
 #define VERIFY_DEPTH 8
 #define FIELDS_MAX 4096
 
-static const char *reason(void)
-{
-	unsigned long e = ERR_peek_last_error();
-	const char *text = e ? ERR_reason_error_string(e) : NULL;
-
-	return text ? text : "out of memory";
-}
-
 /* --- what belongs to whom -----------------------------------------------------------------------
  */
 
@@ -202,7 +194,7 @@ static int use_client_ca(SSL_CTX *ctx, const struct tls_server_options *o, struc
 	names = SSL_load_client_CA_file(o->client_ca);
 	if (!names || !SSL_CTX_load_verify_file(ctx, o->client_ca)) {
 		sk_X509_NAME_pop_free(names, X509_NAME_free);
-		err_set(err, "cannot use client_ca %s: %s", o->client_ca, reason());
+		err_set(err, "cannot use client_ca %s: %s", o->client_ca, openssl_reason());
 		ERR_clear_error();
 		return -1;
 	}
@@ -306,7 +298,7 @@ static int use_policy(SSL_CTX *ctx, const struct tls_server_options *o, struct e
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	if (!SSL_CTX_set_min_proto_version(ctx, o->only_1_3 ? TLS1_3_VERSION : TLS1_2_VERSION) ||
 		!SSL_CTX_set1_groups_list(ctx, GROUPS))
-		return err_set(err, "cannot set up TLS: %s", reason());
+		return err_set(err, "cannot set up TLS: %s", openssl_reason());
 	return use_ciphers(ctx, o->ciphers, err);
 }
 
@@ -331,7 +323,7 @@ static int use_session_id(SSL_CTX *ctx, const struct tls_server_options *o, stru
 	good = good && EVP_DigestFinal_ex(md, id, &len) &&
 	       SSL_CTX_set_session_id_context(ctx, id, SSL_MAX_SID_CTX_LENGTH);
 	EVP_MD_CTX_free(md);
-	return good ? 0 : err_set(err, "cannot set up TLS: %s", reason());
+	return good ? 0 : err_set(err, "cannot set up TLS: %s", openssl_reason());
 }
 
 /* What OpenSSL's policy refuses (a key that is too short) is refused now, and not when the first
@@ -344,7 +336,7 @@ static int try_all(const struct tls_server *s, struct err *err)
 	for (unsigned i = 0; rc == 0 && i < s->store->count; i++)
 		if (!use_cert(trial, s->store->certs[i]))
 			rc = err_set(err, "cannot use the certificate in %s: %s",
-				s->store->certs[i]->file, reason());
+				s->store->certs[i]->file, openssl_reason());
 	SSL_free(trial);
 	ERR_clear_error();
 	return rc;
