@@ -90,7 +90,7 @@ static void append_vips(json_t *to, const struct group_settings *s)
 
 void agent_tell_role(struct agent *a)
 {
-	json_t *groups = json_object(), *vips = json_array();
+	json_t *groups = json_object(), *vips = json_array(), *role;
 	bool active = false;
 
 	list_each (it, &a->groups) {
@@ -102,14 +102,14 @@ void agent_tell_role(struct agent *a)
 		append_vips(vips, &g->settings);
 	}
 	daemon_status("%s", active ? "active" : "standby");
-	if (a->proxy.caller == 0) {
-		json_decref(groups);
-		json_decref(vips);
-		return;
-	}
-	tell_proxy(a, a->proxy.caller, "role",
-		json_pack("{s:s, s:o, s:o}", "role", active ? "active" : "standby", "groups",
-			groups, "virtual_ips", vips));
+	role = json_pack("{s:s, s:o, s:o}", "role", active ? "active" : "standby", "groups", groups,
+		"virtual_ips", vips);
+	if (a->proxy.caller)
+		tell_proxy(a, a->proxy.caller, "role", json_incref(role));
+	for (unsigned i = 0; i < countof(a->proxy.elders); i++)
+		if (a->proxy.elders[i].caller)
+			tell_proxy(a, a->proxy.elders[i].caller, "role", json_incref(role));
+	json_decref(role);
 }
 
 static json_t *transitions_json(const struct group *g)

@@ -13,7 +13,8 @@
 
 struct slot {
 	struct client_key key;
-	uint32_t named; /* in which generation it was named last; 0: the slot is free */
+	uint32_t named : 29; /* in which generation of its source, last; 0: the slot is free */
+	uint32_t source : 3;
 };
 
 struct shard {
@@ -32,12 +33,18 @@ struct clients {
 	struct vip vips[CLIENTS_VIPS_MAX];
 	unsigned vip_count;
 	uint64_t total, refused;
-	uint32_t generation; /* never 0 */
+	struct {
+		uint64_t total;
+		uint32_t generation; /* never 0 */
+	} sources[CLIENTS_SOURCES];
 	uint64_t seed[2];
 	bool changing; /* a handler is at work */
 };
 
 _Static_assert(sizeof(struct client_key) == 36, "compared as bytes");
+_Static_assert(sizeof(struct slot) == 40 && CLIENTS_SOURCES == 1 << 3, "a million of them");
+
+#define GENERATION_MAX ((1U << 29) - 1)
 
 /* --- keys --------------------------------------------------------------------------------------
  */
@@ -189,15 +196,24 @@ static struct slot *slot_make(struct clients *c, const struct client_key *k, uin
 	return slot_of(s, k, hash);
 }
 
-int clients_add(struct clients *c, const struct client_key *k)
+/* It is that source's from now on. */
+static void name(struct clients *c, struct slot *at, unsigned source)
+{
+	c->sources[source].total++;
+	at->source = (uint32_t)source & (CLIENTS_SOURCES - 1);
+	at->named = c->sources[source].generation & GENERATION_MAX;
+}
+
+int clients_add(struct clients *c, unsigned source, const struct client_key *k)
 {
 	uint64_t hash = hash_of(c, k);
 	struct slot *at = slot_make(c, k, hash);
 	struct vip *v;
 
-	ASSERT(!c->changing);
+	ASSERT(!c->changing && source < CLIENTS_SOURCES);
 	if (at && at->named) {
-		at->named = c->generation;
+		c->sources[at->source].total--;
+		name(c, at, source);
 		return 0;
 	}
 	v = at && c->total < CLIENTS_MAX ? vip_make(c, k->local) : NULL;
@@ -205,7 +221,8 @@ int clients_add(struct clients *c, const struct client_key *k)
 		c->refused++;
 		return -1;
 	}
-	*at = (struct slot){.key = *k, .named = c->generation};
+	at->key = *k;
+	name(c, at, source);
 	shard_of(c, hash)->used++;
 	v->count++;
 	c->total++;
@@ -218,48 +235,51 @@ static void take_out(struct clients *c, struct shard *s, struct slot *at)
 	struct client_key k = at->key;
 	struct vip *v = vip_find(c, k.local);
 
-	ASSERT(v && v->count > 0 && c->total > 0);
+	ASSERT(v && v->count > 0 && c->total > 0 && c->sources[at->source].total > 0);
+	c->sources[at->source].total--;
 	slot_free(c, s, at);
 	c->total--;
 	v->count--;
 	told(c, &k, false, v->count == 0);
 }
 
-void clients_remove(struct clients *c, const struct client_key *k)
+void clients_remove(struct clients *c, unsigned source, const struct client_key *k)
 {
 	uint64_t hash = hash_of(c, k);
 	struct shard *s = shard_of(c, hash);
 	struct slot *at = s->size ? slot_of(s, k, hash) : NULL;
 
-	ASSERT(!c->changing);
-	if (at && at->named)
+	ASSERT(!c->changing && source < CLIENTS_SOURCES);
+	if (at && at->named && at->source == source)
 		take_out(c, s, at);
 }
 
-void clients_begin(struct clients *c)
+void clients_begin(struct clients *c, unsigned source)
 {
-	if (++c->generation == 0)
-		c->generation = 1;
+	ASSERT(source < CLIENTS_SOURCES);
+	c->sources[source].generation = c->sources[source].generation % GENERATION_MAX + 1;
 }
 
-void clients_end(struct clients *c)
+void clients_end(struct clients *c, unsigned source)
 {
+	ASSERT(source < CLIENTS_SOURCES);
 	for (unsigned i = 0; i < CLIENTS_SHARDS; i++) {
 		struct shard *s = &c->shards[i];
 
 		/* Taking one out moves another into its slot: that one is looked at next. */
 		for (uint32_t at = 0; at < s->size;)
-			if (s->slots[at].named && s->slots[at].named != c->generation)
+			if (s->slots[at].named && s->slots[at].source == source &&
+				s->slots[at].named != c->sources[source].generation)
 				take_out(c, s, &s->slots[at]);
 			else
 				at++;
 	}
 }
 
-void clients_clear(struct clients *c)
+void clients_clear(struct clients *c, unsigned source)
 {
-	clients_begin(c);
-	clients_end(c);
+	clients_begin(c, source);
+	clients_end(c, source);
 }
 
 /* --- looking -----------------------------------------------------------------------------------
@@ -286,6 +306,11 @@ uint64_t clients_count(const struct clients *c, const struct cidr *vips, unsigne
 uint64_t clients_total(const struct clients *c)
 {
 	return c->total;
+}
+
+uint64_t clients_of(const struct clients *c, unsigned source)
+{
+	return c->sources[source].total;
 }
 
 uint64_t clients_refused(const struct clients *c)
@@ -320,7 +345,8 @@ struct clients *clients_new(const struct clients_handlers *h)
 	if (!c)
 		return NULL;
 	c->handlers = *h;
-	c->generation = 1;
+	for (unsigned i = 0; i < CLIENTS_SOURCES; i++)
+		c->sources[i].generation = 1;
 	random_bytes(c->seed, sizeof(c->seed));
 	return c;
 }

@@ -3,9 +3,13 @@
  * and port), bounded, with a count for each virtual address. The agent keeps two: what the proxy
  * beside us told, and the copy of the peer's, which says whom to tell when the peer dies.
  *
- * A set is renewed as a whole between clients_begin and clients_end (the other side was started
- * again): what was not named again is then removed. Everything is told to on_change, one change at
- * a time, which must not change the set. Flat memory, no clock, no file; the owner's thread.
+ * Clients come from sources, numbered from 0: processes that serve side by side while one replaces
+ * the other. A client belongs to who named it last, and only that one may take it out.
+ *
+ * What a source has is renewed as a whole between clients_begin and clients_end (the other side was
+ * started again): what was not named again is then removed. Everything is told to on_change, one
+ * change at a time, which must not change the set. Flat memory, no clock, no file; the owner's
+ * thread.
  */
 #pragma once
 
@@ -14,6 +18,7 @@
 #define CLIENTS_MAX 262144
 #define CLIENTS_VIPS_MAX 1024
 #define CLIENTS_SHARDS 256
+#define CLIENTS_SOURCES 8
 
 /* IPv4 addresses as ::ffff:a.b.c.d; ports in host order. No padding: compared and hashed as bytes.
  */
@@ -36,15 +41,16 @@ struct clients *clients_new(const struct clients_handlers *h); /* NULL: out of m
 void clients_free(struct clients *c);
 
 /* One that is there already only counts as named again. -1: full, or out of memory; counted. */
-int clients_add(struct clients *c, const struct client_key *k);
-void clients_remove(struct clients *c, const struct client_key *k);
-void clients_begin(struct clients *c);
-void clients_end(struct clients *c);
-void clients_clear(struct clients *c);
+int clients_add(struct clients *c, unsigned source, const struct client_key *k);
+void clients_remove(struct clients *c, unsigned source, const struct client_key *k);
+void clients_begin(struct clients *c, unsigned source);
+void clients_end(struct clients *c, unsigned source);
+void clients_clear(struct clients *c, unsigned source);
 
 /* How many are connected to these addresses. */
 uint64_t clients_count(const struct clients *c, const struct cidr *vips, unsigned vip_count);
 uint64_t clients_total(const struct clients *c);
+uint64_t clients_of(const struct clients *c, unsigned source);
 uint64_t clients_refused(const struct clients *c); /* that found no room, ever */
 
 /*

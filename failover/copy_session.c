@@ -288,9 +288,9 @@ static int take_changes(struct copy_session *s, struct span body, struct err *er
 		struct client_key k = get_key(body.ptr + at + 1);
 
 		if (!body.ptr[at])
-			clients_remove(s->pair->theirs, &k);
+			clients_remove(s->pair->theirs, 0, &k);
 		else
-			(void)clients_add(s->pair->theirs, &k); /* it counts what it refuses */
+			(void)clients_add(s->pair->theirs, 0, &k); /* it counts what it refuses */
 	}
 	note_taken(s, get_u64(body.ptr));
 	return 0;
@@ -303,7 +303,7 @@ static int take_list(struct copy_session *s, struct span body, struct err *err)
 	for (size_t at = 0; at < body.len; at += KEY_BYTES) {
 		struct client_key k = get_key(body.ptr + at);
 
-		(void)clients_add(s->pair->theirs, &k);
+		(void)clients_add(s->pair->theirs, 0, &k);
 	}
 	return 0;
 }
@@ -313,7 +313,7 @@ static int take_list_end(struct copy_session *s, struct span body, struct err *e
 	if (!s->being_listed || body.len != sizeof(uint64_t))
 		return err_set(err, "the peer sent nonsense: LIST_END");
 	s->being_listed = false;
-	clients_end(s->pair->theirs);
+	clients_end(s->pair->theirs, 0);
 	note_taken(s, get_u64(body.ptr));
 	return 0;
 }
@@ -350,7 +350,7 @@ static int take_frame(struct copy_session *s, unsigned type, struct span body, s
 	case COPY_LIST_BEGIN:
 		s->being_listed = true;
 		s->pair->have_stream = s->pair->have_change = 0;
-		clients_begin(s->pair->theirs);
+		clients_begin(s->pair->theirs, 0);
 		return 0;
 	case COPY_LIST:
 		return take_list(s, body, err);

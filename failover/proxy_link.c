@@ -99,6 +99,51 @@ bool proxy_link_drained(const struct proxy_link *l, const struct cidr *vips, uns
 	       clients_count(l->clients, vips, count) == 0;
 }
 
+/* --- elders -------------------------------------------------------------------------------------
+ */
+static struct proxy_elder *elder_of(struct proxy_link *l, uint64_t caller)
+{
+	for (unsigned i = 0; i < CLIENTS_SOURCES; i++)
+		if (caller && l->elders[i].caller == caller)
+			return &l->elders[i];
+	return NULL;
+}
+
+static void drop_elder(struct proxy_link *l, struct proxy_elder *e)
+{
+	*e = (struct proxy_elder){0};
+	clients_clear(l->clients, (unsigned)(e - l->elders));
+}
+
+/* A source that nobody has: that of the oldest elder when there is no other. */
+static unsigned free_source(struct proxy_link *l)
+{
+	struct proxy_elder *oldest = NULL;
+
+	for (unsigned i = 0; i < CLIENTS_SOURCES; i++) {
+		struct proxy_elder *e = &l->elders[i];
+
+		if (i == l->source)
+			continue;
+		if (!e->caller)
+			return i;
+		if (!oldest || e->caller < oldest->caller)
+			oldest = e;
+	}
+	log_event(LOG_WARNING, "proxy.elders_full",
+		"too many processes: the clients of the oldest will not be told if this node dies",
+		F_INT("pid", oldest->pid));
+	drop_elder(l, oldest);
+	return (unsigned)(oldest - l->elders);
+}
+
+/* The one that was the proxy so far has clients of its own. */
+static void make_elder(struct proxy_link *l, bool retired)
+{
+	l->elders[l->source] =
+		(struct proxy_elder){.caller = l->caller, .pid = l->pid, .retired = retired};
+}
+
 /* --- the list of clients -------------------------------------------------------------------------
  */
 static void on_client(void *ctx, const struct client_key *k, bool there)
@@ -120,7 +165,8 @@ static void on_empty(void *ctx)
 }
 
 /* {"VIP:PORT": "CLIENT:PORT CLIENT:PORT ..."}. */
-static int read_pairs(struct proxy_link *l, const json_t *pairs, bool there, struct err *err)
+static int read_pairs(
+	struct proxy_link *l, unsigned source, const json_t *pairs, bool there, struct err *err)
 {
 	const char *text;
 	json_t *list;
@@ -139,8 +185,8 @@ static int read_pairs(struct proxy_link *l, const json_t *pairs, bool there, str
 				return -1;
 			k = client_key(&local, &remote);
 			if (!there)
-				clients_remove(l->clients, &k);
-			else if (clients_add(l->clients, &k) != 0)
+				clients_remove(l->clients, source, &k);
+			else if (clients_add(l->clients, source, &k) != 0)
 				log_event(LOG_WARNING, "proxy.clients_full",
 					"too many clients: some will not be told if this node dies",
 					F_INT("clients", clients_total(l->clients)));
@@ -154,21 +200,23 @@ int proxy_link_clients(
 	struct proxy_link *l, const struct rpc_caller *who, const json_t *params, struct err *err)
 {
 	json_int_t drain = json_integer_value(json_object_get(params, "drain"));
+	const struct proxy_elder *elder = elder_of(l, who->id);
+	unsigned source = elder ? (unsigned)(elder - l->elders) : l->source;
 
-	if (proxy_link_is(l, who, err) != 0)
+	if (!elder && proxy_link_is(l, who, err) != 0)
 		return -1;
 	if (json_is_true(json_object_get(params, "first"))) {
-		l->clients_known = false;
-		clients_begin(l->clients);
+		l->clients_known = elder && l->clients_known;
+		clients_begin(l->clients, source);
 	}
-	if (read_pairs(l, json_object_get(params, "remove"), false, err) != 0 ||
-		read_pairs(l, json_object_get(params, "add"), true, err) != 0)
+	if (read_pairs(l, source, json_object_get(params, "remove"), false, err) != 0 ||
+		read_pairs(l, source, json_object_get(params, "add"), true, err) != 0)
 		return err_prefix(err, "proxy.clients");
 	if (json_is_true(json_object_get(params, "last"))) {
-		clients_end(l->clients);
-		l->clients_known = true;
+		clients_end(l->clients, source);
+		l->clients_known = !elder || l->clients_known;
 	}
-	if (drain > 0 && (uint64_t)drain <= l->drain_seq)
+	if (!elder && drain > 0 && (uint64_t)drain <= l->drain_seq)
 		l->drain_heard = (uint64_t)drain;
 	return 0;
 }
@@ -188,24 +236,78 @@ static void forget(struct proxy_link *l)
 	l->late = false;
 }
 
+static void await_beat(struct proxy_link *l)
+{
+	l->late = false;
+	l->awaited_ns = monotonic_ns();
+	l->silence.repeat = SILENCE_NS / 1e9;
+	ev_timer_again(l->loop, &l->silence);
+}
+
+static void watch_exit(struct proxy_link *l)
+{
+	/* In another pid namespace there is no pid for us: then only the connection and the beats
+	 * tell. */
+	l->pidfd = l->pid > 0 ? (int)syscall(SYS_pidfd_open, l->pid, 0) : -1;
+	if (l->pidfd >= 0) {
+		ev_io_set(&l->exited, l->pidfd, EV_READ);
+		ev_io_start(l->loop, &l->exited);
+	} else {
+		log_event(LOG_WARNING, "proxy.no_pidfd",
+			"cannot watch the proxy's process: only its beats will tell of its death",
+			F_INT("pid", l->pid));
+	}
+}
+
+/* A new binary that came to nothing, and the one before it serves all the same. */
+static bool fall_back(struct proxy_link *l)
+{
+	struct proxy_elder *last = NULL;
+	unsigned gone = l->source;
+
+	for (unsigned i = 0; i < CLIENTS_SOURCES; i++) {
+		struct proxy_elder *e = &l->elders[i];
+
+		if (e->caller && !e->retired && (!last || e->caller > last->caller))
+			last = e;
+	}
+	if (!last)
+		return false;
+	log_event(LOG_WARNING, "proxy.went_back",
+		"the new process has ended: the one before it "
+		"is the proxy again",
+		F_INT("from", l->pid), F_INT("to", last->pid));
+	forget(l);
+	l->caller = last->caller;
+	l->pid = last->pid;
+	l->source = (unsigned)(last - l->elders);
+	l->seq = l->last_beat_ns = 0;
+	*last = (struct proxy_elder){0};
+	clients_clear(l->clients, gone);
+	watch_exit(l);
+	await_beat(l);
+	return true;
+}
+
+static void on_gone(struct proxy_link *l, enum proxy_state how)
+{
+	if (fall_back(l))
+		return;
+	forget(l);
+	set_state(l, how); /* first: an address may have to move */
+	clients_clear(l->clients, l->source);
+}
+
 static void on_exited(EV_P_ ev_io *w, int revents)
 {
-	struct proxy_link *l = container_of(w, struct proxy_link, exited);
-
 	(void)loop, (void)revents;
-	forget(l);
-	set_state(l, PROXY_DEAD); /* first: an address may have to move */
-	clients_clear(l->clients);
+	on_gone(container_of(w, struct proxy_link, exited), PROXY_DEAD);
 }
 
 static void on_parted(EV_P_ ev_timer *w, int revents)
 {
-	struct proxy_link *l = container_of(w, struct proxy_link, parting);
-
 	(void)loop, (void)revents;
-	forget(l);
-	set_state(l, PROXY_ABSENT);
-	clients_clear(l->clients);
+	on_gone(container_of(w, struct proxy_link, parting), PROXY_ABSENT);
 }
 
 /* This process may have been held up: beats that wait in the socket are read before this counts. */
@@ -230,14 +332,6 @@ static void on_silence(EV_P_ ev_timer *w, int revents)
 	ev_timer_again(EV_A_ w);
 }
 
-static void await_beat(struct proxy_link *l)
-{
-	l->late = false;
-	l->awaited_ns = monotonic_ns();
-	l->silence.repeat = SILENCE_NS / 1e9;
-	ev_timer_again(l->loop, &l->silence);
-}
-
 int proxy_link_init(struct proxy_link *l, struct ev_loop *loop, const struct proxy_link_handlers *h)
 {
 	const struct clients_handlers clients = {
@@ -259,6 +353,26 @@ void proxy_link_fini(struct proxy_link *l)
 	clients_free(l->clients);
 }
 
+static void take_over(struct proxy_link *l, const struct rpc_caller *who)
+{
+	struct proxy_elder *again = elder_of(l, who->id);
+	unsigned source = l->source;
+
+	/* Not when it is the same process, which has opened its connection again. */
+	if (l->caller && l->caller != who->id && l->pid != who->pid) {
+		source = again ? (unsigned)(again - l->elders) : free_source(l);
+		make_elder(l, false);
+	}
+	if (again)
+		*again = (struct proxy_elder){0};
+	forget(l);
+	l->caller = who->id;
+	l->pid = who->pid;
+	l->source = source;
+	l->seq = 0;
+	l->last_beat_ns = 0;
+}
+
 int proxy_link_hello(
 	struct proxy_link *l, const struct rpc_caller *who, const json_t *params, struct err *err)
 {
@@ -269,29 +383,15 @@ int proxy_link_hello(
 		return err_set(err,
 			"user %u may not speak for the proxy: it must run as user %u or root",
 			(unsigned)who->uid, (unsigned)geteuid());
-	forget(l);
-	l->caller = who->id;
-	l->pid = who->pid;
-	l->seq = 0;
-	l->last_beat_ns = 0;
+	take_over(l, who);
 	(void)span_copy(span_of(version), l->version, sizeof(l->version));
-	/* In another pid namespace there is no pid for us: then only the connection and the beats
-	 * tell. */
-	l->pidfd = who->pid > 0 ? (int)syscall(SYS_pidfd_open, who->pid, 0) : -1;
-	if (l->pidfd >= 0) {
-		ev_io_set(&l->exited, l->pidfd, EV_READ);
-		ev_io_start(l->loop, &l->exited);
-	} else {
-		log_event(LOG_WARNING, "proxy.no_pidfd",
-			"cannot watch the proxy's process: only its beats will tell of its death",
-			F_INT("pid", who->pid));
-	}
+	watch_exit(l);
 	l->drain_heard = 0;
 	/* A new binary that takes over from one that was well, and still is: no reason to move. It
 	 * has as long to beat as any. */
 	if (l->state != PROXY_OK)
 		set_state(l, PROXY_STARTING);
-	else
+	else if (l->pid != before)
 		log_event(LOG_NOTICE, "proxy.succeeded", "another process is the proxy now",
 			F_INT("from", before), F_INT("to", l->pid));
 	await_beat(l);
@@ -337,22 +437,58 @@ int proxy_link_stopping(struct proxy_link *l, const struct rpc_caller *who, stru
 	return 0;
 }
 
+/* Perhaps of one that we do not know: this agent was started after it. */
+int proxy_link_retired(struct proxy_link *l, const struct rpc_caller *who, struct err *err)
+{
+	struct proxy_elder *e = elder_of(l, who->id);
+
+	if (!rpc_caller_is_trusted(who))
+		return err_set(err, "user %u may not speak for the proxy", (unsigned)who->uid);
+	if (l->caller == who->id) { /* and its successor is gone again */
+		unsigned source = free_source(l);
+
+		make_elder(l, true);
+		forget(l);
+		l->source = source;
+		set_state(l, PROXY_ABSENT);
+		return 0;
+	}
+	if (!e)
+		e = &l->elders[free_source(l)];
+	*e = (struct proxy_elder){.caller = who->id, .pid = who->pid, .retired = true};
+	return 0;
+}
+
 void proxy_link_closed(struct proxy_link *l, uint64_t caller_id)
 {
 	struct pollfd exited = {.fd = l->pidfd, .events = POLLIN};
+	struct proxy_elder *e = elder_of(l, caller_id);
 
+	if (e)
+		drop_elder(l, e);
 	if (l->caller == 0 || caller_id != l->caller)
 		return;
 	l->caller = 0;
 	ev_timer_stop(l->loop, &l->silence);
 	if (l->pidfd >= 0 && poll(&exited, 1, 0) == 1) {
-		forget(l);
-		set_state(l, PROXY_DEAD);
-		clients_clear(l->clients);
+		on_gone(l, PROXY_DEAD);
 		return;
 	}
 	ev_timer_set(&l->parting, PARTING_S, 0);
 	ev_timer_start(l->loop, &l->parting);
+}
+
+static json_t *elders_json(const struct proxy_link *l)
+{
+	json_t *all = json_array();
+
+	for (unsigned i = 0; i < CLIENTS_SOURCES; i++)
+		if (l->elders[i].caller)
+			json_array_append_new(
+				all, json_pack("{s:i, s:b, s:I}", "pid", (int)l->elders[i].pid,
+					     "retired", l->elders[i].retired, "clients",
+					     (json_int_t)clients_of(l->clients, i)));
+	return all;
 }
 
 json_t *proxy_link_status(const struct proxy_link *l, uint64_t now_ns)
@@ -361,9 +497,10 @@ json_t *proxy_link_status(const struct proxy_link *l, uint64_t now_ns)
 			       ? json_integer((json_int_t)((now_ns - l->last_beat_ns) / NS_PER_MS))
 			       : json_null();
 
-	return json_pack("{s:s, s:o, s:s, s:o, s:I, s:I, s:I, s:b}", "state",
+	return json_pack("{s:s, s:o, s:s, s:o, s:I, s:I, s:I, s:b, s:o}", "state",
 		proxy_state_name(l->state), "pid", l->pid ? json_integer(l->pid) : json_null(),
 		"version", l->version, "last_beat_ms", beat, "connections",
 		(json_int_t)l->connections, "beats_lost", (json_int_t)l->beats_lost, "clients",
-		(json_int_t)clients_total(l->clients), "clients_known", l->clients_known);
+		(json_int_t)clients_total(l->clients), "clients_known", l->clients_known, "elders",
+		elders_json(l));
 }

@@ -5,8 +5,12 @@
  * document of its changes, and perhaps proxy.stopping. doc/shared.md has the messages.
  *
  * Its exit is seen through a pidfd, in microseconds; a hang by PROXY_BEATS_MISSED beats that did
- * not come. One proxy at a time: the one that said hello last (a new binary takes over from the old
- * one). Only a process of our own user or root is believed. Runs on the agent's loop.
+ * not come. One proxy at a time: the one that said hello last. Only a process of our own user or
+ * root is believed. Runs on the agent's loop.
+ *
+ * A new binary takes over from the old one, which keeps its connections until they end: it is an
+ * elder then, and goes on telling who its clients are, for they too are to be told should the node
+ * die. Until it says proxy.retired it serves as well, and is the proxy again if the new one ends.
  */
 #pragma once
 
@@ -46,6 +50,13 @@ struct proxy_drain {
 	uint64_t until_ns;
 };
 
+/* A process that was the proxy before. */
+struct proxy_elder {
+	uint64_t caller; /* its connection; 0: none */
+	pid_t pid;
+	bool retired; /* it takes no new clients */
+};
+
 struct proxy_link {
 	struct ev_loop *loop;
 	struct proxy_link_handlers handlers;
@@ -59,8 +70,10 @@ struct proxy_link {
 	uint64_t awaited_ns;   /* since when a beat is awaited */
 	uint64_t beats_lost;   /* holes in the numbers of the beats */
 	uint64_t seq;
-	struct clients *clients; /* owned */
-	bool clients_known;	 /* the list is whole */
+	struct clients *clients;		    /* owned; of all processes */
+	unsigned source;			    /* the proxy's among them */
+	struct proxy_elder elders[CLIENTS_SOURCES]; /* by source */
+	bool clients_known;			    /* the proxy's list is whole */
 	struct proxy_drain drains[CLIENTS_VIPS_MAX];
 	unsigned drain_count;
 	uint64_t drain_seq;   /* of the last order, from 1 */
@@ -81,6 +94,7 @@ int proxy_link_hello(
 int proxy_link_beat(struct proxy_link *l, const struct rpc_caller *who, const json_t *params,
 	uint64_t now_ns, struct err *err);
 int proxy_link_stopping(struct proxy_link *l, const struct rpc_caller *who, struct err *err);
+int proxy_link_retired(struct proxy_link *l, const struct rpc_caller *who, struct err *err);
 int proxy_link_clients(
 	struct proxy_link *l, const struct rpc_caller *who, const json_t *params, struct err *err);
 /* The rest of the agent may speak for the connection; proxy.state asks. */

@@ -455,6 +455,20 @@ static int do_stopping(void *ctx, const struct rpc_caller *who, const json_t *pa
 	return 0;
 }
 
+static int do_retired(void *ctx, const struct rpc_caller *who, const json_t *params,
+	json_t **ret_result, struct err *err)
+{
+	struct agent *a = ctx;
+
+	(void)params;
+	if (proxy_link_retired(&a->proxy, who, err) != 0)
+		return -1;
+	agent_tell_role(
+		a); /* whose clients it is to tell: it may have asked another agent before */
+	*ret_result = json_object();
+	return 0;
+}
+
 static void on_closed(void *ctx, uint64_t caller)
 {
 	struct agent *a = ctx;
@@ -476,6 +490,7 @@ static const struct rpc_method methods[] = {
 	{"proxy.conditions", do_conditions},
 	{"proxy.scale", do_scale},
 	{"proxy.stopping", do_stopping},
+	{"proxy.retired", do_retired},
 	{NULL, NULL},
 };
 

@@ -66,8 +66,10 @@ static void on_open(void *ctx)
 {
 	struct failover_link *l = ctx;
 
-	if (l->retired)
+	if (l->retired) {
+		rpc_link_notify(l->link, "proxy.retired", NULL);
 		return;
+	}
 	say_hello(l);
 	if (l->stopping)
 		rpc_link_notify(l->link, "proxy.stopping", NULL);
@@ -314,6 +316,8 @@ void failover_link_resume(struct failover_link *l)
 void failover_link_retire(struct failover_link *l)
 {
 	l->retired = true;
+	ev_timer_stop(l->loop, &l->beat);
+	rpc_link_notify(l->link, "proxy.retired", NULL);
 }
 
 void failover_link_stopping(struct failover_link *l)

@@ -5,7 +5,7 @@
  *
  * Messages are notifications both ways, over RUN_DIR/failover.sock; doc/shared.md has them all. To
  * the agent go proxy.hello, proxy.beat every 50 ms while all event loops turn, proxy.stopping,
- * proxy.clients and proxy.state; from it come role, drain, state and counts.
+ * proxy.retired, proxy.clients and proxy.state; from it come role, drain, state and counts.
  */
 #pragma once
 
@@ -81,8 +81,8 @@ void failover_link_free(struct failover_link *l);
 /* Another process of ours may have said hello meanwhile, and came to nothing: it is we again. Roles
  * and orders follow. */
 void failover_link_resume(struct failover_link *l);
-/* Another process is the proxy now: nothing is said any more when the link reopens. The agent has
- * stopped listening to the connection that is open, which is kept lest it miss us too early. */
+/* Another process is the proxy now: said at once, and again whenever the link reopens. From then on
+ * only our clients are told, until there are none. */
 void failover_link_retire(struct failover_link *l);
 /* Draining begins: said at once, and again whenever the link reopens. */
 void failover_link_stopping(struct failover_link *l);

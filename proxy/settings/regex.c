@@ -14,7 +14,6 @@ struct regex {
 	pcre2_code *code;
 	struct regex *next;
 	unsigned groups;
-	struct span pattern; /* behind it */
 };
 
 struct regex_room {
@@ -42,7 +41,6 @@ struct regex *regex_new(struct span pattern, char *why, size_t why_size, size_t 
 	struct regex *r;
 	PCRE2_SIZE at = 0;
 	uint32_t groups;
-	char *text;
 	int error;
 
 	ASSERT(why_size > 0);
@@ -51,15 +49,11 @@ struct regex *regex_new(struct span pattern, char *why, size_t why_size, size_t 
 		snprintf(why, why_size, "it is longer than %d characters", REGEX_PATTERN_MAX);
 		return NULL;
 	}
-	r = calloc(1, sizeof(*r) + pattern.len + 1);
+	r = calloc(1, sizeof(*r));
 	if (!r)
 		return out_of_memory(r, why);
-	text = (char *)(r + 1);
-	if (pattern.len)
-		memcpy(text, pattern.ptr, pattern.len);
-	r->pattern = span_make(text, pattern.len);
 	/* "$" is the very end, and \C and the like are of no use on bytes. */
-	r->code = pcre2_compile((PCRE2_SPTR)text, pattern.len,
+	r->code = pcre2_compile((PCRE2_SPTR)(pattern.len ? pattern.ptr : ""), pattern.len,
 		PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_BACKSLASH_C | PCRE2_NEVER_UCP | PCRE2_NEVER_UTF,
 		&error, &at, NULL);
 	if (!r->code && error == PCRE2_ERROR_HEAP_FAILED)

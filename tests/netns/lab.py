@@ -163,6 +163,41 @@ class Node:
         return [a["local"] for link in shown for a in link.get("addr_info", []) if "local" in a]
 
 
+class Heir:
+    """A program that another one started in its own place: what Popen would be of it."""
+
+    def __init__(self, pid):
+        self.pid, self.returncode = pid, None
+
+    def poll(self):
+        if self.returncode is None:
+            try:  # its parent has ended: it is ours, who are the first process here
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+            except ChildProcessError:
+                if not os.path.exists("/proc/%d" % self.pid):  # its parent has waited for it: nobody knows how
+                    self.returncode = 0
+        return self.returncode
+
+    def wait(self, timeout):
+        end = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired("process %d" % self.pid, timeout)
+            time.sleep(0.005)
+        return self.returncode
+
+    def send_signal(self, sig):
+        if self.poll() is None:
+            os.kill(self.pid, sig)
+
+    def terminate(self):
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+
 class Balancer(Node):
     """One of the two nodes of the pair."""
 
@@ -182,6 +217,17 @@ class Balancer(Node):
     def start_proxy(self):
         self.start("proxy", *self.daemon_argv("proxy"))
         self.wait_socket("proxy")
+
+    def upgrade_proxy(self):
+        """SIGUSR2: the new process serves when this returns. Returns the old one, which drains."""
+        old = self.programs["proxy"]
+        old.send_signal(signal.SIGUSR2)
+
+        def serves():
+            status = self.ask("proxy", "status")
+            return (status["upgrade"]["last"] or {}).get("ok") and status["pid"] != old.pid and status["pid"]
+        self.programs["proxy"] = Heir(wait_for("the new proxy of %s serves" % self.name, serves))
+        return old
 
     def start_agent(self):
         self.start("agent", *self.daemon_argv("agent"))

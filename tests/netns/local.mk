@@ -15,6 +15,7 @@ NETNS_TESTS = \
 	tests/netns/test_alerts.py \
 	tests/netns/test_amid.py \
 	tests/netns/test_scale.py \
+	tests/netns/test_upgrade.py \
 	tests/netns/test_ctl.py \
 	tests/netns/test_groups.py
 # Those that do wait until all else is over, and then run in two rows, each one after the other.

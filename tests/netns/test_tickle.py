@@ -30,7 +30,7 @@ class Tickle(LabTest):
         """The clients are waiters, served by one request each."""
         out = os.path.join(self.client.dir, "waiters.%d" % time.monotonic_ns())
         self.client.start("waiters", sys.executable, os.path.join(TREE, "tests/netns/waiters.py"), out, count,
-                          VIP4, VIP6)
+                          80, VIP4, VIP6)
         self.addCleanup(self.client.stop, "waiters")
 
         def ready():

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Many clients that have had one answer each and wait: waiters.py OUT COUNT ADDRESS...
+"""Many clients that have had one answer each and wait: waiters.py OUT COUNT PORT ADDRESS...
 
-COUNT connections to port 80 of each address. Prints "ready" into OUT once all were answered, and then a
+COUNT connections to that port of each address. Prints "ready" into OUT once all were answered, and then a
 line for each that ends: CLOCK_REALTIME in ns, address, how. Ends when all have ended, or at SIGTERM.
 """
 
@@ -13,16 +13,17 @@ import time
 
 
 def main():
-    out, count, addresses = open(sys.argv[1], "w", buffering=1, encoding="ascii"), int(sys.argv[2]), sys.argv[3:]
+    out = open(sys.argv[1], "w", buffering=1, encoding="ascii")
+    count, port, addresses = int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     poll, waiting = select.epoll(), {}
     for address in addresses:
         for _ in range(count):
-            s = socket.create_connection((address, 80), 10)
+            s = socket.create_connection((address, port), 10)
             s.sendall(b"GET / HTTP/1.1\r\nHost: tickle\r\n\r\n")
             data = b""
-            while not data.endswith(b"tickle %s\n" % s.getsockname()[0].encode()):
+            while b" tickle " not in data or not data.endswith(b"\n"):
                 more = s.recv(4096)
                 if not more:
                     raise SystemExit("cut while asking: %r" % data)

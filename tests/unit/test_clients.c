@@ -107,8 +107,8 @@ static void counts_agree_with_a_plain_array(void)
 		struct client_key this = key(vip, client);
 
 		if (!want)
-			clients_remove(c, &this);
-		else if (clients_add(c, &this) != 0)
+			clients_remove(c, 0, &this);
+		else if (clients_add(c, 0, &this) != 0)
 			CU_FAIL_FATAL("refused");
 		counts[vip] += want - there[vip][client];
 		there[vip][client] = want;
@@ -122,7 +122,7 @@ static void counts_agree_with_a_plain_array(void)
 	while (clients_next(c, &at, &k))
 		seen--;
 	CHECK_INT(seen, 0);
-	clients_clear(c);
+	clients_clear(c, 0);
 	CHECK_INT(clients_total(c), 0);
 	CHECK_INT(added, removed);
 	clients_free(c);
@@ -135,16 +135,16 @@ static void what_a_fresh_list_does_not_name_is_removed(void)
 	for (unsigned i = 0; i < 5000; i++) {
 		struct client_key k = key(i % 2, i);
 
-		CHECK_INT(clients_add(c, &k), 0);
+		CHECK_INT(clients_add(c, 0, &k), 0);
 	}
-	clients_begin(c);
+	clients_begin(c, 0);
 	for (unsigned i = 4000; i < 6000; i++) {
 		struct client_key k = key(i % 2, i);
 
-		CHECK_INT(clients_add(c, &k), 0);
+		CHECK_INT(clients_add(c, 0, &k), 0);
 	}
 	CHECK_INT(clients_total(c), 6000); /* nothing is lost before the list is whole */
-	clients_end(c);
+	clients_end(c, 0);
 	CHECK_INT(clients_total(c), 2000);
 	CHECK_INT(count(c, 0), 1000);
 	CHECK_INT(added, 6000);
@@ -152,7 +152,7 @@ static void what_a_fresh_list_does_not_name_is_removed(void)
 	for (unsigned i = 4000; i < 6000; i++) {
 		struct client_key k = key(i % 2, i);
 
-		clients_remove(c, &k);
+		clients_remove(c, 0, &k);
 	}
 	CHECK_INT(clients_total(c), 0);
 	clients_free(c);
@@ -163,14 +163,14 @@ static void an_address_that_loses_its_last_client_is_told_once(void)
 	struct client_key a = key(0, 1), b = key(0, 2), other = key(1, 1);
 	struct clients *c = open_set();
 
-	clients_remove(c, &a); /* of an empty set */
-	CHECK_INT(clients_add(c, &a) + clients_add(c, &b) + clients_add(c, &other), 0);
-	CHECK_INT(clients_add(c, &a), 0); /* again: nothing changes */
+	clients_remove(c, 0, &a); /* of an empty set */
+	CHECK_INT(clients_add(c, 0, &a) + clients_add(c, 0, &b) + clients_add(c, 0, &other), 0);
+	CHECK_INT(clients_add(c, 0, &a), 0); /* again: nothing changes */
 	CHECK_INT(count(c, 0), 2);
-	clients_remove(c, &a);
-	clients_remove(c, &a);
+	clients_remove(c, 0, &a);
+	clients_remove(c, 0, &a);
 	CHECK_INT(emptied, 0);
-	clients_remove(c, &b);
+	clients_remove(c, 0, &b);
 	CHECK_INT(emptied, 1);
 	CHECK_INT(count(c, 0), 0);
 	CHECK_INT(count(c, 1), 1);
@@ -186,18 +186,18 @@ static void one_too_many_is_refused_and_counted(void)
 
 	for (unsigned i = 0; i < CLIENTS_MAX; i++) {
 		k = key(0, i);
-		if (clients_add(c, &k) != 0)
+		if (clients_add(c, 0, &k) != 0)
 			CU_FAIL_FATAL("refused too early");
 	}
 	k = key(0, CLIENTS_MAX);
-	CHECK_INT(clients_add(c, &k), -1);
+	CHECK_INT(clients_add(c, 0, &k), -1);
 	CHECK_INT(clients_refused(c), 1);
 	CHECK_INT(count(c, 0), CLIENTS_MAX);
 	k = key(0, 77);
-	CHECK_INT(clients_add(c, &k), 0); /* it is there already */
-	clients_remove(c, &k);
+	CHECK_INT(clients_add(c, 0, &k), 0); /* it is there already */
+	clients_remove(c, 0, &k);
 	k = key(0, CLIENTS_MAX);
-	CHECK_INT(clients_add(c, &k), 0);
+	CHECK_INT(clients_add(c, 0, &k), 0);
 	clients_free(c);
 }
 
@@ -209,16 +209,16 @@ static void addresses_without_clients_make_room_for_others(void)
 	for (unsigned i = 0; i < 3 * CLIENTS_VIPS_MAX; i++) {
 		k.local[14] = (uint8_t)(i >> 8);
 		k.local[15] = (uint8_t)i;
-		CHECK_INT(clients_add(c, &k), 0);
-		clients_remove(c, &k);
+		CHECK_INT(clients_add(c, 0, &k), 0);
+		clients_remove(c, 0, &k);
 	}
 	for (unsigned i = 0; i < CLIENTS_VIPS_MAX; i++) {
 		k.local[14] = (uint8_t)(i >> 8);
 		k.local[15] = (uint8_t)i;
-		CHECK_INT(clients_add(c, &k), 0);
+		CHECK_INT(clients_add(c, 0, &k), 0);
 	}
 	k.local[13] = 9;
-	CHECK_INT(clients_add(c, &k), -1);
+	CHECK_INT(clients_add(c, 0, &k), -1);
 	clients_free(c);
 }
 

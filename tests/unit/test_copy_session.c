@@ -157,7 +157,7 @@ static void add(struct side *s, unsigned n)
 {
 	struct client_key k = key(n);
 
-	if (clients_add(s->own, &k) != 0)
+	if (clients_add(s->own, 0, &k) != 0)
 		CU_FAIL_FATAL("no room");
 }
 
@@ -165,7 +165,7 @@ static void drop(struct side *s, unsigned n)
 {
 	struct client_key k = key(n);
 
-	clients_remove(s->own, &k);
+	clients_remove(s->own, 0, &k);
 }
 
 /* Everybody in one is in the other, and nobody else. */
@@ -176,7 +176,7 @@ static bool same(struct clients *x, struct clients *y)
 	uint64_t before = clients_total(y);
 
 	while (clients_next(x, &at, &k))
-		if (clients_add(y, k) != 0)
+		if (clients_add(y, 0, k) != 0)
 			return false;
 	return clients_total(x) == before && clients_total(y) == before;
 }
@@ -222,7 +222,7 @@ static void a_list_that_is_not_known_yet_takes_nothing_away(void)
 	/* Another life of the agent, which knows one client so far. */
 	a.pair.stream++;
 	a.pair.own_unknown = true;
-	clients_clear(a.own);
+	clients_clear(a.own, 0);
 	add(&a, 7);
 	add(&b, 200);
 	join();

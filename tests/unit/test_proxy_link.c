@@ -13,8 +13,8 @@ static struct ev_loop *loop;
 static struct proxy_link proxy;
 static unsigned changes;
 static uint64_t changed_ns;
-static pid_t child;
-static json_t *order; /* the last one about draining */
+static pid_t child, other; /* `other` has the connections from 10 on */
+static json_t *order;	   /* the last one about draining */
 static unsigned orders, told;
 
 static void on_state(void *ctx, enum proxy_state from, enum proxy_state to)
@@ -42,16 +42,24 @@ static void tell(void *ctx, uint64_t to, const char *method, json_t *params)
 }
 
 /* A process that only waits to be killed stands for the proxy's. */
+static pid_t start_process(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		(void)pause();
+		_exit(0);
+	}
+	CHECK_TRUE(pid > 0);
+	return pid;
+}
+
 static void begin(void)
 {
 	struct proxy_link_handlers h = {.on_state = on_state, .on_client = on_client, .tell = tell};
 
-	child = fork();
-	if (child == 0) {
-		(void)pause();
-		_exit(0);
-	}
-	CHECK_TRUE(child > 0);
+	child = start_process();
+	other = start_process();
 	changes = orders = told = 0;
 	CHECK_TRUE(proxy_link_init(&proxy, loop, &h) == 0);
 }
@@ -60,14 +68,16 @@ static void end(void)
 {
 	proxy_link_fini(&proxy);
 	(void)kill(child, SIGKILL);
+	(void)kill(other, SIGKILL);
 	(void)waitpid(child, NULL, 0);
+	(void)waitpid(other, NULL, 0);
 	json_decref(order);
 	order = NULL;
 }
 
 static struct rpc_caller caller(uint64_t id)
 {
-	return (struct rpc_caller){.id = id, .pid = child, .uid = geteuid()};
+	return (struct rpc_caller){.id = id, .pid = id < 10 ? child : other, .uid = geteuid()};
 }
 
 static void hello(uint64_t id)
@@ -416,6 +426,139 @@ static void orders_to_drain_hold_for_a_new_proxy_and_until_undone(void)
 	end();
 }
 
+/* --- a new binary ------------------------------------------------------------------------------
+ */
+static int retire(uint64_t id)
+{
+	struct rpc_caller who = caller(id);
+	struct err err;
+
+	return proxy_link_retired(&proxy, &who, &err);
+}
+
+static void succeed(void)
+{
+	hello(1);
+	CHECK_INT(beat(1, 1), 0);
+	CHECK_INT(clients(1, "{\"first\": true, \"last\": true, \"add\":"
+			     "{\"10.77.0.100:80\": \"10.1.2.3:1 10.1.2.3:2\"}}"),
+		0);
+	hello(10);
+	CHECK(!proxy.clients_known);
+	CHECK_INT(beat(10, 1), 0);
+	CHECK_INT(clients(10, "{\"first\": true, \"last\": true, \"add\":"
+			      "{\"10.77.0.100:80\": \"10.1.2.3:3\"}}"),
+		0);
+	CHECK(proxy.clients_known);
+	CHECK_INT(proxy.state, PROXY_OK);
+}
+
+static void the_clients_of_the_one_before_count_until_it_has_none(void)
+{
+	json_t *status;
+
+	begin();
+	succeed();
+	CHECK_INT(retire(1), 0);
+	CHECK_INT(count("10.77.0.100"), 3);
+	status = proxy_link_status(&proxy, monotonic_ns());
+	CHECK_INT(json_integer_value(json_object_get(
+			  json_array_get(json_object_get(status, "elders"), 0), "clients")),
+		2);
+	json_decref(status);
+	/* One of its, which the new one does not have; and one that came back to the new one first.
+	 */
+	CHECK_INT(clients(1, "{\"remove\": {\"10.77.0.100:80\": \"10.1.2.3:2\"}}"), 0);
+	CHECK_INT(clients(10, "{\"add\": {\"10.77.0.100:80\": \"10.1.2.3:1\"}}"), 0);
+	CHECK_INT(clients(1, "{\"remove\": {\"10.77.0.100:80\": \"10.1.2.3:1\"}}"), 0);
+	CHECK_INT(count("10.77.0.100"), 2);
+	CHECK_INT(clients(1, "{\"add\": {\"10.77.0.100:80\": \"10.1.2.3:4\"}}"), 0);
+	CHECK_INT(count("10.77.0.100"), 3);
+	proxy_link_closed(&proxy, 1);
+	CHECK_INT(count("10.77.0.100"), 2);
+	CHECK_INT(clients(1, "{\"add\": {\"10.77.0.100:80\": \"10.1.2.3:4\"}}"), -1);
+	CHECK_INT(proxy.state, PROXY_OK);
+	end();
+}
+
+static void an_agent_that_was_started_since_hears_of_them_too(void)
+{
+	begin();
+	CHECK_INT(clients(1, "{\"first\": true}"), -1);
+	CHECK_INT(retire(1), 0);
+	CHECK_INT(clients(1, "{\"first\": true, \"last\": true, \"add\":"
+			     "{\"10.77.0.100:80\": \"10.1.2.3:1\"}}"),
+		0);
+	CHECK(!proxy.clients_known); /* those of the proxy are not */
+	CHECK_INT(proxy.state, PROXY_ABSENT);
+	CHECK_INT(count("10.77.0.100"), 1);
+	hello(10);
+	CHECK_INT(clients(10, "{\"first\": true, \"last\": true}"), 0);
+	CHECK_INT(count("10.77.0.100"), 1);
+	end();
+}
+
+static void a_new_binary_that_ends_before_its_turn_moves_nothing(void)
+{
+	begin();
+	succeed();
+	CHECK_INT(kill(other, SIGKILL), 0);
+	CHECK_INT(waitpid(other, NULL, 0), other);
+	for (int i = 0; i < 500 && proxy.caller != 1; i++)
+		wait_ms(10);
+	CHECK_INT(proxy.caller, 1);
+	CHECK_INT(proxy.pid, child);
+	CHECK_INT(proxy.state, PROXY_OK);
+	CHECK_INT(count("10.77.0.100"), 2);
+	CHECK_INT(beat(1, 99), 0);
+	CHECK_INT(proxy.beats_lost, 0);
+	hello(1); /* which it says when it has seen that, too */
+	CHECK_INT(count("10.77.0.100"), 2);
+	CHECK_INT(changes, 2);
+	/* And its own end is one again. */
+	CHECK_INT(kill(child, SIGKILL), 0);
+	CHECK_INT(waitpid(child, NULL, 0), child);
+	await_state(PROXY_DEAD);
+	end();
+}
+
+static void the_end_of_one_whose_elder_has_retired_is_the_proxys(void)
+{
+	begin();
+	succeed();
+	CHECK_INT(retire(1), 0);
+	CHECK_INT(kill(other, SIGKILL), 0);
+	CHECK_INT(waitpid(other, NULL, 0), other);
+	await_state(PROXY_DEAD);
+	CHECK_INT(count("10.77.0.100"), 2); /* they are still there, and may have to be told */
+	hello(1);
+	CHECK_INT(retire(1), 0); /* it has just heard the new one's last word */
+	CHECK_INT(proxy.state, PROXY_ABSENT);
+	CHECK_INT(count("10.77.0.100"), 2);
+	end();
+}
+
+static void of_many_elders_the_oldest_is_forgotten(void)
+{
+	begin();
+	hello(10);
+	CHECK_INT(clients(10, "{\"first\": true, \"last\": true}"), 0);
+	for (uint64_t id = 1; id < 10; id++) {
+		char text[128];
+
+		CHECK_INT(retire(id), 0);
+		(void)snprintf(text, sizeof(text),
+			"{\"first\": true, \"last\": true, \"add\":"
+			"{\"10.77.0.100:80\": \"10.1.2.3:%u\"}}",
+			(unsigned)id);
+		CHECK_INT(clients(id, text), 0);
+	}
+	CHECK_INT(count("10.77.0.100"), CLIENTS_SOURCES - 1);
+	CHECK_INT(clients(1, "{\"first\": true}"), -1);
+	CHECK_INT(clients(9, "{\"first\": true}"), 0);
+	end();
+}
+
 static const struct test_case cases[] = {
 	TEST(a_proxy_that_beats_is_ok),
 	TEST(five_missed_beats_are_a_hang_and_one_ends_it),
@@ -432,6 +575,11 @@ static const struct test_case cases[] = {
 	TEST(the_clients_of_a_dead_proxy_are_gone),
 	TEST(drained_is_what_the_proxy_has_confirmed_after_the_last_client),
 	TEST(orders_to_drain_hold_for_a_new_proxy_and_until_undone),
+	TEST(the_clients_of_the_one_before_count_until_it_has_none),
+	TEST(an_agent_that_was_started_since_hears_of_them_too),
+	TEST(a_new_binary_that_ends_before_its_turn_moves_nothing),
+	TEST(the_end_of_one_whose_elder_has_retired_is_the_proxys),
+	TEST(of_many_elders_the_oldest_is_forgotten),
 };
 
 int main(void)
