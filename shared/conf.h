@@ -1,8 +1,8 @@
 /*
  * The configuration as a checked tree, and the table of keys that checks it. One file for the whole
- * product: both daemons check all of it with the same table (shared/conf_schema.c), so that --check
- * on either says the same. Core: yaml.c (the shell) builds the raw tree, conf_check() types it
- * (conf_build.h).
+ * product: both daemons check all of it with the same table (shared/conf_schema*.c), so that
+ * --check on either says the same. Core: yaml.c (the shell) builds the raw tree, conf_check() types
+ * it (conf_build.h).
  *
  * Every fault found goes into a report with file, line, column and width; the report prints them
  * sorted by line, at most 20, with the line and a caret.

@@ -19,6 +19,11 @@ shared_libcore_a_SOURCES = \
 	shared/conf_rules_tls.c \
 	shared/conf_show.c \
 	shared/conf_schema.c shared/conf_schema.h \
+	shared/conf_schema_failover.c \
+	shared/conf_schema_listeners.c \
+	shared/conf_schema_pools.c \
+	shared/conf_schema_routes.c \
+	shared/conf_schema_rows.h \
 	shared/conf_type.c \
 	shared/err.c shared/err.h \
 	shared/list.h \
