@@ -82,3 +82,16 @@ configure_in() {
 	mkdir -p "$dir"
 	[ -e "$dir/config.status" ] || (cd "$dir" && "$top/configure" -q "$@")
 }
+
+# again DIR: what runs the real programs in real time can fail because the machine stood still. Where only
+# such tests failed they get a second try, one at a time, and it is said.
+again() {
+	local dir=$1 bad
+	bad=$(find "$dir/tests" -name '*.trs' -exec grep -lxE ':test-result: (FAIL|ERROR)' {} +)
+	[ -n "$bad" ] || return 1
+	if grep -qvE '^[^/]*/tests/(netns|system)/' <<<"$bad"; then
+		return 1
+	fi
+	echo "== $dir: a second try for ${bad//$'\n'/ }"
+	make -C "$dir" recheck
+}
