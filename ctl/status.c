@@ -140,6 +140,8 @@ static void print_failover(const struct ctl *c, const json_t *s)
 	tint_print(text_at(s, "node"), TINT_NONE, c->color, c->out);
 	fprintf(c->out, ": proxy ");
 	tint_print(state, strcmp(state, "ok") == 0 ? TINT_GOOD : TINT_BAD, c->color, c->out);
+	if (json_is_integer(json_object_get(proxy, "pid")))
+		fprintf(c->out, " (pid %s)", number_at(proxy, "pid", n));
 	fprintf(c->out, ", configuration generation %s",
 		number_at(json_object_get(s, "config"), "generation", n));
 	if (json_is_true(json_object_get(s, "frozen"))) {
@@ -213,6 +215,35 @@ static void print_pools(const struct ctl *c, const json_t *pools)
 	table_fini(&t);
 }
 
+/* What is on its way, and what came of the last one where it is not what was wanted. */
+static void print_upgrade(const struct ctl *c, const json_t *u)
+{
+	const json_t *last = json_object_get(u, "last");
+	char pid[NUMBER_MAX], n[NUMBER_MAX];
+
+	if (json_is_integer(json_object_get(u, "successor"))) {
+		fprintf(c->out, "  ");
+		tint_print("upgrade", TINT_WARN, c->color, c->out);
+		fprintf(c->out, ": the new process (pid %s) is starting\n",
+			number_at(u, "successor", pid));
+	}
+	if (json_is_integer(json_object_get(u, "predecessor"))) {
+		fprintf(c->out, "  ");
+		tint_print("upgrade", TINT_WARN, c->color, c->out);
+		fprintf(c->out, ": the old process (pid %s) has %s connections left\n",
+			number_at(u, "predecessor", pid),
+			number_at(u, "predecessor_connections", n));
+	}
+	if (json_is_false(json_object_get(last, "ok"))) {
+		fprintf(c->out, "  ");
+		tint_print("the last upgrade failed; the process before it runs on", TINT_WARN,
+			c->color, c->out);
+		fprintf(c->out, " (%s ago): ", ago(text_at(last, "at"), n));
+		tint_print(text_at(last, "why"), TINT_NONE, c->color, c->out);
+		putc('\n', c->out);
+	}
+}
+
 static void print_proxy(const struct ctl *c, const json_t *s)
 {
 	const json_t *config = json_object_get(s, "config");
@@ -220,13 +251,21 @@ static void print_proxy(const struct ctl *c, const json_t *s)
 	char n[NUMBER_MAX];
 	size_t i;
 
-	fprintf(c->out, "tandem-proxy %s on ", text_at(s, "version"));
+	fprintf(c->out, "tandem-proxy %s", text_at(s, "version"));
+	if (json_is_integer(json_object_get(s, "pid")))
+		fprintf(c->out, " (pid %s)", number_at(s, "pid", n));
+	fprintf(c->out, " on ");
 	tint_print(text_at(s, "node"), TINT_NONE, c->color, c->out);
 	fprintf(c->out, ": %s", text_at(s, "role"));
+	if (json_is_true(json_object_get(s, "draining"))) {
+		fprintf(c->out, ", ");
+		tint_print("draining", TINT_WARN, c->color, c->out);
+	}
 	fprintf(c->out, ", %s workers", number_at(s, "workers", n));
 	fprintf(c->out, ", %s connections", number_at(s, "connections", n));
 	fprintf(c->out, ", %s requests/s", number_at(s, "requests_per_second", n));
 	fprintf(c->out, ", configuration generation %s\n", number_at(config, "generation", n));
+	print_upgrade(c, json_object_get(s, "upgrade"));
 	if (json_is_false(json_object_get(last, "ok"))) {
 		fprintf(c->out, "  ");
 		tint_print("the last reload failed; the configuration before it runs on", TINT_WARN,

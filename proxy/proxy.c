@@ -361,6 +361,11 @@ static uint64_t link_connections(void *ctx)
 	return n;
 }
 
+void proxy_tell_left(struct proxy *p)
+{
+	upgrade_tell_left(p->upgrade, link_connections(p) + upgrade_left(p->upgrade));
+}
+
 void proxy_drain(struct proxy *p, uint64_t limit_ns)
 {
 	ev_timer_stop(p->loop, &p->yield);
@@ -453,6 +458,7 @@ static void on_second(struct ev_loop *loop, ev_timer *t, int events)
 	p->requests_before = now;
 	scaler_second(p);
 	membership_sweep(p->membership);
+	proxy_tell_left(p);
 	if (p->link && p->conditions_changed &&
 		failover_link_conditions(p->link, conditions_now(p->settings)) == 0)
 		p->conditions_changed = false;

@@ -76,6 +76,8 @@ void proxy_fini(struct proxy *p);
 
 /* No new connections; what runs may finish. Again with another limit: that holds. */
 void proxy_drain(struct proxy *p, uint64_t limit_ns);
+/* A successor is told what is left here. */
+void proxy_tell_left(struct proxy *p);
 /* All has drained, and nobody else's end is awaited: proxy_run() returns. */
 void proxy_end_if_done(struct proxy *p);
 

@@ -110,6 +110,7 @@ static void on_successor(void *ctx, pid_t pid)
 	if (p->link)
 		failover_link_retire(p->link);
 	proxy_drain(p, p->settings->timeouts.drain_ns);
+	proxy_tell_left(p);
 }
 
 static void on_failed(void *ctx, const char *why, bool started)

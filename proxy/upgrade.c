@@ -3,6 +3,7 @@
 #include "proxy/upgrade.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/socket.h>
@@ -14,7 +15,7 @@
 #include "shared/units.h"
 
 #define WORDS_MAX 512 /* of one message */
-static const char ready_word[] = "ready", go_word[] = "go";
+static const char ready_word[] = "ready", go_word[] = "go", left_word[] = "left ";
 
 extern char **environ;
 
@@ -33,6 +34,7 @@ struct upgrade {
 
 	int elder; /* to the predecessor; -1: there is none (any more) */
 	pid_t elder_pid;
+	uint64_t elder_left; /* connections, by its own word */
 	ev_io elder_heard;
 	bool announced;
 
@@ -262,6 +264,16 @@ int upgrade_begin(struct upgrade *u, const struct worker_socket *sockets, unsign
 	return 0;
 }
 
+void upgrade_tell_left(struct upgrade *u, uint64_t connections)
+{
+	char words[WORDS_MAX];
+
+	if (u->child || u->talk < 0)
+		return;
+	(void)snprintf(words, sizeof(words), "%s%" PRIu64, left_word, connections);
+	tell(u->talk, words);
+}
+
 bool upgrade_is_on(const struct upgrade *u)
 {
 	return u->child != 0;
@@ -289,6 +301,9 @@ static void on_elder_heard(struct ev_loop *loop, ev_io *w, int events)
 	(void)events;
 	if (strcmp(words, go_word) == 0)
 		u->h.on_go(u->h.ctx);
+	else if (span_starts(span_of(words), span_of(left_word)))
+		(void)span_to_u64(
+			span_from(span_of(words), strlen(left_word)), UINT64_MAX, &u->elder_left);
 	if (more)
 		return;
 	ev_io_stop(loop, w);
@@ -309,6 +324,11 @@ void upgrade_ready(struct upgrade *u)
 bool upgrade_has_predecessor(const struct upgrade *u)
 {
 	return u->elder >= 0;
+}
+
+uint64_t upgrade_left(const struct upgrade *u)
+{
+	return u->elder >= 0 ? u->elder_left : 0;
 }
 
 void upgrade_refuse(int talk, const char *why)
@@ -401,13 +421,16 @@ void upgrade_free(struct upgrade *u)
 
 json_t *upgrade_status(const struct upgrade *u)
 {
-	json_t *last = json_null(), *elder = json_null();
+	json_t *last = json_null(), *elder = json_null(), *left = json_null();
 
 	if (u->last.at[0])
 		last = json_pack("{s:b, s:s, s:s?}", "ok", u->last.ok, "at", u->last.at, "why",
 			u->last.why[0] ? u->last.why : NULL);
-	if (u->elder >= 0)
+	if (u->elder >= 0) {
 		elder = json_integer(u->elder_pid);
-	return json_pack("{s:o, s:I, s:o}", "last", last, "failed_total",
-		(json_int_t)u->failed_total, "predecessor", elder);
+		left = json_integer((json_int_t)u->elder_left);
+	}
+	return json_pack("{s:o, s:I, s:o, s:o, s:o}", "last", last, "failed_total",
+		(json_int_t)u->failed_total, "predecessor", elder, "predecessor_connections", left,
+		"successor", u->child ? json_integer(u->child) : json_null());
 }

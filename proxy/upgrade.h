@@ -3,7 +3,8 @@
  * path anew, with the same arguments, and goes on serving. The new one inherits the listening
  * sockets (inheritance.h), builds its configuration, serves too, and says "ready", or says why it
  * cannot. Then the old one names it to the service manager, says "go", drains, and ends; until it
- * has ended the new one keeps its side of the talk open to know. A new process that fails, or takes
+ * has ended the new one keeps its side of the talk open to know, and hears how many connections are
+ * left there. A new process that fails, or takes
  * longer than UPGRADE_S, is ended, and nothing has changed.
  *
  * One process may play both parts: it had a predecessor, and has a successor. What is handed over
@@ -39,6 +40,10 @@ int upgrade_begin(struct upgrade *u, const struct worker_socket *sockets, unsign
 	const json_t *state, struct err *err);
 /* A successor is being started: what it knows must not change. */
 bool upgrade_is_on(const struct upgrade *u);
+/* For the successor's status: so many connections are not its own. Now and then. */
+void upgrade_tell_left(struct upgrade *u, uint64_t connections);
+/* So many the predecessor still has, and those before it. */
+uint64_t upgrade_left(const struct upgrade *u);
 /* There is no time for it: the successor goes, and on_failed is not called. */
 void upgrade_give_up(struct upgrade *u);
 
@@ -48,5 +53,6 @@ bool upgrade_has_predecessor(const struct upgrade *u);
 /* A successor that cannot start says so, before it ends. */
 void upgrade_refuse(int talk, const char *why);
 
-/* {last: {ok, at, why} or null, failed_total, predecessor: pid or null}; owned. */
+/* {last: {ok, at, why} or null, failed_total, predecessor: pid or null, predecessor_connections,
+ * successor: pid while it is not ready}; owned. */
 json_t *upgrade_status(const struct upgrade *u);

@@ -151,6 +151,24 @@ class Upgrades(Change):
         self.upgrade(p)
         self.assertIn("upgrade.alone", p.logged())
 
+    def test_status_shows_what_the_old_process_has_left(self):
+        p = self.begin()
+        tunnels = [self.tunnel(p)[0] for _ in range(3)]
+        self.upgrade(p)
+        left = lambda: (p.status()["upgrade"]["predecessor"], p.status()["upgrade"]["predecessor_connections"])
+        self.until(lambda: left() == (p.proc.pid, 3))
+        self.upgrade(p)  # the one in the middle has none of its own
+        self.until(lambda: left()[1] == 3)
+        tunnels.pop().close()
+        self.until(lambda: left()[1] == 2)
+        shown = subprocess.run([os.path.join(rig.BUILD, "ctl/tandemctl"), "status", "--run-dir", p.tmp],
+                               capture_output=True, text=True, check=False).stdout
+        self.assertIn("(pid %d)" % p.status()["pid"], shown)
+        self.assertIn("has 2 connections left", shown)
+        for t in tunnels:
+            t.close()
+        self.until(lambda: left() == (None, None))
+
     def test_any_number_of_workers_takes_over_from_any_other(self):
         p = self.begin(workers=4)
         clients = [Fresh(p, i) for i in range(6)]

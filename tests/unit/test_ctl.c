@@ -29,7 +29,11 @@ static const char failover_text[] =
 static const char moved_text[] = "{'node':'lb-a','groups':{'web':{'state':'STANDBY'}},'peer':{'"
 				 "node':'lb-b','state':'ACTIVE'}}";
 static const char proxy_text[] =
-	"{'node':'lb-a','version':'0.1.0','role':'active','config':{'generation':4,'hash':'9f','"
+	"{'node':'lb-a','version':'0.1.0','pid':812,'role':'active','draining':false,"
+	"'upgrade':{'last':{'ok':false,'at':'2026-11-22T01:02:03.004Z','why':'no \\u001b[31m "
+	"luck'},"
+	"'failed_total':1,'predecessor':811,'predecessor_connections':7,'successor':813},"
+	"'config':{'generation':4,'hash':'9f','"
 	"last_reload':"
 	"{'ok':false,'at':'2026-11-22T01:02:03.004Z','errors':['tandem.yaml:4:1: error: unknown "
 	"key']}},"
@@ -272,15 +276,20 @@ static void status_shows_both_daemons(void)
 
 	stage_open(&s, true, true);
 	CHECK_INT(RUN(&s, ARG("status")), 0);
-	SHOWS(out_text, "tandem-failover 0.1.0 on lb-a: proxy ok, configuration generation 4\n");
+	SHOWS(out_text, "tandem-failover 0.1.0 on lb-a: proxy ok (pid 812), configuration "
+			"generation 4\n");
 	SHOWS(out_text, "10.0.0.100/24, fd00::100/64  peer silent\n");
 	SHOWS(out_text, "241       netlink  31           17      eth0");
 	SHOWS(out_text, "  web: fence 'netlink': the kernel has no egress hook\n");
 	SHOWS(out_text, "peer lb-b: STANDBY, proxy ok, configuration differs, copy over 'cable' "
 			"(3 behind)\n");
 	SHOWS(out_text, "  cable  down   9000          40      7\n");
-	SHOWS(out_text,
-		"tandem-proxy 0.1.0 on lb-a: active, 2 workers, 120 connections, 1.5 requests/s");
+	SHOWS(out_text, "tandem-proxy 0.1.0 (pid 812) on lb-a: active, 2 workers, 120 connections, "
+			"1.5 requests/s");
+	SHOWS(out_text, "  upgrade: the new process (pid 813) is starting\n"
+			"  upgrade: the old process (pid 811) has 7 connections left\n"
+			"  the last upgrade failed; the process before it runs on (");
+	SHOWS(out_text, " ago): no ?[31m luck\n");
 	SHOWS(out_text, "the last reload failed");
 	SHOWS(out_text, "    tandem.yaml:4:1: error: unknown key\n");
 	SHOWS(out_text, ":80, [::]:81");
