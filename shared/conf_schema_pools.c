@@ -133,7 +133,7 @@ static const struct conf_key retry_keys[] = {
 		.help = "Tries in all for one request, the first included."},
 	{.name = "on",
 		.type = CONF_TYPE_LIST,
-		.fallback = "[connect, stale_connection]",
+		.fallback = "[connect, stale_connection, reset]",
 		.max = 16,
 		.value = ROW(.type = CONF_TYPE_ENUM,
 			.words = WORDS("connect", "stale_connection", "reset", "first_byte", "429",

@@ -116,7 +116,7 @@ static void build_retry(const struct conf_node *node, struct retry_conf *r)
 		r->further = (unsigned)conf_u64(node, "retry.attempts") - 1;
 	if (conf_find(node, "retry.retry_unsafe_methods"))
 		r->unsafe_methods = conf_bool(node, "retry.retry_unsafe_methods");
-	r->on = on ? 0 : RETRY_ON_CONNECT | RETRY_ON_STALE;
+	r->on = on ? 0 : RETRY_ON_CONNECT | RETRY_ON_STALE | RETRY_ON_RESET;
 	conf_each (word, on)
 		for (unsigned i = 0; i < countof(words); i++)
 			if (span_eq(word->text, span_of(words[i])))

@@ -7,6 +7,8 @@ that was meant for somebody else is a failure.
 
 Run as a program this is the server: crowd.py ADDRESS PORT MANNERS-FILE NAMES-FILE."""
 import collections
+import ctypes
+import errno
 import heapq
 import mmap
 import os
@@ -14,11 +16,14 @@ import random
 import select
 import signal
 import socket
+import ssl
+import struct
 import subprocess
 import sys
 import threading
 import time
 
+HOST = "crowd.example"
 RESET = b"\1\0\0\0\0\0\0\0"  # a struct linger: close with a reset
 # What a server does with requests that are not its checks; GOOD and BROKEN are about both.
 GOOD, BROKEN, SICK, SLOW, LEAVING = b"g", b"b", b"s", b"w", b"l"
@@ -29,8 +34,8 @@ class Server:
     pass; SLOW: up to two seconds for an answer; LEAVING: a connection that has served once is closed at the moment
     at which its next request comes, which is not read."""
 
-    def __init__(self, folder, name, host, port):
-        self.name, self.host, self.port = name, host, port
+    def __init__(self, folder, name, host, port, where=()):
+        self.name, self.host, self.port, self.where = name, host, port, list(where)
         self.manners_file = os.path.join(folder, name + ".manners")
         self.names_file = os.path.join(folder, name + ".names")
         with open(self.manners_file, "wb") as f:
@@ -40,7 +45,7 @@ class Server:
 
     def start(self):
         self.proc = subprocess.Popen(
-            [sys.executable, "-E", "-S", os.path.abspath(__file__), self.host, str(self.port), self.manners_file,
+            self.where + [sys.executable, "-E", "-S", os.path.abspath(__file__), self.host, str(self.port), self.manners_file,
              self.names_file], stdin=subprocess.DEVNULL)
 
     def behave(self, manners):
@@ -136,125 +141,282 @@ def serve(host, port, manners_file, names_file):
                     close(fd)
 
 
+Failure = collections.namedtuple("Failure", "name way kept opened started ended why")
+
+
+class Phase:
+    """What came of the requests of a time. `lost` are failed GETs that failed once more when they were asked again, on a
+    connection of their own."""
+
+    def __init__(self, name):
+        self.name = name
+        self.requests, self.ways = collections.Counter(), collections.Counter()
+        self.failures = {"GET": [], "POST": []}
+        self.lost = []
+        self.worst_s, self.closed_idle = 0, 0
+
+
 class Request:
-    def __init__(self, name, method, kept, sock, started):
-        self.name, self.method, self.kept, self.sock, self.started = name, method, kept, sock, started
-        self.received = b""
+    def __init__(self, phase, number, path, method, kept, again=False):
+        self.phase, self.name, self.method, self.kept, self.again = phase, "n%d" % number, method, kept, again
+        self.path, self.started = path + self.name, time.monotonic()
+        self.status, self.body, self.conn = b"", b"", None
+
+
+class Conn:
+    """A connection to the proxy that speaks HTTP/1.1, in clear text or through TLS: a request at a time."""
+
+    ROOM, ALPN = 1, "http/1.1"
+
+    def __init__(self, crowd, address, tls, kept):
+        self.crowd, self.tls, self.kept, self.opened = crowd, tls, kept, time.monotonic()
+        self.asked, self.leaving, self.connected, self.greeted = {}, not kept, False, not tls
+        self.out, self.received = b"", b""
+        self.sock = socket.socket()
+        self.sock.setblocking(False)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        error = self.sock.connect_ex(address)
+        if error not in (0, errno.EINPROGRESS):
+            self.sock.close()
+            raise OSError(error, os.strerror(error))
+        self.fd = self.sock.fileno()
+        crowd.conns[self.fd] = self
+        crowd.poll.register(self.fd, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
+
+    def go(self):
+        """Does what can be done now."""
+        try:
+            if not self.connected:
+                error = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if error:
+                    raise OSError(error, os.strerror(error))
+                self.connected = True
+                if self.tls:
+                    self.sock = self.tls.wrap_socket(self.sock, server_hostname=HOST, do_handshake_on_connect=False)
+            if not self.greeted:
+                self.sock.do_handshake()
+                self.greeted = True
+            while self.out:
+                self.out = self.out[self.sock.send(self.out):]
+            while self.sock.fileno() >= 0:
+                data = self.sock.recv(65536)
+                if not data:
+                    self.end("closed after %r" % self.received[:200])
+                else:
+                    self.hear(data)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            pass
+        except OSError as e:
+            self.end("broken: %s" % e)
+
+    def ask(self, request):
+        self.put(request)
+        if self.connected:
+            self.go()
+
+    def put(self, request):
+        self.asked[0], self.received = request, b""
+        content = "Content-Length: %d\r\n\r\n%s" % (len(request.name), request.name)
+        self.out += ("%s %s HTTP/1.1\r\nHost: %s\r\n%s%s" % (
+            request.method, request.path, HOST, "" if self.kept else "Connection: close\r\n",
+            content if request.method == "POST" else "\r\n")).encode()
+
+    def hear(self, data):
+        self.received += data
+        head, blank, body = self.received.partition(b"\r\n\r\n")
+        at = head.lower().find(b"\r\ncontent-length:")
+        if self.asked and blank and at >= 0 and len(body) >= int(head[at + 17:].split(b"\r\n", 1)[0]):
+            self.leaving |= b"\r\nconnection: close" in head.lower()
+            self.asked[0].status, self.asked[0].body = head[9:12], body
+            self.answered(0)
+
+    def answered(self, stream, why=None):
+        request = self.asked.pop(stream)
+        if not why and (request.status != b"200" or request.body != request.name.encode()):
+            why = "answered %r %r" % (request.status, request.body[:50])
+        self.crowd.over(request, why)
+        self.rest()
+
+    def rest(self):
+        """Whether it takes another request."""
+        if self.leaving and not self.asked:
+            self.close()
+        elif not self.leaving and len(self.asked) < self.ROOM:
+            self.crowd.idle[type(self), self.tls][self] = True
+
+    def end(self, why):
+        if not self.asked and not self.leaving:
+            self.crowd.phase.closed_idle += 1
+        for request in self.asked.values():
+            self.crowd.over(request, why)
+        self.close()
+
+    def close(self):
+        if self.crowd.conns.pop(self.fd, None):
+            self.crowd.idle[type(self), self.tls].pop(self, None)
+            self.crowd.poll.unregister(self.fd)  # a program that starts just now may hold it open for a moment
+            self.sock.close()
+
+
+class Conn2(Conn):
+    """One that speaks HTTP/2, by prior knowledge or through TLS: as little of it as the proxy's frames need. Who was
+    told to go away may wait for what it asked before; what was not taken has failed here, though a browser would ask again."""
+
+    ROOM, ALPN = 8, "h2"
+    DATA, HEADERS, RESET, SETTINGS, PING, GOAWAY = 0, 1, 3, 4, 6, 7
+
+    def __init__(self, crowd, address, tls, kept):
+        super().__init__(crowd, address, tls, kept)
+        self.stream = -1
+        # No dynamic table: so an answer's head begins with its status. And windows that last.
+        self.out = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + self.frame(
+            self.SETTINGS, 0, 0, struct.pack(">HI", 1, 0)) + self.frame(8, 0, 0, struct.pack(">I", 1 << 30))
+
+    @staticmethod
+    def frame(kind, flags, stream, payload=b""):
+        return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+    def put(self, request):
+        self.stream += 2
+        self.asked[self.stream] = request
+        fields = ((":method", request.method), (":scheme", "https" if self.tls else "http"), (":authority", HOST),
+                  (":path", request.path)) + (("content-length", str(len(request.name))),) * (request.method == "POST")
+        block = b"".join(b"\0%c%s%c%s" % (len(n), n.encode(), len(v), v.encode()) for n, v in fields)
+        self.out += self.frame(self.HEADERS, 4 if request.method == "POST" else 5, self.stream, block)
+        if request.method == "POST":
+            self.out += self.frame(self.DATA, 1, self.stream, request.name.encode())
+
+    def hear(self, data):
+        self.received += data
+        while len(self.received) >= 9:
+            size, kind, flags = int.from_bytes(self.received[:3], "big"), self.received[3], self.received[4]
+            if len(self.received) < 9 + size:
+                break
+            stream, payload = int.from_bytes(self.received[5:9], "big"), self.received[9:9 + size]
+            self.received = self.received[9 + size:]
+            self.take(kind, flags, stream, payload)
+        if self.out and self.crowd.conns.get(self.fd) is self:
+            self.out = self.out[self.sock.send(self.out):]
+
+    def take(self, kind, flags, stream, payload):
+        request = self.asked.get(stream)
+        if kind in (self.SETTINGS, self.PING) and not flags & 1:
+            self.out += self.frame(kind, 1, 0, payload if kind == self.PING else b"")
+        elif kind == self.GOAWAY:
+            self.leaving = True
+            self.crowd.idle[type(self), self.tls].pop(self, None)
+            for late in [s for s in self.asked if s > int.from_bytes(payload[:4], "big")]:
+                self.answered(late, "not taken: going away")
+            self.rest()
+        elif request and kind == self.RESET:
+            self.answered(stream, "reset: %d" % int.from_bytes(payload, "big"))
+        elif request and kind in (self.HEADERS, self.DATA):
+            if kind == self.DATA:
+                request.body += payload
+            elif not request.status:
+                request.status = {b"\x88": b"200"}.get(payload.lstrip(b"\x20")[:1], payload[:8])
+            if flags & 1:
+                self.answered(stream)
+
+
+def in_netns(name):
+    """The sockets that this thread makes from now on are of that network namespace."""
+    with open("/run/netns/" + name, "rb") as f:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.setns(f.fileno(), 0x40000000):
+            raise OSError(ctypes.get_errno(), "setns")
 
 
 class Crowd(threading.Thread):
     """`rate` requests a second, whether or not the earlier ones were answered; every other one on a connection of its
-    own, the others on kept ones, and each `post_every`th a POST. What came of them is in the `phase` in which they
-    began."""
+    own, the others on kept ones, each `post_every`th a POST, and in turn over HTTP/1.1 and 2, in clear text (to the
+    first address) and through TLS (to the second). What came of them is in the `phase` in which they began. A GET that
+    failed is asked again, as browsers do."""
 
     PATIENCE_S = 30
 
-    def __init__(self, port, rate, paths=("/",), post_every=5):
+    def __init__(self, clear, secure, rate, paths=("/",), post_every=5, netns=None):
         super().__init__(daemon=True)
-        self.port, self.rate, self.paths, self.post_every = port, rate, paths, post_every
-        self.poll, self.asking, self.idle = select.epoll(), {}, collections.OrderedDict()
+        self.rate, self.paths, self.post_every, self.netns = rate, paths, post_every, netns
+        self.poll, self.conns, self.asking, self.failed = select.epoll(), {}, {}, []
+        self.idle = collections.defaultdict(collections.OrderedDict)
         self.sent, self.running, self.phase = 0, True, Phase("")
+        self.ways = []
+        for kind in Conn, Conn2:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+            tls.set_alpn_protocols([kind.ALPN])
+            self.ways += [(kind.ALPN, kind, clear, None), (kind.ALPN + " tls", kind, secure, tls)]
 
     def run(self):
+        if self.netns:
+            in_netns(self.netns)
         begun, at = time.monotonic(), 0
-        while self.running or self.asking:
+        while self.running or self.asking or self.failed:
             now = time.monotonic()
             while self.running and now >= begun + at / self.rate:
                 at += 1
-                self.ask(now)
+                self.next()
+            failed, self.failed = self.failed, []
+            for r in failed:
+                self.ask(r)
             due = begun + at / self.rate if self.running else now + 0.1
             for fd, _ in self.poll.poll(max(0, min(due - time.monotonic(), 0.1))):
-                self.hear(fd)
+                if fd in self.conns:
+                    self.conns[fd].go()
             if at % 64 == 0 or not self.running:
                 self.give_up(time.monotonic() - self.PATIENCE_S)
 
     def stop(self):
         self.running = False
         self.join(self.PATIENCE_S + 5)
-        while self.idle:
-            self.close(self.idle.popitem()[1])
+        for conn in list(self.conns.values()):
+            conn.close()
 
-    def connect(self):
-        s = socket.socket()
-        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        s.connect(("127.0.0.1", self.port))
-        s.setblocking(False)
-        self.poll.register(s, select.EPOLLIN)
-        return s
-
-    def close(self, s):
-        self.poll.unregister(s)  # a program that starts just now may hold it open for a moment
-        s.close()
-
-    def ask(self, now):
+    def next(self):
         self.sent += 1
-        kept = self.sent % 2 == 0
-        name, path = "n%d" % self.sent, self.paths[self.sent // 2 % len(self.paths)]
-        method = "POST" if self.sent // 2 % self.post_every == 0 else "GET"
-        request = Request(name, method, kept, None, now)
-        request.phase = self.phase
-        request.phase.requests[method] += 1
-        content = "Content-Length: %d\r\n\r\n%s" % (len(name), name) if method == "POST" else "\r\n"
+        n = self.sent // 2  # each pair: once on a kept connection, once on a fresh one
+        way = n % len(self.ways)
+        n //= len(self.ways)
+        r = Request(self.phase, self.sent, self.paths[n % len(self.paths)],
+                    "POST" if n % self.post_every == 0 else "GET", self.sent % 2 == 0)
+        r.way = self.ways[way]
+        r.phase.requests[r.method] += 1
+        r.phase.ways[r.way[0]] += 1
+        self.ask(r)
+
+    def ask(self, request):
+        _, kind, address, tls = request.way
+        self.asking[request] = True
         try:
+            idle = self.idle[kind, tls]
             # The one that has idled longest: none gets older than a round of all of them takes.
-            request.sock = self.idle.popitem(last=False)[1] if kept and self.idle else self.connect()
-            self.asking[request.sock.fileno()] = request
-            request.sock.send(("%s %s%s HTTP/1.1\r\nHost: crowd.example\r\n%s%s" % (
-                method, path, name, "" if kept else "Connection: close\r\n", content)).encode())
+            request.conn = idle.popitem(last=False)[0] if request.kept and idle else kind(self, address, tls, request.kept)
         except OSError as e:
             self.over(request, "cannot be sent: %s" % e)
+            return
+        conn = request.conn
+        conn.ask(request)
+        if self.conns.get(conn.fd) is conn:
+            conn.rest()
 
-    def hear(self, fd):
-        request = self.asking.get(fd)
-        if not request:
-            self.close(self.idle.pop(fd))
-            self.phase.closed_idle += 1
+    def over(self, request, why):
+        phase, now = request.phase, time.monotonic()
+        del self.asking[request]
+        phase.worst_s = max(phase.worst_s, now - request.started)
+        if not why:
             return
-        try:
-            data = request.sock.recv(65536)
-        except BlockingIOError:
-            return
-        except OSError as e:
-            self.over(request, "broken: %s" % e)
-            return
-        request.received += data
-        head, blank, body = request.received.partition(b"\r\n\r\n")
-        at = head.lower().find(b"\r\ncontent-length:")
-        if not data:
-            self.over(request, "closed after %r" % request.received[:200])
-        elif blank and at >= 0 and len(body) >= int(head[at + 17:].split(b"\r\n", 1)[0]):
-            status = head[9:12]
-            good = status == b"200" and body == request.name.encode()
-            leave = not request.kept or b"\r\nconnection: close" in head.lower()
-            self.over(request, None if good else "answered %r" % (request.received[:30] + request.received[-30:]), leave)
-
-    def over(self, request, why, leave=True):
-        phase, took = request.phase, time.monotonic() - request.started
-        phase.worst_s = max(phase.worst_s, took)
-        if why:
-            phase.failures[request.method].append((request.name, request.kept, round(took, 3), why))
-        if not request.sock:
-            return
-        fd = request.sock.fileno()
-        del self.asking[fd]
-        if leave:
-            self.close(request.sock)
-        else:
-            self.idle[fd] = request.sock
+        failure = Failure(request.name, request.way[0], request.kept,
+                          request.conn.opened if request.conn else now, request.started, now, why)
+        (phase.lost if request.again else phase.failures[request.method]).append(failure)
+        if request.method == "GET" and not request.again:
+            again = Request(phase, 0, "", "GET", False, True)
+            again.name, again.path, again.way = request.name, request.path, request.way
+            self.failed.append(again)
 
     def give_up(self, before):
-        for request in [r for r in self.asking.values() if r.started < before]:
-            self.over(request, "no answer")
-
-
-class Phase:
-    """What came of the requests of a time."""
-
-    def __init__(self, name):
-        self.name = name
-        self.requests = {"GET": 0, "POST": 0}
-        self.failures = {"GET": [], "POST": []}
-        self.worst_s, self.closed_idle = 0, 0
+        for request in [r for r in self.asking if r.started < before]:
+            request.conn.end("no answer")
 
 
 if __name__ == "__main__":

@@ -27,16 +27,16 @@ class Dns:
     `fail` is answered with that code (2: SERVFAIL, 3: NXDOMAIN, 5: REFUSED), with silence (None), with garbage
     ("garbage"), or truncated over UDP ("tc"). `asked` has what was asked, with "udp" or "tcp"."""
 
-    def __init__(self, ttl=1):
-        self.records, self.fail, self.asked, self.ttl = {}, {}, [], ttl
+    def __init__(self, ttl=1, host="127.0.0.1"):
+        self.records, self.fail, self.asked, self.ttl, self.host = {}, {}, [], ttl, host
         while True:  # one port free for both
             self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            self.udp.bind(("127.0.0.1", 0))
+            self.udp.bind((host, 0))
             self.port = self.udp.getsockname()[1]
             self.tcp = socket.socket()
             self.tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                self.tcp.bind(("127.0.0.1", self.port))
+                self.tcp.bind((host, self.port))
                 break
             except OSError:
                 self.udp.close()

@@ -28,4 +28,4 @@ SYSTEM_TESTS = \
 	tests/system/test_upgrade.py
 EXTRA_DIST += $(SYSTEM_TESTS)
 TESTS += $(SYSTEM_TESTS)
-EXTRA_DIST += tests/system/crowd.py tests/system/dnsd.py tests/system/rig.py tests/system/systemd-boot
+EXTRA_DIST += tests/system/crowd.py tests/system/dnsd.py tests/system/rig.py tests/system/systemd-boot tests/system/trouble.py

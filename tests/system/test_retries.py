@@ -178,6 +178,10 @@ class Retries(Case):
         self.both(half, retry("reset"), ("GET", "PUT"), True, b"x")
         self.both(half, retry("reset"), ("POST",), False, b"x")
 
+    def test_without_a_word_a_reset_is_another_server_for_what_may_be_done_twice(self):
+        self.both(hang_up, "balance: round_robin", SAFE, True, b"content")
+        self.both(close, "balance: round_robin", UNSAFE, False, b"once")
+
     def test_a_reset_is_the_end_where_it_is_not_listed(self):
         self.both(hang_up, retry("connect, stale_connection, first_byte, 502"), ("GET", "PUT", "POST"), False)
 

@@ -185,7 +185,7 @@ static void pools_are_in_the_snapshot_with_their_defaults(void)
 	CHECK_INT(web->check.rise, 2);
 	CHECK_INT(web->check.fall, 3);
 	CHECK_INT(web->retry.further, 2);
-	CHECK_INT(web->retry.on, RETRY_ON_CONNECT | RETRY_ON_STALE);
+	CHECK_INT(web->retry.on, RETRY_ON_CONNECT | RETRY_ON_STALE | RETRY_ON_RESET);
 	CHECK(!web->retry.unsafe_methods && !web->when_all_down_503);
 	settings_unref(s);
 	done();

@@ -6,8 +6,9 @@
 #include "shared/units.h"
 #include "tests/unit/check.h"
 
-#define DEFAULT (RETRY_ON_CONNECT | RETRY_ON_STALE)
-#define EVERYTHING (DEFAULT | RETRY_ON_RESET | RETRY_ON_FIRST_BYTE | RETRY_ON_STATUSES)
+#define DEFAULT (RETRY_ON_CONNECT | RETRY_ON_STALE | RETRY_ON_RESET)
+#define CONNECTING (RETRY_ON_CONNECT | RETRY_ON_STALE)
+#define EVERYTHING (DEFAULT | RETRY_ON_FIRST_BYTE | RETRY_ON_STATUSES)
 
 static const enum http_method idempotent[] = {
 	HTTP_GET, HTTP_HEAD, HTTP_OPTIONS, HTTP_PUT, HTTP_DELETE};
@@ -34,13 +35,12 @@ static const struct row {
 	{"not connected, not listed", RETRY_UNCONNECTED, 0, false, EVERYTHING & ~RETRY_ON_CONNECT,
 		false, false, false},
 	{"stale, nothing left us", RETRY_WENT_STALE, 0, false, DEFAULT, true, true, true},
-	{"stale, something left us", RETRY_WENT_STALE, 0, true, DEFAULT, true, false, false},
+	{"stale, something left us", RETRY_WENT_STALE, 0, true, CONNECTING, true, false, false},
 	{"stale, not listed", RETRY_WENT_STALE, 0, true, RETRY_ON_CONNECT, false, false, false},
 	{"stale, nothing left us, not listed", RETRY_WENT_STALE, 0, false, RETRY_ON_FIRST_BYTE,
 		false, false, false},
 	{"stale, only resets listed", RETRY_WENT_STALE, 0, true, RETRY_ON_RESET, true, false, true},
-	{"stale, both listed", RETRY_WENT_STALE, 0, true, DEFAULT | RETRY_ON_RESET, true, false,
-		true},
+	{"stale, both listed", RETRY_WENT_STALE, 0, true, DEFAULT, true, false, true},
 	{"reset", RETRY_BROKE, 0, true, RETRY_ON_RESET, true, false, true},
 	{"reset, not listed", RETRY_BROKE, 0, true, EVERYTHING & ~RETRY_ON_RESET, false, false,
 		false},
