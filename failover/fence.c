@@ -207,6 +207,20 @@ static bool regain(struct group *g)
 
 /* --- the table ---------------------------------------------------------------------------------
  */
+/* While the table was replaced others may have begun, of which only the kernel's sockets know. Of
+ * an owner's no packet comes in before it has its lease again. */
+static void seed_again(struct group *g)
+{
+	struct buf text;
+	struct err err;
+	bool whole;
+
+	buf_init(&text, TEXT_MAX);
+	whole = put_seeds(&text, g, AF_INET) && put_seeds(&text, g, AF_INET6);
+	if (run(g, &text, whole, &err) != 0)
+		trouble(g, "fence.connections", &err);
+}
+
 /* The fence matters more: what does not fit, or the kernel will not have, is not to cost it. */
 static void give_up_chance(struct group *g, const struct err *err)
 {
@@ -258,10 +272,35 @@ static int load(struct group *g, struct buf *text, struct err *err)
 	buf_fini(&f->loaded);
 	f->loaded = *text;
 	f->ifindex = g->link.ifindex;
+	f->lease_ms = lease_ms(g);
+	if (f->chance && group_owns(g))
+		seed_again(g);
 	return 0;
 }
 
-/* *ret_loaded: it was not as wanted before. */
+/* Other addresses, or another port of the heartbeats: the lease lives on, and so does what is known
+ * of connections. False: the table has to be replaced. */
+static bool change(struct group *g, enum fence_mode mode, const struct rules_spec *spec)
+{
+	const struct fence *f = &g->fence;
+	struct buf text;
+	struct err err;
+	bool whole;
+
+	if (buf_span(&f->loaded).len == 0 || f->ifindex != g->link.ifindex || f->mode != mode ||
+		f->lease_ms != spec->lease_ms)
+		return false;
+	buf_init(&text, TEXT_MAX);
+	whole = rules_change(&text, spec) &&
+		rules_peer(&text, f->table, f->peer_mac_known ? f->wire.peer_mac : NULL) &&
+		(!f->chance || put_chance(&text, g));
+	if (run(g, &text, whole, &err) == 0)
+		return true;
+	trouble(g, "fence.change", &err);
+	return false;
+}
+
+/* *ret_loaded: it was not as wanted before, and is a new one. */
 static int ensure(struct group *g, enum fence_mode mode, bool *ret_loaded, struct err *err)
 {
 	struct fence *f = &g->fence;
@@ -275,6 +314,11 @@ static int ensure(struct group *g, enum fence_mode mode, bool *ret_loaded, struc
 	}
 	if (f->ifindex == g->link.ifindex && span_eq(buf_span(&text), buf_span(&f->loaded))) {
 		buf_fini(&text);
+		return 0;
+	}
+	if (change(g, mode, &spec)) {
+		buf_fini(&f->loaded);
+		f->loaded = text;
 		return 0;
 	}
 	*ret_loaded = true;
@@ -676,6 +720,7 @@ void fence_drain(struct group *g, bool on)
 int fence_load_chance(struct group *g, struct err *err)
 {
 	struct fence *f = &g->fence;
+	struct rules_spec spec;
 	struct buf text;
 	bool whole;
 
@@ -691,7 +736,8 @@ int fence_load_chance(struct group *g, struct err *err)
 		return 0;
 	}
 	buf_init(&text, TEXT_MAX);
-	whole = put_chance(&text, g);
+	spec = spec_of(g, false);
+	whole = rules_no_chance(&text, &spec) && put_chance(&text, g);
 	if (run(g, &text, whole, err) != 0)
 		return -1;
 	f->chance = true;

@@ -32,6 +32,7 @@ struct fence {
 	char table[RULES_TABLE_MAX];
 	struct buf loaded;   /* the table's text as the kernel has it; empty: no table of ours */
 	int ifindex;	     /* for which it was loaded */
+	uint64_t lease_ms;   /* with which it was loaded */
 	int path;	     /* of this group, with our address on its interface; -1: none */
 	bool peer_mac_known; /* then it is in wire.peer_mac, else that is everybody's */
 	struct paths_wire wire;

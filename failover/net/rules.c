@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "failover/core/packet.h"
+#include "shared/assert.h"
 
 /* Before what a user's own rules do with the device, which mostly is at 0 or at -300. */
 #define PRIORITY (-500)
@@ -196,15 +197,35 @@ bool rules_delete(struct buf *to, const char *table)
 	return buf_printf(to, "add table netdev %s\ndelete table netdev %s\n", table, table) == 0;
 }
 
-bool rules_table(struct buf *to, const struct rules_spec *s)
+static bool put_table(struct buf *to, const struct rules_spec *s)
 {
-	return rules_delete(to, s->table) &&
-	       buf_printf(to,
+	return buf_printf(to,
 		       "table netdev %s {\n"
 		       "\tcomment \"Tandem, group %s: the fence of its addresses\"\n",
 		       s->table, s->group) == 0 &&
 	       put_sets(to, s) && put_ingress(to, s) && (!s->own || put_egress(to, s)) &&
 	       buf_printf(to, "}\n") == 0;
+}
+
+bool rules_table(struct buf *to, const struct rules_spec *s)
+{
+	return rules_delete(to, s->table) && put_table(to, s);
+}
+
+static bool put_flush(struct buf *to, const char *what, const char *table, const char *name)
+{
+	return buf_printf(to, "flush %s netdev %s %s\n", what, table, name) == 0;
+}
+
+bool rules_change(struct buf *to, const struct rules_spec *s)
+{
+	static const char *const chains[] = {"who_has", "to4", "to6", "in", "heartbeat", "out"};
+	unsigned count = s->own ? countof(chains) : countof(chains) - 2;
+	bool ok = put_flush(to, "set", s->table, "vip4") && put_flush(to, "set", s->table, "vip6");
+
+	for (unsigned i = 0; i < count; i++)
+		ok = ok && put_flush(to, "chain", s->table, chains[i]);
+	return ok && put_table(to, s);
 }
 
 bool rules_peer(struct buf *to, const char *table, const uint8_t mac[RULES_MAC_LEN])
@@ -217,8 +238,8 @@ bool rules_peer(struct buf *to, const char *table, const uint8_t mac[RULES_MAC_L
 
 /* --- the second chance -------------------------------------------------------------------------
  */
-/* The set is always one without members: those of an earlier move say nothing. Flushing a large one
- * would take long, deleting it does not. */
+/* The next one begins with a set without members: those of an earlier move say nothing. Flushing a
+ * large one would take long, deleting it does not. */
 static bool put_no_chance(struct buf *to, const struct rules_spec *s, int version)
 {
 	return buf_printf(to,
@@ -255,8 +276,8 @@ static bool put_chance(
 	bool ok;
 
 	(void)snprintf(tuple, sizeof(tuple), "%s saddr . %s daddr . tcp sport . tcp dport", ip, ip);
-	ok = put_no_chance(to, s, version) &&
-	     buf_printf(to,
+	ok = buf_printf(to,
+		     "flush chain netdev %s chance%d\n"
 		     "add set netdev %s seen%d { type ipv%d_addr . ipv%d_addr . inet_service ."
 		     " inet_service; flags dynamic,timeout; timeout %" PRIu64 "s; size %d; }\n"
 		     "table netdev %s {\n"
@@ -265,8 +286,8 @@ static bool put_chance(
 		     " counter accept comment \"begins here: ours\"\n"
 		     "\t\t%s @seen%d accept\n"
 		     "\t\ttcp dport ",
-		     s->table, version, version, version, c->remember_s, SEEN_MAX, s->table,
-		     version, version, tuple, tuple, version) == 0 &&
+		     s->table, version, s->table, version, version, version, c->remember_s,
+		     SEEN_MAX, s->table, version, version, tuple, tuple, version) == 0 &&
 	     put_ports(to, c) && put_to_peer(to, c) &&
 	     buf_printf(to, " counter fwd to \"%s\" comment \"begun at the peer: its own\"\n\t\t%s",
 		     s->interface,

@@ -38,9 +38,14 @@ void rules_table_name(uint8_t vrid, char out[RULES_TABLE_MAX]);
 
 /* Replaces the table, whatever it was, by one without lease, claim and second chance. */
 bool rules_table(struct buf *to, const struct rules_spec *s);
+/* For one that is there with the same lease and the same hooks: other rules and addresses, in one
+ * step and with the lease, the claim and the connections that it knows. The kernel refuses it where
+ * the table is not. */
+bool rules_change(struct buf *to, const struct rules_spec *s);
 bool rules_delete(struct buf *to, const char *table);
 /* The peer's MAC, from which packets for our addresses are accepted. NULL: unknown. */
 bool rules_peer(struct buf *to, const char *table, const uint8_t mac[RULES_MAC_LEN]);
-/* What is in none of our tables for a new connection goes to the peer. */
+/* What is in none of our tables for a new connection goes to the peer. The connections that a
+ * second chance knows which is loaded already stay known. */
 bool rules_chance(struct buf *to, const struct rules_spec *s, const struct rules_chance *c);
 bool rules_no_chance(struct buf *to, const struct rules_spec *s);

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 
-from lab import SLOW, VIP4, VIP6, Lab, LabTest, main, now_us, wait_for
+from lab import GROUP, SLOW, VIP4, VIP6, Lab, LabTest, Pulse, failed, main, now_us, wait_for
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PORT = 8090
@@ -24,6 +24,7 @@ pools:
 log: {access: off}
 """ % (PORT, PORT)
 SECONDS = 5
+MORE = GROUP.replace("10.77.0.100/24,", "10.77.0.100/24, 10.77.0.101/24,")
 
 # ICMP "fragmentation needed" for a connection of nobody.
 TOO_BIG = """
@@ -60,14 +61,16 @@ def told(kinds):
         name, k["good"], len(k["failed"]), k["worst_ms"]) for name, k in sorted(kinds.items()))
 
 
-class Move(LabTest):
+class Moving(LabTest):
+    profile = ""
+
     @classmethod
     def setUpClass(cls):
         cls.lab = Lab()
         try:
             for node in cls.lab.web:
                 node.start("origin", sys.executable, os.path.join(HERE, "origin.py"), PORT)
-            cls.lab.start_pair(proxy=PROXY)
+            cls.lab.start_pair(proxy=PROXY, profile=cls.profile)
         except BaseException:
             cls.lab.close(True)
             raise
@@ -88,6 +91,8 @@ class Move(LabTest):
             self.assertEqual(kind["failed"], [], name)
             self.assertGreater(kind["good"], 0, name)
 
+
+class Move(Moving):
     def test_nothing_happens_to_streams_when_nothing_moves(self):
         """What the figures of the others are to be held against."""
         self.check(Streams(self.client, (15, 10, 15, 10)).wait(), "100 streams without a move")
@@ -165,6 +170,31 @@ class Move(LabTest):
         self.client.run(sys.executable, "-c", TOO_BIG)
         wait_for("both were told", lambda: [told(node) for node in (self.a, self.b)] == [n + 1 for n in before], 2)
         self.check(streams.wait(), "switchover with 4 streams")
+
+
+class Reload(Moving):
+    profile = "  profile: relaxed\n"
+
+    def test_a_reload_of_addresses_while_a_move_drains_breaks_no_stream(self):
+        def reload(groups):
+            self.lab.config(proxy=PROXY, groups=groups, profile=self.profile)
+            self.b.ask("agent", "reload")
+
+        self.addCleanup(reload, GROUP)
+        streams = Streams(self.client, (3, 3, 3, 3), SECONDS + 1)
+        pulse = Pulse(self.client, rate=400, timeout_ms=5000, path="/echo")
+        time.sleep(1)
+        wait_for("the peer can take it", lambda: self.a.rpc("agent", "switchover").get("result"))
+        self.b.wait_state("ACTIVE")
+        count = 0
+        while count < 20 and self.a.state() == "DRAINING":
+            reload(GROUP if count % 2 else MORE)
+            self.assertEqual(self.b.holds_vip("10.77.0.101"), count % 2 == 0)
+            count += 1
+            time.sleep(0.05)
+        self.assertGreater(count, 2)
+        self.check(streams.wait(), "%d reloads of the new owner" % count)
+        self.assertEqual(failed(pulse.stop()), [])
 
 
 if __name__ == "__main__":

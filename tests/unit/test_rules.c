@@ -69,6 +69,46 @@ static void a_table_is_replaced_as_a_whole(void)
 	buf_fini(&b);
 }
 
+static void a_change_deletes_nothing_that_is_remembered(void)
+{
+	struct rules_spec s = spec();
+	struct buf b, table;
+	const char *text;
+
+	buf_init(&b, 65536);
+	buf_init(&table, 65536);
+	CHECK_TRUE(rules_change(&b, &s) && rules_table(&table, &s));
+	text = text_of(&b);
+	CHECK(strstr(text, "delete table") == NULL && strstr(text, "add table") == NULL);
+	CHECK(strstr(text, "flush set netdev tandem_51 lease") == NULL);
+	check_order(text, "flush set netdev tandem_51 vip6\n", "table netdev tandem_51 {");
+	check_order(text, "flush chain netdev tandem_51 in\n", "table netdev tandem_51 {");
+	check_order(text, "flush chain netdev tandem_51 heartbeat\n", "table netdev tandem_51 {");
+	check_order(text, "flush chain netdev tandem_51 out\n", "table netdev tandem_51 {");
+	/* Behind that it is the same table. */
+	CHECK_TEXT(span_of(strstr(text, "table netdev tandem_51 {")),
+		strstr(text_of(&table), "table netdev tandem_51 {"));
+	buf_fini(&b);
+	s.own = s.peer = NULL;
+	buf_init(&b, 65536);
+	CHECK_TRUE(rules_change(&b, &s));
+	CHECK(strstr(text_of(&b), "heartbeat") == NULL);
+	buf_fini(&b);
+	buf_fini(&table);
+}
+
+static void the_next_second_chance_begins_with_nothing_known(void)
+{
+	struct rules_spec s = spec();
+	struct buf b;
+
+	buf_init(&b, 65536);
+	CHECK_TRUE(rules_no_chance(&b, &s));
+	check_order(text_of(&b), "flush chain netdev tandem_51 chance4",
+		"delete set netdev tandem_51 seen4");
+	buf_fini(&b);
+}
+
 static void without_a_lease_nothing_is_answered_reached_or_announced(void)
 {
 	struct rules_spec s = spec();
@@ -158,9 +198,10 @@ static void what_began_at_the_peer_goes_to_its_mac(void)
 	buf_init(&b, 65536);
 	CHECK_TRUE(rules_chance(&b, &s, &c));
 	text = text_of(&b);
-	check_order(text, "delete set netdev tandem_51 seen4",
+	check_order(text, "flush chain netdev tandem_51 chance4",
 		"add set netdev tandem_51 seen4 { type ipv4_addr . ipv4_addr . inet_service . "
 		"inet_service; flags dynamic,timeout; timeout 360s; size 262144; }");
+	CHECK(strstr(text, "delete set") == NULL);
 	check_order(text,
 		"tcp flags & (fin | syn | rst | ack) == syn update @seen4 "
 		"{ ip saddr . ip daddr . tcp sport . tcp dport }",
@@ -200,6 +241,8 @@ static void an_unknown_peer_is_nobody(void)
 
 static const struct test_case cases[] = {
 	TEST(a_table_is_replaced_as_a_whole),
+	TEST(a_change_deletes_nothing_that_is_remembered),
+	TEST(the_next_second_chance_begins_with_nothing_known),
 	TEST(without_a_lease_nothing_is_answered_reached_or_announced),
 	TEST(only_our_own_heartbeat_renews_and_a_claim_opens),
 	TEST(without_an_egress_hook_there_is_none),
