@@ -3,21 +3,34 @@ that record exact bytes and answer what a test tells them."""
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
+import unittest
 
 BUILD = os.environ.get("TANDEM_BUILD", os.getcwd())
 PROXY = os.path.join(BUILD, "proxy", "tandem-proxy")
+# A build with sanitizers, or a machine that is busy with something else, is slower: how long a test waits for
+# what must come is multiplied by this.
+SLOW = float(os.environ.get("TANDEM_SLOW", "1"))
+with open(PROXY, "rb") as program:
+    SANITIZED = b"__asan_init" in program.read()  # what such a one has freed it keeps: its size says nothing
+reserved = []
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port on which nothing listens, and which the kernel gives to nobody else while this program runs: bound
+    and not listening, it can be bound once more by whoever sets SO_REUSEADDR."""
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("127.0.0.1", 0))
+    reserved.append(s)
+    return s.getsockname()[1]
 
 
 class Server:
@@ -153,7 +166,7 @@ class Proxy:
             f.write("workers: %d\n" % self.workers + text)
 
     def wait_listening(self, port=None):
-        end = time.monotonic() + 10
+        end = time.monotonic() + 10 * SLOW
         while time.monotonic() < end and self.proc.poll() is None:
             if os.path.exists(os.path.join(self.tmp, "proxy.sock")) and self.listens(port or self.port):
                 return
@@ -162,11 +175,14 @@ class Proxy:
 
     @staticmethod
     def listens(port):
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return True
-        except OSError:
-            return False
+        """Whether anybody does. The kernel is asked: a connection would be counted and logged by the proxy, who
+        knows when."""
+        for table in ("tcp", "tcp6"):
+            with open("/proc/net/" + table) as f:
+                for _, local, _, state in (line.split()[:4] for line in f):
+                    if state == "0A" and local.endswith(":%04X" % port):
+                        return True
+        return False
 
     def logged(self):
         with open(self.log.name, errors="replace") as f:
@@ -204,7 +220,7 @@ class Proxy:
         if self.proc.poll() is None:
             self.proc.send_signal(signal.SIGTERM)
             try:
-                self.proc.wait(timeout)
+                self.proc.wait(timeout * SLOW)
             except subprocess.TimeoutExpired:
                 self.proc.kill()
                 self.proc.wait()
@@ -298,3 +314,38 @@ def ask(proxy, raw, method="GET"):
     with proxy.connect() as s:
         s.sendall(raw)
         return Reader(s).response(method)
+
+
+class Case(unittest.TestCase):
+    """A test with proxies that end with it and must not have complained; if it fails, it shows what they said."""
+
+    def run(self, result=None):
+        self.logs, before = [], len(result.failures) + len(result.errors)
+        super().run(result)
+        if len(result.failures) + len(result.errors) > before:
+            for log in self.logs:
+                print("\n%s: the end of a log:\n%s" % (self.id(), log[-4000:]), file=sys.stderr)
+
+    def serve(self, script=None):
+        s = Server(script)
+        self.addCleanup(s.kill)
+        return s
+
+    def stop(self, p):
+        if p.proc.poll() is None:
+            p.proc.kill()
+            p.proc.wait()
+        p.log.close()
+        text = p.logged()
+        self.logs.append(text)
+        shutil.rmtree(p.tmp)
+        for bad in ("ERROR: AddressSanitizer", "runtime error:", "WARNING: ThreadSanitizer", "assertion"):
+            self.assertNotIn(bad.lower(), text.lower())
+
+    def eventually(self, what, within=10):
+        """It comes true; when is not the question."""
+        end = time.monotonic() + within * SLOW
+        while not what():
+            if time.monotonic() > end:
+                self.fail("not within %g s" % (within * SLOW))
+            time.sleep(0.02)

@@ -233,7 +233,7 @@ class Membership(Change):
         self.assertEqual(p.status()["pools"]["web"]["leaving"]["s2"]["in_flight"], 1)
         self.assertEqual(ask(p, get()).status, 503)
         self.assertIn(b"X-Server: s2", conn.recv(4096))
-        self.assertEqual(p.status()["pools"]["web"]["leaving"], {})
+        self.eventually(lambda: p.status()["pools"]["web"]["leaving"] == {})
 
 
 class Kept(Change):

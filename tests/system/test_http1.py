@@ -3,13 +3,13 @@
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import threading
 import time
 import unittest
 
+import rig
 from rig import Proxy, Reader, Server, ask, free_port
 
 CONFIG = """
@@ -31,35 +31,11 @@ def get(path="/", extra=""):
     return ("GET %s HTTP/1.1\r\nHost: example.com\r\n%s\r\n" % (path, extra)).encode()
 
 
-class Case(unittest.TestCase):
-    def serve(self, script=None):
-        s = Server(script)
-        self.addCleanup(s.kill)
-        return s
-
+class Case(rig.Case):
     def proxy(self, text, **how):
         p = Proxy(text, **how)
         self.addCleanup(self.stop, p)
         return p
-
-    def eventually(self, what, within=3):
-        end = time.monotonic() + within
-        while not what():
-            self.assertLess(time.monotonic(), end, "it never came true")
-            time.sleep(0.02)
-
-    def stop(self, p):
-        if p.proc.poll() is None:
-            p.proc.kill()
-            p.proc.wait()
-        p.log.close()
-        with open(p.log.name, errors="replace") as f:
-            text = f.read()
-        self.assertNotIn("ERROR: AddressSanitizer", text)
-        self.assertNotIn("runtime error:", text)
-        self.assertNotIn("WARNING: ThreadSanitizer", text)
-        self.assertNotIn("assertion", text.lower())
-        shutil.rmtree(p.tmp)
 
 
 class Forwarding(Case):

@@ -475,6 +475,7 @@ class Retries(Case):
             with self.subTest(attempts=attempts):
                 dying, good = self.record(then), self.record(answer(OK))
                 p = self.proxy(config(dying, good, pool=retry("connect, stale_connection", ", attempts: %d" % attempts)))
+                self.warm(p)
                 with p.connect() as c:
                     r = Reader(c)
                     for i in range(8):

@@ -121,7 +121,7 @@ def goodbye(conn):
         pass
 
 
-class Case(unittest.TestCase):
+class Case(rig.Case):
     def serve(self, *args, **how):
         s = TlsServer(*args, **how)
         self.addCleanup(s.kill)
@@ -139,22 +139,6 @@ class Case(unittest.TestCase):
         p = Proxy(more + self.config(servers, tls, pool, listener), **how)
         self.addCleanup(self.stop, p)
         return p
-
-    def stop(self, p):
-        if p.proc.poll() is None:
-            p.proc.kill()
-            p.proc.wait()
-        p.log.close()
-        text = p.logged()
-        for bad in ("ERROR: AddressSanitizer", "runtime error:", "WARNING: ThreadSanitizer", "ASSERT"):
-            self.assertNotIn(bad, text)
-        shutil.rmtree(p.tmp)
-
-    def eventually(self, what, within=5):
-        end = time.monotonic() + within
-        while not what():
-            self.assertLess(time.monotonic(), end, "it never came true")
-            time.sleep(0.02)
 
     def access(self, p):
         name = os.path.join(p.tmp, "access")
