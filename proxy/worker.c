@@ -505,23 +505,40 @@ void worker_set_deadline(struct worker *w, struct wheel_timer *t, uint64_t after
 	}
 }
 
-static void on_tick(struct ev_loop *loop, ev_timer *t, int events)
+static void meet_deadlines(struct worker *w)
 {
-	struct worker *w = t->data;
-	struct list due;
-
-	(void)events;
-	list_init(&due);
-	wheel_sweep(&w->wheel, w->now_ns, &due);
-	while (!list_empty(&due)) {
-		struct conn *c = list_item(due.next, struct conn, timer.link);
+	for (unsigned i = 0; i < WORKER_DUE_MAX && !list_empty(&w->due); i++) {
+		struct conn *c = list_item(w->due.next, struct conn, timer.link);
 
 		list_remove(&c->timer.link);
 		if (!c->closing)
 			c->handler->on_deadline(c);
 	}
+	if (list_empty(&w->due))
+		ev_idle_stop(w->loop, &w->overdue);
+	else
+		ev_idle_start(w->loop, &w->overdue);
+}
+
+static void on_overdue(struct ev_loop *loop, ev_idle *idle, int events)
+{
+	(void)loop;
+	(void)events;
+	meet_deadlines(idle->data);
+}
+
+static void on_tick(struct ev_loop *loop, ev_timer *t, int events)
+{
+	struct worker *w = t->data;
+
+	(void)events;
+	wheel_sweep(&w->wheel, w->now_ns, &w->due);
+	if (!ev_is_active(&w->overdue))
+		meet_deadlines(w);
 	if (!w->wheel.count)
 		ev_timer_stop(loop, t);
+	list_each_safe (it, &w->acceptors)
+		acceptor_help_out(list_item(it, struct acceptor, link));
 }
 
 /* --- the loop
@@ -581,8 +598,11 @@ static void start_watchers(struct worker *w)
 	ev_check_init(&w->check, on_check);
 	ev_set_priority(&w->check, EV_MAXPRI); /* the clock is read before anything else runs */
 	ev_init(&w->ticker, on_tick);
+	ev_idle_init(&w->overdue, on_overdue);
+	ev_set_priority(&w->overdue, EV_MAXPRI - 1); /* each turn, however busy */
 	ev_init(&w->drain_timer, on_drain_over);
-	w->wake.data = w->prepare.data = w->check.data = w->ticker.data = w->drain_timer.data = w;
+	w->wake.data = w->prepare.data = w->check.data = w->ticker.data = w->overdue.data =
+		w->drain_timer.data = w;
 	ev_async_start(w->loop, &w->wake);
 	ev_prepare_start(w->loop, &w->prepare);
 	ev_check_start(w->loop, &w->check);
@@ -614,6 +634,7 @@ struct worker *worker_new(
 	list_init(&w->granted);
 	list_init(&w->acceptors);
 	list_init(&w->leaving);
+	list_init(&w->due);
 	list_init(&w->reap);
 	list_init(&w->reap_exchanges);
 	list_init(&w->free_exchanges);

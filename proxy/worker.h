@@ -44,6 +44,10 @@ struct upstream {
 	uint32_t streams_max; /* as the last of these was told; 0: not yet */
 };
 
+/* Deadlines that are met in one turn of the loop, each of which may close a connection: clients who
+ * came together, and say nothing, run out of time together. */
+#define WORKER_DUE_MAX 32
+
 struct worker {
 	unsigned index;
 	pthread_t thread;
@@ -52,6 +56,7 @@ struct worker {
 	ev_prepare prepare;
 	ev_check check;
 	ev_timer ticker; /* sweeps the wheel while it holds anything */
+	ev_idle overdue; /* runs while any of those that are due wait for their turn */
 	ev_timer drain_timer;
 
 	pthread_mutex_t inbox_lock; /* posts of the main thread: reloads, health, beats; never per
@@ -71,6 +76,7 @@ struct worker {
 	struct iobuf_pool iobufs;
 	struct pipe_pool pipes;
 	struct wheel wheel;
+	struct list due; /* timers whose time has come, a few of them each turn */
 	struct tls_tally tls;
 	struct rng rng;
 	struct regex_room *regex_room;

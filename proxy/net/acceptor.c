@@ -95,9 +95,12 @@ static void find_room(struct acceptor *a, const char *why, enum shortage what)
 		list_each (it, &a->worker->acceptors)
 			shed += client_shed_silent(
 				list_item(it, struct acceptor, link), what == SHORT_OF_FILES);
-	if (!shed)
+	if (!shed) {
+		if (what == SHORT_OF_LISTENER) /* its places are those of all workers */
+			atomic_store_explicit(
+				&a->listener->state->room_wanted, true, memory_order_relaxed);
 		pause_accepting(a, why);
-	else if (time_to_tell(a, &a->told_shed_ns))
+	} else if (time_to_tell(a, &a->told_shed_ns))
 		log_event(LOG_WARNING, "listener.shedding",
 			"closing idle connections to make room for new ones",
 			F_SPAN("listener", a->listener->name), F_TEXT("reason", why));
@@ -109,6 +112,16 @@ bool acceptor_is_full(const struct acceptor *a)
 
 	return max &&
 	       atomic_load_explicit(&a->listener->state->connections, memory_order_relaxed) >= max;
+}
+
+void acceptor_help_out(struct acceptor *a)
+{
+	_Atomic bool *wanted = &a->listener->state->room_wanted;
+
+	if (!atomic_load_explicit(wanted, memory_order_relaxed))
+		return;
+	if (!acceptor_is_full(a) || client_shed_silent(a, true))
+		atomic_store_explicit(wanted, false, memory_order_relaxed);
 }
 
 /* Why no more clients may come in now; NULL: they may. */

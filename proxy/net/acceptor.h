@@ -69,6 +69,8 @@ void acceptor_move(struct acceptor *a, struct snapshot *snap, const struct liste
 /* Takes what waits in the queue, listens no more, and says goodbye to its clients as they come by.
  */
 void acceptor_drain(struct acceptor *a);
+/* Now and then: if another worker wants room at this listener, somebody idle of ours goes. */
+void acceptor_help_out(struct acceptor *a);
 /* It has as many clients as limits.connections says. */
 bool acceptor_is_full(const struct acceptor *a);
 /* Counts a client where its address has a limit; false: it is over that, and is to be refused. */

@@ -238,9 +238,10 @@ struct listener_state {
 	struct timings *durations; /* of requests, from the first byte to the end */
 	_Alignas(64) _Atomic uint64_t requests_total;
 	_Atomic uint64_t connections_total;
-	_Atomic int64_t connections;		    /* open now */
-	_Atomic int64_t h2_connections;		    /* of these, HTTP/2 */
-	_Atomic uint64_t h2_floods_total;	    /* HTTP/2 connections sent away for a flood */
+	_Atomic int64_t connections;	  /* open now */
+	_Atomic bool room_wanted;	  /* by a worker that has nobody left to send away */
+	_Atomic int64_t h2_connections;	  /* of these, HTTP/2 */
+	_Atomic uint64_t h2_floods_total; /* HTTP/2 connections sent away for a flood */
 	_Atomic uint64_t connections_refused_total; /* over connections_per_client */
 	_Atomic uint64_t connections_shed_total;    /* idle, closed to make room for others */
 	_Atomic uint64_t regex_gave_up_total;	    /* requests on which a route's did */

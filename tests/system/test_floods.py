@@ -180,6 +180,14 @@ class Full(Floods):
         finally:
             c.settimeout(5)
 
+    def test_idle_clients_of_other_workers_go_too(self):
+        p = self.proxy(config(self.serve(), listener=", limits: {connections: 1}"), workers=4)
+        self.empty(p)
+        for _ in range(4):  # at least one meets another worker than the one before
+            c = self.connect(p)
+            c.settimeout(20)  # an idle one's time is a minute
+            self.assertTrue(self.works(c))
+
     def test_with_nobody_to_go_the_others_wait_until_there_is_room(self):
         s = self.serve(lambda conn, n: (s.read_head(conn, n), time.sleep(2), conn.sendall(
             b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")))

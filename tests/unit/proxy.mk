@@ -1,6 +1,6 @@
 # Tests of the proxy's net/, observe/ and the decisions of exchange/.
 PROXY_UNIT_TESTS = tests/unit/test_wheel tests/unit/test_retry tests/unit/test_excerpt \
-	tests/unit/test_tally tests/unit/test_pipes tests/unit/test_tls tests/unit/test_certs tests/unit/test_counts tests/unit/test_proxy_protocol tests/unit/test_client_hello
+	tests/unit/test_worker tests/unit/test_tally tests/unit/test_pipes tests/unit/test_tls tests/unit/test_certs tests/unit/test_counts tests/unit/test_proxy_protocol tests/unit/test_client_hello
 check_PROGRAMS += $(PROXY_UNIT_TESTS)
 TESTS += $(PROXY_UNIT_TESTS)
 tests_unit_test_wheel_SOURCES = tests/unit/test_wheel.c
@@ -22,6 +22,9 @@ tests_unit_test_pipes_LDADD = proxy/libproxy.a $(CORE_LIBS) $(UNIT_LIBS)
 tests_unit_test_certs_SOURCES = tests/unit/test_certs.c
 tests_unit_test_certs_CFLAGS = $(AM_CFLAGS) $(PROXY_CFLAGS)
 tests_unit_test_certs_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)
+tests_unit_test_worker_SOURCES = tests/unit/test_worker.c
+tests_unit_test_worker_CFLAGS = $(AM_CFLAGS) $(PROXY_CFLAGS)
+tests_unit_test_worker_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)
 tests_unit_test_tls_SOURCES = tests/unit/test_tls.c
 tests_unit_test_tls_CFLAGS = $(AM_CFLAGS) $(PROXY_CFLAGS)
 tests_unit_test_tls_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)
