@@ -77,7 +77,8 @@ void agent_open_copy(struct agent *a, const struct settings *s)
 	a->copy = NULL;
 	for (unsigned i = 0; i < s->secret_count; i++)
 		o.secrets[i] = s->secrets[i];
-	if (s->peer_id == 0 || s->path_count == 0)
+	/* VRRP alone needs no secret; without one nobody's word counts here. */
+	if (s->peer_id == 0 || s->path_count == 0 || s->secret_count == 0)
 		return;
 	a->copy = peer_copy_new(a->loop, &o, &err);
 	if (!a->copy)

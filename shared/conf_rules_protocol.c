@@ -152,8 +152,10 @@ void conf_rules_protocol(struct conf_report *report, const struct conf_node *fai
 {
 	static const char *const of_vrrp[] = {
 		"priority", "advertise", "preempt", "unicast_peer", "accept", NULL};
-	static const char *const of_tandem[] = {"profile", "times", "port", "old_secret_file",
-		"witness", "fence_hook", "claim_hook", NULL};
+	static const char *const of_tandem[] = {
+		"profile", "times", "witness", "fence_hook", "claim_hook", NULL};
+	/* With VRRP too, if there is one, the nodes tell each other their clients. */
+	static const char *const of_secret[] = {"port", "old_secret_file", NULL};
 	const struct conf_node *groups = good(failover, "groups");
 	bool tandem = !groups || groups->count == 0;
 	char where[128];
@@ -171,7 +173,10 @@ void conf_rules_protocol(struct conf_report *report, const struct conf_node *fai
 	if (!tandem)
 		refuse_keys(report, failover, of_tandem,
 			"is of no use here: no group speaks 'protocol: tandem'");
-	else if (!conf_find(failover, "secret_file"))
+	if (!tandem && !conf_find(failover, "secret_file"))
+		refuse_keys(report, failover, of_secret,
+			"is of no use here: there is no 'secret_file'");
+	if (tandem && !conf_find(failover, "secret_file"))
 		conf_error(report, failover->name.len ? failover->name_pos : failover->pos, NULL,
 			"%s needs 'secret_file'", where);
 }

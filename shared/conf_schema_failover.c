@@ -201,7 +201,8 @@ const struct conf_key conf_failover_keys[] = {
 	{.name = "secret_file",
 		.type = CONF_TYPE_FILE,
 		.help = "File whose content authenticates the heartbeats; the same on both nodes. "
-			"Required, but for vrrp3 alone."},
+			"Required, but for vrrp3 alone: with VRRP the nodes need it to know each "
+			"other's clients."},
 	{.name = "old_secret_file",
 		.type = CONF_TYPE_FILE,
 		.help = "Secret that is accepted as well, while secret_file is being changed."},
@@ -210,7 +211,7 @@ const struct conf_key conf_failover_keys[] = {
 		.fallback = "4242",
 		.min = 1,
 		.max = 65535,
-		.help = "UDP port of the heartbeats."},
+		.help = "UDP port of the heartbeats, and TCP port of the copied state."},
 	{.name = "profile",
 		.type = CONF_TYPE_ENUM,
 		.words = WORDS("fast", "default", "relaxed"),

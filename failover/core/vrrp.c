@@ -163,6 +163,7 @@ static void become_active(struct step *s, enum fsm_reason reason)
 	say(s, PACKET_ACTIVE);
 	enter(s, FSM_ACTIVE, reason);
 	m->moved = false;
+	m->tickle = true;
 	m->advert_ns = s->now + m->config.interval_ns;
 	m->refresh_ns = s->now + FSM_REFRESH_NS;
 	m->announce_left = 0;
@@ -178,7 +179,7 @@ static void let_go(struct step *s, bool resign)
 	ASSERT(m->state == FSM_ACTIVE);
 	m->removing = true;
 	m->resign_owed = resign;
-	m->address = false;
+	m->address = m->tickle = false;
 	m->announce_left = 0;
 	act(s, FSM_DO_REMOVE_ADDRESSES);
 	alarm(s, FSM_ALARM_CONFLICT, false);
@@ -436,6 +437,9 @@ static void on_address(struct step *s, enum fsm_event_kind kind)
 	} else {
 		m->address = true;
 		announce(s);
+		if (m->tickle)
+			act(s, FSM_DO_TICKLE);
+		m->tickle = false;
 	}
 }
 

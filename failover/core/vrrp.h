@@ -10,8 +10,9 @@
  * Where it does more than the RFC: an owner that did not run for three of its intervals steps down
  * (a backup may have claimed by then), also when it ran and nothing left it; priority 0 is said
  * only once the addresses are certainly gone; preemption can wait until this node has been well for
- * a time, and rests after an ordered move. What cannot be here, for VRRP does not carry it: epochs,
- * the peer's health, a peer that agrees to a move.
+ * a time, and rests after an ordered move; and as no connection follows the addresses, whatever
+ * moved them, the clients that the peer is known to have are told. What cannot be here, for VRRP
+ * does not carry it: epochs, the peer's health, a peer that agrees to a move.
  *
  * Pure and flat, like fsm.h, and with the same demands: events in the order in which things
  * happened, everything queued delivered before FSM_EV_TICK.
@@ -76,6 +77,7 @@ struct vrrp {
 
 	/* having */
 	bool address;
+	bool tickle; /* the peer's clients are to be told once the addresses are here */
 	uint8_t announce_left;
 	uint64_t announce_ns, refresh_ns, conflict_until_ns;
 

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """protocol: vrrp3 between two of ours."""
 
+import os
+import sys
 import time
 
-from lab import wait_for
+from lab import PROXY, TREE, VIP4, VIP6, wait_for
 from vrrp import SLACK_S, VrrpTest, down, group, main
 
 
@@ -71,6 +73,40 @@ class Pair(VrrpTest):
         self.b.wait_state("STANDBY")
         wait_for("they hear each other", lambda: self.b.ask("agent", "status")["peer"]["state"] == "ACTIVE")
         self.assertTrue(self.holds_all(self.a, (4,)))
+
+    def test_without_a_secret_it_speaks_all_the_same(self):
+        text = self.lab.config(proxy="", groups=group((4,), prefer="lb-a"), profile="  protocol: vrrp3\n")
+        for node in (self.a, self.b):
+            node.write_config("".join(line for line in text.splitlines(True) if "secret_file" not in line))
+            node.start_agent()
+        self.a.wait_state("ACTIVE")
+        self.b.wait_state("STANDBY")
+        self.assertIsNone(self.a.ask("agent", "status")["peer"]["copy"])
+
+    def test_a_dead_nodes_clients_are_told(self):
+        for node in self.lab.web:
+            self.lab.start_web(node)
+        self.lab.config(proxy=PROXY, groups=group(prefer="lb-a"), profile="  protocol: vrrp3\n")
+        for node in (self.a, self.b):
+            node.start_proxy()
+            node.start_agent()
+            self.lab.wait_servers(node)
+        self.a.wait_state("ACTIVE")
+        self.a.ask("agent", "freeze")  # on a busy machine a proxy may seem to hang: lb-a keeps them all the same
+        self.a.wait_state("ACTIVE")
+        out = os.path.join(self.lab.client.dir, "waiters")
+        self.lab.client.start("waiters", sys.executable, os.path.join(TREE, "tests/netns/waiters.py"), out, 50,
+                              VIP4, VIP6)
+
+        def ends():
+            with open(out, encoding="ascii") as f:
+                return [line.split()[-1] for line in f if line.endswith("\n")]
+
+        wait_for("the clients are served", lambda: os.path.exists(out) and ends() == ["ready"], 30)
+        wait_for("lb-b has the list", lambda: self.b.group()["peer_connections"] >= 100)
+        self.lab.unplug(self.a)
+        wait_for("all were told", lambda: len(ends()) == 101, 20)
+        self.assertEqual(set(ends()), {"ready", "reset"})
 
     def test_two_groups_may_share_a_number_across_families(self):
         both = group((4,), prefer="lb-a") + group((6,), prefer="lb-b").replace("web:", "six:")

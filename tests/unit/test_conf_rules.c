@@ -232,6 +232,12 @@ static void keys_of_one_protocol_are_refused_with_the_other(void)
 	CHECK_PRINTS("failover: {" NODES ", protocol: vrrp3, profile: fast, groups: {g: "
 		     "{vrid: 7, interface: eth0, virtual_ips: 10.0.0.100/24}}}\n",
 		"'profile' is of no use here: no group speaks 'protocol: tandem'\n");
+	CHECK_PRINTS("failover: {" NODES ", protocol: vrrp3, port: 4300, groups: {g: "
+		     "{vrid: 7, interface: eth0, virtual_ips: 10.0.0.100/24}}}\n",
+		"'port' is of no use here: there is no 'secret_file'\n");
+	CHECK_CLEAN("failover: {" NODES ", protocol: vrrp3, port: 4300, secret_file: /etc/key, "
+		    "old_secret_file: /etc/old, groups: {g: {vrid: 7, interface: eth0, "
+		    "virtual_ips: 10.0.0.100/24}}}\n");
 	CHECK_PRINTS(VRRP("", ", h: {vrid: 8, interface: eth0, virtual_ips: 10.0.0.101/24, "
 			      "protocol: tandem}"),
 		"'failover' needs 'secret_file'\n");

@@ -14,6 +14,7 @@ static uint64_t now;
 /* --- hands: what the agent does with an action --------------------------------------------------
  */
 static unsigned sent_active, sent_zero, announced, refreshed, removed_before_zero;
+static unsigned clients_told, told_unannounced;
 static bool has_address, stuck, unheard, told_stopped;
 static enum fsm_reason told;
 
@@ -45,6 +46,9 @@ static void perform(void)
 			announced++;
 		} else if (a->kind == FSM_DO_REFRESH_ADDRESSES) {
 			refreshed++;
+		} else if (a->kind == FSM_DO_TICKLE) {
+			clients_told++;
+			told_unannounced += !has_address || announced == 0;
 		} else if (a->kind == FSM_DO_TELL) {
 			told = a->reason;
 		} else if (a->kind == FSM_DO_STOPPED) {
@@ -100,6 +104,7 @@ static void pass(uint64_t ns)
 static void forget(void)
 {
 	sent_active = sent_zero = announced = refreshed = removed_before_zero = 0;
+	clients_told = told_unannounced = 0;
 }
 
 /* A node that is well, just Backup. */
@@ -288,6 +293,26 @@ static void it_announces_at_once_and_twice_more(void)
 	CHECK_INT(announced, 3);
 	pass(60 * NS_PER_S);
 	CHECK_INT(announced, 3);
+}
+
+/* No connection follows the addresses: those that the peer has are lost, however they moved. */
+static void the_peers_clients_are_told_once_after_each_claim(void)
+{
+	backup(usual);
+	pass(3 * ADVERTISE + skew(100));
+	CHECK_INT(m.state, FSM_ACTIVE);
+	CHECK_INT(clients_told, 1);
+	step(FSM_EV_ADDRESS_DELETED); /* added and announced again */
+	CHECK_INT(announced, 2);
+	pass(60 * NS_PER_S);
+	CHECK_INT(clients_told, 1);
+	hear(200);
+	CHECK_INT(m.state, FSM_STANDBY);
+	hear(0);
+	pass(skew(100));
+	CHECK_INT(m.state, FSM_ACTIVE);
+	CHECK_INT(clients_told, 2);
+	CHECK_INT(told_unannounced, 0);
 }
 
 static void it_yields_to_a_higher_priority_without_a_word(void)
@@ -634,6 +659,7 @@ static const struct test_case cases[] = {
 	TEST(preemption_waits_until_the_node_was_well_for_a_time),
 	TEST(it_advertises_at_its_interval_and_keeps_its_addresses_alive),
 	TEST(it_announces_at_once_and_twice_more),
+	TEST(the_peers_clients_are_told_once_after_each_claim),
 	TEST(it_yields_to_a_higher_priority_without_a_word),
 	TEST(it_yields_to_an_address_owner),
 	TEST(a_tie_goes_to_the_higher_address),
