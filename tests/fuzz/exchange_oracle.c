@@ -5,7 +5,7 @@
 
 #include "shared/assert.h"
 
-#define MESSAGES_MAX 256
+#define MESSAGES_MAX 512
 #define TEXTS_BYTES 65536
 
 /* A request as a client made it, or as a server received it; or an answer, likewise. */
@@ -27,6 +27,7 @@ struct outcome {
 		got[MESSAGES_MAX];
 	unsigned asked_count, received_count, answered_count, got_count;
 	bool talkative; /* a server said more than it was asked */
+	bool switched;	/* protocols */
 	struct fake_bytes contents;
 	struct fake_bytes texts; /* what spans of the messages point into */
 };
@@ -236,6 +237,7 @@ static void read_server(struct outcome *o, struct fake_conn *c)
 		out = span_from(out, head.head_bytes + used);
 		if (answer == ANSWERED)
 			answer = read_answer(o, c, m, &in);
+		o->switched |= answer == SWITCHED;
 		if ((answer == SWITCHED && m->upgrade) || !m->whole)
 			break; /* a tunnel, or it was cut */
 	}
@@ -304,11 +306,16 @@ static void read_got(struct outcome *o, struct fake_conn *c)
 	}
 }
 
-static void read_all(struct outcome *o, enum rig_listener which)
+static void forget(struct outcome *o)
 {
 	o->asked_count = o->received_count = o->answered_count = o->got_count = 0;
-	o->talkative = false;
+	o->talkative = o->switched = false;
 	o->contents.len = o->texts.len = 0;
+}
+
+static void read_all(struct outcome *o, enum rig_listener which)
+{
+	forget(o);
 	/* so that spans into it stay: more than targets can ever take */
 	if (!o->texts.room) {
 		o->texts.room = TEXTS_BYTES;
@@ -405,13 +412,12 @@ static void check_once_and_in_order(const struct outcome *o)
 		}
 }
 
-static bool is_ours(const struct outcome *o, const struct message *m)
+static bool is_ours(unsigned status, struct span content)
 {
 	char text[64];
-	int n = snprintf(text, sizeof(text), "%u %s\n", m->status, http_reason(m->status));
+	int n = snprintf(text, sizeof(text), "%u %s\n", status, http_reason(status));
 
-	return m->status >= 400 &&
-	       (m->content_len == 0 || span_eq(content_of(o, m), span_make(text, (size_t)n)));
+	return status >= 400 && (content.len == 0 || span_eq(content, span_make(text, (size_t)n)));
 }
 
 /* What came to the client as whole is somebody's whole answer. */
@@ -423,7 +429,7 @@ static void check_answers(const struct outcome *o)
 
 		ASSERT(m->nth == 0 || asked_of(o, m->conn, m->nth - 1));
 		if (!asked_of(o, m->conn, m->nth))
-			ASSERT(is_ours(o, m)); /* of what was no request */
+			ASSERT(is_ours(m->status, content_of(o, m))); /* of what was no request */
 		for (unsigned j = 0; !found && j < o->answered_count; j++) {
 			const struct message *a = &o->answered[j];
 
@@ -431,7 +437,7 @@ static void check_answers(const struct outcome *o)
 				(m->whole ? a->whole && span_eq(content_of(o, a), content_of(o, m))
 					  : begins(content_of(o, a), content_of(o, m)));
 		}
-		ASSERT(found || is_ours(o, m));
+		ASSERT(found || is_ours(m->status, content_of(o, m)));
 	}
 }
 
@@ -442,6 +448,25 @@ void outcome_check(struct outcome *o, enum rig_listener which)
 	if (which == LISTENER_PLAIN)
 		check_once_and_in_order(o);
 	check_answers(o);
+}
+
+void outcome_read_servers(struct outcome *o, bool (*leave_out)(const struct fake_conn *c))
+{
+	forget(o);
+	for (unsigned i = 0; i < fake_net.conn_count; i++)
+		if (!fake_net.conns[i].from_client && !leave_out(&fake_net.conns[i]))
+			read_server(o, &fake_net.conns[i]);
+}
+
+bool outcome_may_answer(const struct outcome *o, unsigned status, struct span content)
+{
+	for (unsigned i = 0; i < o->answered_count; i++) {
+		const struct message *a = &o->answered[i];
+
+		if (a->whole && a->status == status && span_eq(content_of(o, a), content))
+			return true;
+	}
+	return (o->switched && status == 200) || is_ours(status, content);
 }
 
 /* Two ways to cut the same bytes: the same messages, but that one which is not whole may be shorter

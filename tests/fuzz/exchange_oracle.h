@@ -20,3 +20,8 @@ void outcome_check(struct outcome *o, enum rig_listener which);
  * Says nothing of servers that say more than they are asked: how much of that is seen, and when,
  * depends on chance. */
 void outcome_check_same(const struct outcome *a, const struct outcome *b);
+
+/* Only what lies at servers, but at those that are to be left out: their requests can be read. */
+void outcome_read_servers(struct outcome *o, bool (*leave_out)(const struct fake_conn *c));
+/* After that: is this ours, or the whole answer of a server, or from a tunnel? */
+bool outcome_may_answer(const struct outcome *o, unsigned status, struct span content);

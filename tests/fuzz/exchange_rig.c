@@ -481,6 +481,20 @@ struct rig_result rig_run(enum rig_listener which, struct span script, size_t re
 	return s.result;
 }
 
+#define H2_HELLO "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"
+
+struct rig_result rig_run_h2(struct span script, size_t read_max)
+{
+	static const struct span hello = SPAN(H2_HELLO);
+	static char whole[H2_SCRIPT_MAX + 64];
+
+	ASSERT(script.len <= H2_SCRIPT_MAX);
+	memcpy(whole, hello.ptr, hello.len);
+	if (script.len)
+		memcpy(whole + hello.len, script.ptr, script.len);
+	return rig_run(LISTENER_H2, span_make(whole, hello.len + script.len), read_max);
+}
+
 bool rig_serves(void)
 {
 	const struct span script = SPAN("GET / HTTP/1.1\r\nHost: a\r\n\r\n\xff"
@@ -490,4 +504,17 @@ bool rig_serves(void)
 	rig_run(LISTENER_PLAIN, script, SIZE_MAX);
 	return span_starts(
 		span_make(fake_net.conns[0].out.data, fake_net.conns[0].out.len), answer);
+}
+
+bool rig_serves_h2(void)
+{
+	const struct span script = SPAN("\0\0\6\1\5\0\0\0\1\x82\x86\x84\x41\1a\xff"
+					"SHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+	const struct span end = SPAN("\0\0\2\0\1\0\0\0\1ok"); /* DATA, END_STREAM */
+	const struct fake_bytes *out = &fake_net.conns[0].out, *asked = &fake_net.conns[1].out;
+
+	rig_run_h2(script, SIZE_MAX);
+	return span_starts(
+		       span_make(asked->data, asked->len), SPAN("GET / HTTP/1.1\r\nHost: a\r\n")) &&
+	       memmem(out->data, out->len, end.ptr, end.len);
 }

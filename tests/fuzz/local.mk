@@ -14,39 +14,42 @@ FUZZ_HTTP_LIBS = proxy/libproxy-core.a $(CORE_LIBS)
 FAKE_NET_WRAPS = -Wl,--wrap=close,--wrap=socket,--wrap=connect,--wrap=accept4,--wrap=syscall \
 	-Wl,--wrap=shutdown,--wrap=getsockopt,--wrap=setsockopt,--wrap=realtime_ns,--wrap=pipe2,--wrap=fcntl
 RIG_SOURCES = tests/fuzz/exchange_oracle.c tests/fuzz/exchange_oracle.h tests/fuzz/exchange_rig.c tests/fuzz/exchange_rig.h tests/fuzz/fake_net.c tests/fuzz/fake_net.h
+H2_RIG_SOURCES = $(RIG_SOURCES) tests/fuzz/h2_oracle.c tests/fuzz/h2_oracle.h
 
-tests_fuzz_replay_h1_head_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz_h1_head.c tests/fuzz/fuzz.h
+CORPUS_SOURCES = tests/fuzz/corpus.c tests/fuzz/corpus.h
+REPLAY_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz.h $(CORPUS_SOURCES)
+tests_fuzz_replay_h1_head_SOURCES = $(REPLAY_SOURCES) tests/fuzz/fuzz_h1_head.c
 tests_fuzz_replay_h1_head_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/fuzz/corpus/h1_head"'
 tests_fuzz_replay_h1_head_LDADD = $(FUZZ_HTTP_LIBS)
-tests_fuzz_replay_h1_body_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz_h1_body.c tests/fuzz/fuzz.h
+tests_fuzz_replay_h1_body_SOURCES = $(REPLAY_SOURCES) tests/fuzz/fuzz_h1_body.c
 tests_fuzz_replay_h1_body_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/fuzz/corpus/h1_body"'
 tests_fuzz_replay_h1_body_LDADD = $(FUZZ_HTTP_LIBS)
-tests_fuzz_replay_path_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz_path.c tests/fuzz/fuzz.h
+tests_fuzz_replay_path_SOURCES = $(REPLAY_SOURCES) tests/fuzz/fuzz_path.c
 tests_fuzz_replay_path_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/fuzz/corpus/path"'
 tests_fuzz_replay_path_LDADD = $(FUZZ_HTTP_LIBS)
-tests_fuzz_replay_conf_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz_conf.c tests/fuzz/fuzz.h
+tests_fuzz_replay_conf_SOURCES = $(REPLAY_SOURCES) tests/fuzz/fuzz_conf.c
 tests_fuzz_replay_conf_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/fuzz/corpus/conf"'
 tests_fuzz_replay_conf_LDADD = $(SHELL_LIBS)
-tests_fuzz_replay_packet_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz_packet.c tests/fuzz/fuzz.h
+tests_fuzz_replay_packet_SOURCES = $(REPLAY_SOURCES) tests/fuzz/fuzz_packet.c
 tests_fuzz_replay_packet_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/fuzz/corpus/packet"'
 tests_fuzz_replay_packet_LDADD = $(FAILOVER_CORE_LIBS)
-tests_fuzz_replay_h2_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz_h2.c tests/fuzz/fuzz.h $(RIG_SOURCES)
+tests_fuzz_replay_h2_SOURCES = $(REPLAY_SOURCES) tests/fuzz/fuzz_h2.c $(H2_RIG_SOURCES)
 tests_fuzz_replay_h2_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/fuzz/corpus/h2"'
 tests_fuzz_replay_h2_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_fuzz_replay_h2_LDFLAGS = $(AM_LDFLAGS) $(FAKE_NET_WRAPS)
 tests_fuzz_replay_h2_LDADD = $(PROXY_LIBS)
-tests_fuzz_replay_exchange_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz_exchange.c tests/fuzz/fuzz.h $(RIG_SOURCES)
+tests_fuzz_replay_exchange_SOURCES = $(REPLAY_SOURCES) tests/fuzz/fuzz_exchange.c $(RIG_SOURCES)
 tests_fuzz_replay_exchange_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/fuzz/corpus/exchange"'
 tests_fuzz_replay_exchange_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_fuzz_replay_exchange_LDFLAGS = $(AM_LDFLAGS) $(FAKE_NET_WRAPS)
 tests_fuzz_replay_exchange_LDADD = $(PROXY_LIBS)
-tests_fuzz_replay_vrrp_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz_vrrp.c tests/fuzz/fuzz.h
+tests_fuzz_replay_vrrp_SOURCES = $(REPLAY_SOURCES) tests/fuzz/fuzz_vrrp.c
 tests_fuzz_replay_vrrp_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/fuzz/corpus/vrrp"'
 tests_fuzz_replay_vrrp_LDADD = $(FAILOVER_CORE_LIBS)
-tests_fuzz_replay_proxy_header_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz_proxy_header.c tests/fuzz/fuzz.h
+tests_fuzz_replay_proxy_header_SOURCES = $(REPLAY_SOURCES) tests/fuzz/fuzz_proxy_header.c
 tests_fuzz_replay_proxy_header_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/fuzz/corpus/proxy_header"'
 tests_fuzz_replay_proxy_header_LDADD = $(FUZZ_HTTP_LIBS)
-tests_fuzz_replay_client_hello_SOURCES = tests/fuzz/replay.c tests/fuzz/fuzz_client_hello.c tests/fuzz/fuzz.h
+tests_fuzz_replay_client_hello_SOURCES = $(REPLAY_SOURCES) tests/fuzz/fuzz_client_hello.c
 tests_fuzz_replay_client_hello_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/fuzz/corpus/client_hello"'
 tests_fuzz_replay_client_hello_LDADD = $(FUZZ_HTTP_LIBS)
 
@@ -71,7 +74,7 @@ tests_fuzz_fuzz_conf_LDADD = $(SHELL_LIBS)
 tests_fuzz_fuzz_packet_SOURCES = tests/fuzz/fuzz_packet.c tests/fuzz/fuzz.h
 tests_fuzz_fuzz_packet_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 tests_fuzz_fuzz_packet_LDADD = $(FAILOVER_CORE_LIBS)
-tests_fuzz_fuzz_h2_SOURCES = tests/fuzz/fuzz_h2.c tests/fuzz/fuzz.h $(RIG_SOURCES)
+tests_fuzz_fuzz_h2_SOURCES = tests/fuzz/fuzz_h2.c tests/fuzz/fuzz.h $(H2_RIG_SOURCES)
 tests_fuzz_fuzz_h2_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) -fno-sanitize=fuzzer-no-link
 tests_fuzz_fuzz_h2_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS) $(FAKE_NET_WRAPS)
 tests_fuzz_fuzz_h2_LDADD = $(PROXY_LIBS)

@@ -32,9 +32,8 @@ tests_unit_test_tls_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)
 # Every allocation fails once, on the fuzzer's rig.
 check_PROGRAMS += tests/unit/test_exchange_memory
 TESTS += tests/unit/test_exchange_memory
-tests_unit_test_exchange_memory_SOURCES = tests/unit/test_exchange_memory.c $(RIG_SOURCES)
+tests_unit_test_exchange_memory_SOURCES = tests/unit/test_exchange_memory.c $(RIG_SOURCES) $(SCARCE_SOURCES) $(CORPUS_SOURCES)
 tests_unit_test_exchange_memory_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/fuzz/corpus/exchange"'
 tests_unit_test_exchange_memory_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
-tests_unit_test_exchange_memory_LDFLAGS = $(AM_LDFLAGS) $(FAKE_NET_WRAPS) \
-	-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc
+tests_unit_test_exchange_memory_LDFLAGS = $(AM_LDFLAGS) $(FAKE_NET_WRAPS) $(SCARCE_WRAPS)
 tests_unit_test_exchange_memory_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)

@@ -33,6 +33,9 @@ tests_unit_test_yaml_SOURCES = tests/unit/test_yaml.c
 tests_unit_test_yaml_LDADD = $(SHELL_LIBS) $(UNIT_LIBS)
 tests_unit_test_conf_load_SOURCES = tests/unit/test_conf_load.c
 tests_unit_test_conf_load_LDADD = $(SHELL_LIBS) $(UNIT_LIBS)
-tests_unit_test_conf_memory_SOURCES = tests/unit/test_conf_memory.c
+# Allocations that fail on demand (tests/unit/scarce.h).
+SCARCE_WRAPS = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc
+SCARCE_SOURCES = tests/unit/scarce.c tests/unit/scarce.h
+tests_unit_test_conf_memory_SOURCES = tests/unit/test_conf_memory.c $(SCARCE_SOURCES)
 tests_unit_test_conf_memory_LDADD = $(SHELL_LIBS) $(UNIT_LIBS)
-tests_unit_test_conf_memory_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc
+tests_unit_test_conf_memory_LDFLAGS = $(AM_LDFLAGS) $(SCARCE_WRAPS)
