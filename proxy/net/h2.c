@@ -18,6 +18,12 @@ void h2_wake(struct h2 *h)
 	ev_feed_event(h->conn->worker->loop, &h->work, EV_PREPARE);
 }
 
+void h2_break(struct h2 *h)
+{
+	h->failed = true;
+	h2_wake(h);
+}
+
 void h2_tell(struct h2_stream *s)
 {
 	if (!list_empty(&s->event_link))
@@ -397,6 +403,7 @@ int h2_init(struct h2 *h, const struct h2_role *role, struct conn *c, const stru
 		return -1;
 	if (say_hello(h, conf, limits) < 0) {
 		nghttp2_session_del(h->session);
+		h->session = NULL;
 		return -1;
 	}
 	h2_wake(h);
@@ -443,14 +450,6 @@ static void broken(struct h2 *h)
 	h->role->on_broken(h);
 }
 
-/* Its owner hears of it from work(): here a stream may be sending, whose exchange must not end
- * under it. */
-static void fail(struct h2 *h)
-{
-	h->failed = true;
-	h2_wake(h);
-}
-
 /* What was gathered goes to the socket. False: no more now. */
 static bool flush(struct h2 *h)
 {
@@ -459,7 +458,7 @@ static bool flush(struct h2 *h)
 
 	out->start = out->end = 0;
 	if (frames.len && conn_send(h->conn, frames) < 0) {
-		fail(h);
+		h2_break(h);
 		return false;
 	}
 	return !conn_blocked(h->conn);
@@ -474,8 +473,8 @@ void h2_pump(struct h2 *h)
 		return;
 	if (!h->out)
 		h->out = iobuf_get(&h->conn->worker->iobufs, IOBUF_LARGE_BYTES);
-	if (!h->out) {
-		h2_wake(h);
+	if (!h->out) { /* to wait for memory would take all of the worker's turns */
+		h2_break(h);
 		return;
 	}
 	while (n > 0 || h->full) {
@@ -486,7 +485,7 @@ void h2_pump(struct h2 *h)
 		n = nghttp2_session_mem_send(h->session, &piece);
 		h->inside = false;
 		if (n < 0) {
-			fail(h);
+			h2_break(h);
 			return;
 		}
 		if (n > 0) {
@@ -582,6 +581,8 @@ void h2_say_goodbye(struct h2 *h)
 
 void h2_fail(struct h2 *h, uint32_t code)
 {
-	nghttp2_session_terminate_session(h->session, code);
-	h2_wake(h);
+	if (nghttp2_session_terminate_session(h->session, code) == 0)
+		h2_wake(h);
+	else
+		h2_break(h);
 }

@@ -98,7 +98,7 @@ static inline bool conn_is_stream(const struct conn *c)
 	return c->transport == &h2_transport;
 }
 
-/* Says hello. -1: out of memory. c is borrowed until h2_fini(). */
+/* Says hello. -1: out of memory; h2_fini() may follow. c is borrowed until then. */
 int h2_init(struct h2 *h, const struct h2_role *role, struct conn *c, const struct h2_conf *conf,
 	const struct http_limits *limits);
 /* After h2_abandon(). */

@@ -11,6 +11,9 @@
 
 /* There is something to do in the next turn of the loop. */
 void h2_wake(struct h2 *h);
+/* It cannot send, or is out of memory: it is given up, as its owner hears in the next turn (here a
+ * stream may be sending, whose exchange must not end under it). */
+void h2_break(struct h2 *h);
 /* Its owner is to hear of it. */
 void h2_tell(struct h2_stream *s);
 /* As much as the other side and the socket take goes out. */

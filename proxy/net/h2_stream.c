@@ -36,6 +36,16 @@ void h2_stream_init(struct h2_stream *s, struct h2 *h, struct conn *conn, int32_
 	conn->layer = s;
 }
 
+/* The other side hears that it ends, and nghttp2 knows us no more. */
+static void drop(struct h2_stream *s, uint32_t code)
+{
+	nghttp2_session *session = s->h2->session;
+
+	nghttp2_session_set_stream_user_data(session, s->id, NULL);
+	if (nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, s->id, code) != 0)
+		h2_break(s->h2);
+}
+
 /* --- receiving
  * ---------------------------------------------------------------------------------------- */
 
@@ -60,7 +70,8 @@ static ssize_t stream_recv(struct conn *c, void *to, size_t bytes)
 	memcpy(to, s->in.data + s->in.off, n);
 	buf_consume(&s->in, n);
 	if (s->h2) {
-		nghttp2_session_consume(s->h2->session, s->id, n);
+		if (nghttp2_session_consume(s->h2->session, s->id, n) != 0)
+			h2_break(s->h2);
 		h2_wake(s->h2);
 	}
 	if (s->in.len || s->reset)
@@ -77,7 +88,8 @@ static void resume(struct h2_stream *s)
 {
 	if (s->deferred) {
 		s->deferred = false;
-		nghttp2_session_resume_data(s->h2->session, s->id);
+		if (nghttp2_session_resume_data(s->h2->session, s->id) == NGHTTP2_ERR_NOMEM)
+			h2_break(s->h2);
 	}
 	h2_wake(s->h2);
 }
@@ -119,11 +131,10 @@ void h2_send_head(struct conn *c, const struct http_list *list, bool ends)
 	if (!can_send(s) || s->head_sent)
 		return;
 	if (submit_head(s, list, ends) < 0) {
+		if (s->id > 0)
+			drop(s, NGHTTP2_INTERNAL_ERROR);
 		s->closed = s->reset = true;
 		s->code = NGHTTP2_REFUSED_STREAM;
-		if (s->id > 0)
-			nghttp2_submit_rst_stream(
-				s->h2->session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_INTERNAL_ERROR);
 		h2_tell(s);
 	}
 	h2_wake(s->h2);
@@ -152,19 +163,20 @@ int h2_send_end(struct conn *c, struct span trailers)
 	return 0;
 }
 
-/* The last of the content has gone: trailers follow. */
-static __attribute__((noinline)) bool submit_trailers(struct h2_stream *s)
+/* The last of the content has gone: trailers follow. 1: none of them may; -1: out of memory. */
+static __attribute__((noinline)) int submit_trailers(struct h2_stream *s)
 {
 	UNFILLED struct http_pair pairs[TRAILER_LIST_MAX];
 	UNFILLED nghttp2_nv nv[TRAILER_LIST_MAX];
 	UNFILLED char room[HTTP1_TRAILERS_MAX];
 	struct http_list list = {.pairs = pairs, .max = countof(pairs)};
 
-	if (http2_list_trailers(&list, room, sizeof(room), buf_span(&s->trailers_out)) < 0 ||
-		!list.count)
-		return false;
+	if (http2_list_trailers(&list, room, sizeof(room), buf_span(&s->trailers_out)) < 0)
+		return -1;
+	if (!list.count)
+		return 1;
 	h2_set_nv(nv, &list);
-	return nghttp2_submit_trailer(s->h2->session, s->id, nv, list.count) == 0;
+	return nghttp2_submit_trailer(s->h2->session, s->id, nv, list.count) == 0 ? 0 : -1;
 }
 
 ssize_t h2_read_content(nghttp2_session *session, int32_t id, uint8_t *buf, size_t length,
@@ -172,6 +184,7 @@ ssize_t h2_read_content(nghttp2_session *session, int32_t id, uint8_t *buf, size
 {
 	struct h2_stream *s = nghttp2_session_get_stream_user_data(session, id);
 	struct h2 *h = ctx;
+	int rc;
 
 	(void)buf, (void)source;
 	if (!s)
@@ -193,7 +206,10 @@ ssize_t h2_read_content(nghttp2_session *session, int32_t id, uint8_t *buf, size
 	*flags |= NGHTTP2_DATA_FLAG_NO_COPY;
 	if (length == s->iov_left && s->ends) {
 		*flags |= NGHTTP2_DATA_FLAG_EOF;
-		if (s->trailers_out.len && submit_trailers(s))
+		rc = s->trailers_out.len ? submit_trailers(s) : 1;
+		if (rc < 0) /* without them it would look whole */
+			return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+		if (rc == 0)
 			*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
 	}
 	return (ssize_t)length;
@@ -288,14 +304,12 @@ static void stream_close(struct conn *c, bool abort)
 
 	if (h) {
 		if (!s->closed && s->id > 0) {
-			nghttp2_session_set_stream_user_data(h->session, s->id, NULL);
-			nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, s->id,
-				!h->role->server ? NGHTTP2_CANCEL
+			drop(s, !h->role->server ? NGHTTP2_CANCEL
 				: abort		 ? NGHTTP2_INTERNAL_ERROR
 						 : NGHTTP2_NO_ERROR);
 		}
-		if (s->in.len)
-			nghttp2_session_consume_connection(h->session, s->in.len);
+		if (s->in.len && nghttp2_session_consume_connection(h->session, s->in.len) != 0)
+			h2_break(h);
 		list_remove(&s->link);
 		list_remove(&s->event_link);
 		ASSERT(h->stream_count > 0);

@@ -37,3 +37,12 @@ tests_unit_test_exchange_memory_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_
 tests_unit_test_exchange_memory_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_exchange_memory_LDFLAGS = $(AM_LDFLAGS) $(FAKE_NET_WRAPS) $(SCARCE_WRAPS)
 tests_unit_test_exchange_memory_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_h2_memory
+TESTS += tests/unit/test_h2_memory
+tests_unit_test_h2_memory_SOURCES = tests/unit/test_h2_memory.c $(H2_RIG_SOURCES) $(SCARCE_SOURCES) $(CORPUS_SOURCES)
+tests_unit_test_h2_memory_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/fuzz/corpus/h2"'
+tests_unit_test_h2_memory_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_h2_memory_LDFLAGS = $(AM_LDFLAGS) $(FAKE_NET_WRAPS) $(SCARCE_WRAPS) \
+	-Wl,--wrap=nghttp2_session_server_new2,--wrap=nghttp2_session_client_new2 \
+	-Wl,--wrap=nghttp2_option_new,--wrap=nghttp2_session_callbacks_new
+tests_unit_test_h2_memory_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)
