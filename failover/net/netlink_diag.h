@@ -3,6 +3,8 @@
  * drain ends with the last client whoever serves it, and what is open when packets are about to be
  * shared with the peer is known to be ours.
  *
+ * And what is left of one that ended can be done away with: see tickle.h.
+ *
  * The kernel walks its table piece by piece, and only as far as is asked for. With netlink.c and
  * netlink_set.c the home of libnl.
  */
@@ -17,3 +19,12 @@ int netlink_diag_each(const struct cidr *vips, unsigned vip_count,
 	void *ctx, struct err *err);
 /* Whether there is any. */
 int netlink_diag_any(const struct cidr *vips, unsigned vip_count, bool *ret_any, struct err *err);
+
+struct nl_sock;
+/* For the call below. Returns owned; NULL with err. */
+struct nl_sock *netlink_diag_open(struct err *err);
+void netlink_diag_close(struct nl_sock *sock);
+/* Ends the TIME_WAIT of a connection with these ends, if there is one. A connection that lives, or
+ * that somebody still has to close, is left alone. */
+int netlink_diag_forget(
+	struct nl_sock *sock, const struct addr *local, const struct addr *remote, struct err *err);

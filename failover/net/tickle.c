@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "failover/net/netlink_diag.h"
 #include "shared/assert.h"
 #include "shared/log.h"
 #include "shared/units.h"
@@ -111,6 +112,19 @@ static enum sent send_one(const struct tickle *t, const struct client_key *k)
 	return errno == ENOBUFS || errno == EAGAIN || errno == ENOMEM ? FULL : FAILED;
 }
 
+/* It would answer in the place of our reset. */
+static void forget_left(const struct tickle *t, const struct client_key *k)
+{
+	struct addr local, remote;
+	struct err err;
+
+	client_key_addrs(k, &local, &remote);
+	if (t->diag && netlink_diag_forget(t->diag, &local, &remote, &err) != 0)
+		log_event(LOG_WARNING, "peer.clients_untold", err.text,
+			F_TEXT("decision", "going on: a client that was here before may not learn "
+					   "that its connection is gone"));
+}
+
 static bool concerns(const struct tickle *t, const struct client_key *k)
 {
 	bool v4 = is_v4(k->local);
@@ -138,6 +152,7 @@ static bool send_some(struct tickle *t)
 			return false;
 		if (!concerns(t, k))
 			continue;
+		forget_left(t, k);
 		switch (send_one(t, k)) {
 		case SENT:
 			t->sent++;
@@ -249,8 +264,13 @@ static int open_raw(int family)
 
 void tickle_init(struct tickle *t, struct ev_loop *loop)
 {
+	struct err err;
+
 	*t = (struct tickle){.loop = loop, .fd4 = open_raw(AF_INET), .fd6 = open_raw(AF_INET6)};
 	ev_init(&t->next, on_next);
+	t->diag = netlink_diag_open(&err);
+	if (!t->diag)
+		log_event(LOG_WARNING, "peer.clients_untold", err.text);
 }
 
 void tickle_fini(struct tickle *t)
@@ -260,4 +280,5 @@ void tickle_fini(struct tickle *t)
 		close(t->fd4);
 	if (t->fd6 >= 0)
 		close(t->fd6);
+	netlink_diag_close(t->diag);
 }

@@ -2,7 +2,9 @@
  * Tells the clients of a dead node: each gets a bare ACK out of nowhere from the virtual address it
  * was connected to. Its kernel answers with an ACK of its own (RFC 9293 3.10.7.4), which meets no
  * connection here, and our kernel resets it: the client learns at once what it would have waited
- * for until its own timeout.
+ * for until its own timeout. Should it meet the TIME_WAIT of an earlier one, since the address was
+ * here less than a minute ago and the client has the same port again, it would be acknowledged and
+ * the client none the wiser: such are done away with first.
  *
  * Never while strays are forwarded to the peer; that is the state machine's to know. What is sent
  * in one go grows from few to many, so that a neighbour that has yet to be found loses little, and
@@ -17,7 +19,8 @@
 
 struct tickle {
 	struct ev_loop *loop;
-	int fd4, fd6; /* raw sockets; -1: not open */
+	int fd4, fd6;	      /* raw sockets; -1: not open */
+	struct nl_sock *diag; /* NULL: not open, what is in TIME_WAIT stays */
 	ev_timer next;
 	/* the run */
 	const struct clients *clients;

@@ -26,11 +26,10 @@ class Tickle(LabTest):
     def copy(node):
         return node.ask("agent", "status")["peer"]["copy"]
 
-    def wait_clients(self, count):
+    def wait_clients(self, count, to=(VIP4, VIP6)):
         """The clients are waiters, served by one request each."""
         out = os.path.join(self.client.dir, "waiters.%d" % time.monotonic_ns())
-        self.client.start("waiters", sys.executable, os.path.join(TREE, "tests/netns/waiters.py"), out, count,
-                          80, VIP4, VIP6)
+        self.client.start("waiters", sys.executable, os.path.join(TREE, "tests/netns/waiters.py"), out, count, 80, *to)
         self.addCleanup(self.client.stop, "waiters")
 
         def ready():
@@ -113,6 +112,30 @@ class Tickle(LabTest):
                 self.a.kill(program, signal.SIGCONT, wait=False)
 
         self.check_all_are_told("node frozen", kill, repair)
+
+    def left_behind(self, node, vip, first):
+        """A port of the client's from which a connection has just ended at node, and waits for time there."""
+        for port in range(first, first + 20):  # whoever closes first has the wait: mostly the proxy
+            self.lab.curl("http://%s/" % vip, "--local-port", str(port), "-H", "Connection: close")
+            if node.run("ss", "-Htan", "state", "time-wait", "sport = :80 and dport = :%d" % port).stdout:
+                return port
+        raise AssertionError("no connection is left in TIME_WAIT")
+
+    def test_clients_with_a_port_that_was_here_before_are_told(self):
+        """The new owner had the address less than a minute ago: its kernel would acknowledge what it must reset."""
+        self.a.ask("agent", "switchover")
+        self.lab.settle(self.b)
+        to = ["%s@%d" % (VIP4, self.left_behind(self.b, VIP4, 15000)),
+              "%s@%d" % (VIP6, self.left_behind(self.b, "[%s]" % VIP6, 15100))]
+        self.back_to_a()
+        out = self.wait_clients(1, to)
+        wait_for("the copy has them", lambda: self.b.group()["peer_connections"] >= 2)
+        self.lab.unplug(self.a)
+        try:
+            wait_for("both were told", lambda: len(self.ends(out)) == 2, 10)
+        finally:
+            self.revive_a()
+        self.assertEqual({how for _, _, how in self.ends(out)}, {"reset"})
 
     def test_the_copy_follows_to_another_path_and_goes_on_where_it_was(self):
         first = self.copy(self.a)["path"]

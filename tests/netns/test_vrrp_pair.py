@@ -95,7 +95,7 @@ class Pair(VrrpTest):
         self.a.ask("agent", "freeze")  # on a busy machine a proxy may seem to hang: lb-a keeps them all the same
         self.a.wait_state("ACTIVE")
         out = os.path.join(self.lab.client.dir, "waiters")
-        self.lab.client.start("waiters", sys.executable, os.path.join(TREE, "tests/netns/waiters.py"), out, 50,
+        self.lab.client.start("waiters", sys.executable, os.path.join(TREE, "tests/netns/waiters.py"), out, 50, 80,
                               VIP4, VIP6)
 
         def ends():

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Many clients that have had one answer each and wait: waiters.py OUT COUNT PORT ADDRESS...
+"""Many clients that have had one answer each and wait: waiters.py OUT COUNT PORT ADDRESS[@FROM]...
 
-COUNT connections to that port of each address. Prints "ready" into OUT once all were answered, and then a
+COUNT connections to that port of each address, the first of them from port FROM if that is said. Prints "ready" into OUT once all were answered, and then a
 line for each that ends: CLOCK_REALTIME in ns, address, how. Ends when all have ended, or at SIGTERM.
 """
 
@@ -18,9 +18,10 @@ def main():
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     poll, waiting = select.epoll(), {}
-    for address in addresses:
-        for _ in range(count):
-            s = socket.create_connection((address, port), 10)
+    for address, own_port in (a.partition("@")[::2] for a in addresses):
+        for number in range(count):
+            own = ("", int(own_port)) if own_port and number == 0 else None
+            s = socket.create_connection((address, port), 10, own)
             s.sendall(b"GET / HTTP/1.1\r\nHost: tickle\r\n\r\n")
             data = b""
             while b" tickle " not in data or not data.endswith(b"\n"):
