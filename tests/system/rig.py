@@ -18,9 +18,9 @@ PROXY = os.path.join(BUILD, "proxy", "tandem-proxy")
 # A build with sanitizers, or a machine that is busy with something else, is slower: how long a test waits for
 # what must come is multiplied by this.
 SLOW = float(os.environ.get("TANDEM_SLOW", "1"))
+PATIENCE_S = 20 * SLOW
 with open(PROXY, "rb") as program:
     SANITIZED = b"__asan_init" in program.read()  # what such a one has freed it keeps: its size says nothing
-reserved = []
 
 
 def free_port():
@@ -29,8 +29,9 @@ def free_port():
     s = socket.socket()
     s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     s.bind(("127.0.0.1", 0))
-    reserved.append(s)
-    return s.getsockname()[1]
+    port = s.getsockname()[1]
+    s.detach()  # and never closed
+    return port
 
 
 class Server:
@@ -189,13 +190,13 @@ class Proxy:
             return f.read()
 
     def connect(self):
-        s = socket.create_connection(("127.0.0.1", self.port), 5)
+        s = socket.create_connection(("127.0.0.1", self.port), PATIENCE_S)
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return s
 
     def rpc(self, method, params=None):
         with socket.socket(socket.AF_UNIX) as s:
-            s.settimeout(10)
+            s.settimeout(PATIENCE_S)
             s.connect(os.path.join(self.tmp, "proxy.sock"))
             request = {"jsonrpc": "2.0", "id": 1, "method": method}
             if params:
@@ -341,6 +342,17 @@ class Case(unittest.TestCase):
         shutil.rmtree(p.tmp)
         for bad in ("ERROR: AddressSanitizer", "runtime error:", "WARNING: ThreadSanitizer", "assertion"):
             self.assertNotIn(bad.lower(), text.lower())
+
+    def log_lines(self, p, count=1):
+        """What the access log says of so many requests at least; they get there some time after the answer."""
+        def lines():
+            try:
+                with open(os.path.join(p.tmp, "access.log")) as f:
+                    return [line for line in f if line.endswith("\n")]
+            except FileNotFoundError:
+                return []
+        self.eventually(lambda: len(lines()) >= count)
+        return [json.loads(line) for line in lines()]
 
     def eventually(self, what, within=10):
         """It comes true; when is not the question."""

@@ -13,7 +13,7 @@ import time
 import unittest
 
 import rig
-from rig import Proxy, Reader, ask, free_port
+from rig import PATIENCE_S, Proxy, Reader, ask, free_port
 from test_http1 import get
 from test_reload import Busy, Change
 
@@ -143,7 +143,7 @@ class Upgrades(Change):
         s = p.status()
         self.assertEqual((s["pid"], s["draining"], s["upgrade"]["failed_total"]), (new, False, 0))
         self.assertEqual(s["workers"], before["workers"])
-        with socket.create_connection(("127.0.0.1", self.admin), 5) as c:
+        with socket.create_connection(("127.0.0.1", self.admin), PATIENCE_S) as c:
             c.sendall(get("/healthz"))
             self.assertEqual(Reader(c).response().status, 200)
         with open("/proc/%d/environ" % new, "rb") as f:
@@ -254,7 +254,7 @@ class Upgrades(Change):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
             manager.bind(folder + "/notify")
             manager.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-            manager.settimeout(10)
+            manager.settimeout(PATIENCE_S)
             p = self.begin(notify=folder + "/notify")
 
             def hear():

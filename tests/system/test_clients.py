@@ -8,7 +8,7 @@ import threading
 import time
 import unittest
 
-from rig import Proxy, Server
+from rig import PATIENCE_S, Proxy, Server
 
 VIP, OTHER_VIP, OWN = "127.0.0.77", "127.0.0.78", "127.0.0.1"
 AGE_S = 0.02
@@ -130,7 +130,7 @@ class Clients(unittest.TestCase):
         return agent
 
     def connect(self, to=VIP):
-        s = socket.create_connection((to, self.proxy.port), 5)
+        s = socket.create_connection((to, self.proxy.port), PATIENCE_S)
         self.open.append(s)
         return s
 
@@ -207,7 +207,7 @@ class Clients(unittest.TestCase):
             idle.recv(1)
         agent.drain(2)
         agent.wait("the order is undone", lambda a: a.drained == 2)
-        idle.settimeout(5)
+        idle.settimeout(PATIENCE_S)
         self.assertNotIn(b"Connection: close", self.get(idle))
 
     def test_idle_clients_are_shown_out_with_a_fin_before_a_drain_ends(self):

@@ -20,7 +20,7 @@ import h2.exceptions
 import h2.settings
 import hpack
 
-from rig import Reader, Server, free_port
+from rig import PATIENCE_S, Reader, Server, free_port
 from test_http1 import Case, config
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -48,7 +48,7 @@ class Raw:
 
     def __init__(self, proxy, hello=True):
         self.sock = proxy.connect()
-        self.sock.settimeout(5)
+        self.sock.settimeout(PATIENCE_S)
         self.encoder, self.decoder, self.data = hpack.Encoder(), hpack.Decoder(), b""
         self.frames = []
         if hello:

@@ -7,7 +7,7 @@ import threading
 import time
 import unittest
 
-from rig import Reader, Server, ask, free_port
+from rig import PATIENCE_S, Reader, Server, ask, free_port
 from test_http1 import Case, config, get
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -119,7 +119,7 @@ class Limits(Case):
     def send(self, p, path="/"):
         c = p.connect()
         self.addCleanup(c.close)
-        c.settimeout(10)
+        c.settimeout(PATIENCE_S)
         c.sendall(get(path))
         return c
 

@@ -6,7 +6,7 @@ import struct
 import time
 import unittest
 
-from rig import Reader
+from rig import PATIENCE_S, Reader
 from test_http1 import get
 from test_tcp import Tcp, config, rest
 
@@ -36,7 +36,7 @@ class In(Tcp):
         return s, self.start(HTTP % (listener, s.port, pool))
 
     def connect(self, p, ip="127.0.0.1"):
-        c = socket.create_connection(("127.0.0.1", p.port), 5, (ip, 0))
+        c = socket.create_connection(("127.0.0.1", p.port), PATIENCE_S, (ip, 0))
         c.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.addCleanup(c.close)
         return c

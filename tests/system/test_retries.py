@@ -8,7 +8,7 @@ import threading
 import time
 import unittest
 
-from rig import Reader, Server, ask, free_port
+from rig import PATIENCE_S, Reader, Server, ask, free_port
 from test_http1 import Case, config, get
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -90,7 +90,7 @@ class Retries(Case):
 
     def answer_of(self, p, raw, method="GET"):
         with p.connect() as c:
-            c.settimeout(10)
+            c.settimeout(PATIENCE_S)
             c.sendall(raw)
             return Reader(c).response(method).status
 
@@ -316,7 +316,7 @@ class Retries(Case):
         p = self.proxy(config(bad, good, pool=pool))
         path = b"/"
         with p.connect() as c:
-            c.settimeout(10)
+            c.settimeout(PATIENCE_S)
             for i in range(2):
                 path = b"/%d" % i
                 c.sendall(raw.replace(b"/path", path))

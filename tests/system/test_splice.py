@@ -11,7 +11,7 @@ import threading
 import time
 import unittest
 
-from rig import Reader
+from rig import PATIENCE_S, Reader
 from test_http1 import Case, config, get
 
 MIN = 32 * 1024  # from here on it may be a pipe
@@ -46,15 +46,6 @@ def queues(port):
 
 
 class Splicing(Case):
-    def log_lines(self, p, count):
-        path = os.path.join(p.tmp, "access.log")
-
-        def lines():
-            with open(path) as f:
-                return f.readlines()
-        self.eventually(lambda: len(lines()) >= count)
-        return [json.loads(line) for line in lines()]
-
     def pipes(self, p):
         return p.status()["pipes"]["open"]
 
@@ -271,7 +262,7 @@ class Splicing(Case):
             conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         p = self.proxy(config(self.serve(script)))
         with p.connect() as c:
-            c.settimeout(5)
+            c.settimeout(PATIENCE_S)
             try:
                 c.sendall(post(content(20000000)))
             except OSError:
@@ -340,7 +331,7 @@ class Splicing(Case):
             c = socket.socket()
             self.addCleanup(c.close)
             c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-            c.settimeout(10)
+            c.settimeout(PATIENCE_S)
             c.connect(("127.0.0.1", p.port))
             c.sendall(get("/%d" % (6000000 + i)))
             clients.append(c)

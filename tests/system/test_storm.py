@@ -13,7 +13,7 @@ import traceback
 import unittest
 import zlib
 
-from rig import Reader
+from rig import PATIENCE_S, Reader
 from test_http1 import Case, config
 
 SECONDS = float(os.environ.get("STORM_SECONDS", "6"))
@@ -52,7 +52,7 @@ class Manners:
         self.seed = seed
 
     def __call__(self, conn, n):
-        conn.settimeout(20)
+        conn.settimeout(PATIENCE_S)
         rng, r = random.Random(self.seed * 1000003 + n), Reader(conn)
         try:
             while self.one(conn, r, rng):
@@ -167,7 +167,7 @@ class Client:
                                        self.slow_reader, self.echo, self.trouble, self.early, self.aborts,
                                        self.babbles))
             with self.proxy.connect() as c:
-                c.settimeout(20)
+                c.settimeout(PATIENCE_S)
                 manners(c, Reader(c))
 
     def size(self):

@@ -14,7 +14,7 @@ import threading
 import time
 import unittest
 
-from rig import Reader, free_port
+from rig import PATIENCE_S, Reader, free_port
 from test_http1 import Case, get
 
 CONFIG = """
@@ -233,7 +233,7 @@ class Pool(Tcp):
         p = self.start(config(*[s.port for s in names], pool="balance: hash client_ip"))
 
         def ask(ip):
-            with socket.create_connection(("127.0.0.1", p.port), 5, (ip, 0)) as c:
+            with socket.create_connection(("127.0.0.1", p.port), PATIENCE_S, (ip, 0)) as c:
                 return rest(c)
         seen = {ip: ask(ip) for ip in ["127.0.0.%d" % i for i in range(1, 20)]}
         self.assertGreater(len(set(seen.values())), 1)

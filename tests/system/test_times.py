@@ -5,7 +5,7 @@ import time
 import types
 import unittest
 
-from rig import Reader, ask
+from rig import PATIENCE_S, Reader, ask
 from test_http1 import Case, config, get
 from test_http1_corners import in_background, post
 
@@ -99,7 +99,7 @@ class Servers(Timed):
         p = self.proxy(config(s, pool="timeouts: {send: 600ms}"))
         for path, status in (b"/slow", 200), (b"/never", 504):
             with self.subTest(path=path), p.connect() as c:
-                c.settimeout(20)
+                c.settimeout(PATIENCE_S)
                 in_background(c.sendall, post(b"x" * (20 * MB)).replace(b"/", path, 1))
                 self.assertEqual(Reader(c).response().status, status)
 
@@ -233,7 +233,7 @@ class BodyRate(Timed):
         s = self.serve(script)
         p = self.proxy(config(s, listener=", timeouts: {body: 500ms}, limits: {body_rate: 10MiB/s}"))
         with p.connect() as c:
-            c.settimeout(20)
+            c.settimeout(PATIENCE_S)
             in_background(c.sendall, post(b"x" * (4 * MB)))
             self.assertEqual(self.lasts(Reader(c).response, 2, 20).status, 200)
 

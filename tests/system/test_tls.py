@@ -15,7 +15,7 @@ import time
 import unittest
 
 import rig
-from rig import BUILD, Proxy, Reader, free_port
+from rig import BUILD, PATIENCE_S, Proxy, Reader, free_port
 
 CONFIG = """
 listeners:
@@ -101,7 +101,7 @@ class Case(rig.Case):
 
     def connect(self, p, name="a.test", context=None, session=None, port=None, **how):
         c = context or self.context(**how)
-        raw = socket.create_connection(("127.0.0.1", port or p.port), 10)
+        raw = socket.create_connection(("127.0.0.1", port or p.port), PATIENCE_S)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         s = c.wrap_socket(raw, server_hostname=name, session=session)
         self.addCleanup(s.close)
@@ -155,11 +155,11 @@ class Handshake(Case):
 
     def test_stalled_and_strange_handshakes_end(self):
         p = self.proxy(self.serve(), listener="timeouts: {head: 200ms}")
-        silent, half, strange = (socket.create_connection(("127.0.0.1", p.port), 5) for _ in range(3))
+        silent, half, strange = (socket.create_connection(("127.0.0.1", p.port), PATIENCE_S) for _ in range(3))
         half.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01")
         strange.sendall(b"\x16GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
         for s in (strange, half, silent):
-            s.settimeout(3)
+            s.settimeout(PATIENCE_S)
             while s.recv(100):
                 pass
             s.close()
@@ -167,7 +167,7 @@ class Handshake(Case):
         self.assertEqual(p.logged().count("tls.failed"), 1)  # one line for all of them
         # One that is done and says nothing then has the head's time again, and is closed.
         s = self.connect(p)
-        s.settimeout(3)
+        s.settimeout(PATIENCE_S)
         self.assertEqual(s.recv(1), b"")
 
     def test_who_speaks_http_in_the_clear_is_told_so(self):
@@ -175,7 +175,7 @@ class Handshake(Case):
         p = self.proxy(server, tls=", hsts: 180d")
         before = p.status()["tls_handshakes"]["failed_total"]
         for asked in (b"DELETE / HTTP/1.1\r\nHost: a.test\r\n\r\n", b"\r\n", b"G" * 70000):
-            with socket.create_connection(("127.0.0.1", p.port), 5) as s:
+            with socket.create_connection(("127.0.0.1", p.port), PATIENCE_S) as s:
                 s.sendall(asked)
                 r = Reader(s)
                 answer = r.response()
@@ -186,7 +186,7 @@ class Handshake(Case):
         self.assertEqual((server.heads(), self.get(self.connect(p)).status), ([], 200))
         # Of what is no HTTP there are no words to say it in.
         p = self.proxy(server, listener="mode: tcp")
-        with socket.create_connection(("127.0.0.1", p.port), 5) as s:
+        with socket.create_connection(("127.0.0.1", p.port), PATIENCE_S) as s:
             s.sendall(b"GET / HTTP/1.1\r\n\r\n")
             self.assertNotIn(b"HTTP", s.recv(1000))
 
@@ -198,7 +198,7 @@ class Handshake(Case):
         kept = self.connect(p)
         self.assertEqual(self.get(kept).status, 200)
         for _ in range(1024):
-            self.addCleanup(socket.create_connection(("127.0.0.1", p.port), 5).close)
+            self.addCleanup(socket.create_connection(("127.0.0.1", p.port), PATIENCE_S).close)
         self.eventually(lambda: p.status()["connections"] == 1025)
         # The next one waits until somebody has said nothing for a second; nobody else has to go.
         self.assertEqual(self.get(self.connect(p)).status, 200)
@@ -310,7 +310,7 @@ class Traffic(Case):
         """A connection of which we see the records: (TLS, how to take what it would send, the socket)."""
         to_us, from_us = ssl.MemoryBIO(), ssl.MemoryBIO()
         s = self.context().wrap_bio(to_us, from_us, server_hostname="a.test")
-        raw = socket.create_connection(("127.0.0.1", p.port), 5)
+        raw = socket.create_connection(("127.0.0.1", p.port), PATIENCE_S)
         self.addCleanup(raw.close)
         while True:
             try:
@@ -331,7 +331,7 @@ class Traffic(Case):
         forged = bytearray(take())
         forged[-1] ^= 1
         raw.sendall(good + forged)
-        raw.settimeout(3)
+        raw.settimeout(PATIENCE_S)
         try:
             while raw.recv(65536):
                 pass
@@ -408,7 +408,7 @@ class Redirect(Case):
         self.assertTrue(p.rpc("reload")["result"]["ok"])
 
         def ask(port, line, host="a.test:%d" % clear):
-            with socket.create_connection(("127.0.0.1", port), 5) as s:
+            with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as s:
                 s.sendall(("%s HTTP/1.1\r\nHost: %s\r\n\r\n" % (line, host)).encode())
                 return Reader(s).response(line.split()[0])
 
@@ -423,7 +423,7 @@ class Redirect(Case):
         self.assertEqual(ask(clear, "OPTIONS *").get("location"), "https://a.test:%d/" % p.port)
         self.assertEqual(ask(mixed, "GET /.well-known/acme-challenge/x").status, 200)
         self.assertEqual(ask(mixed, "GET /").status, 301)
-        with socket.create_connection(("127.0.0.1", clear), 5) as s:
+        with socket.create_connection(("127.0.0.1", clear), PATIENCE_S) as s:
             s.sendall(b"GET / HTTP/1.0\r\n\r\n")
             self.assertEqual(Reader(s).response().status, 400)
 
@@ -450,7 +450,7 @@ class BehindProxy(Case):
     def test_header_before_the_handshake(self):
         server = self.serve()
         p = self.proxy(server, listener="proxy_protocol: {from: [127.0.0.0/8]}")
-        raw = socket.create_connection(("127.0.0.1", p.port), 10)
+        raw = socket.create_connection(("127.0.0.1", p.port), PATIENCE_S)
         self.addCleanup(raw.close)
         raw.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.1 5000 443\r\n")
         s = self.context().wrap_socket(raw, server_hostname="a.test")
@@ -659,7 +659,7 @@ class Reload(Case):
             c = self.context()
             while not stop.is_set():
                 try:
-                    with c.wrap_socket(socket.create_connection(("127.0.0.1", p.port), 10), server_hostname="a.test") as s:
+                    with c.wrap_socket(socket.create_connection(("127.0.0.1", p.port), PATIENCE_S), server_hostname="a.test") as s:
                         for _ in range(3):
                             s.sendall(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
                             if Reader(s).response().status != 200:

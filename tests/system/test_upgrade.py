@@ -76,17 +76,6 @@ class Tunnels(Case):
         for s in p.status()["pools"]["web"]["servers"].values():
             self.assertEqual(s["in_flight"], 0)
 
-    def logged_lines(self, p, count):
-        path = os.path.join(p.tmp, "access.log")
-
-        def lines():
-            if not os.path.exists(path):
-                return []
-            with open(path) as f:
-                return f.readlines()
-        self.eventually(lambda: len(lines()) >= count)
-        return [json.loads(line) for line in lines()]
-
 
 class Agreement(Tunnels):
     def test_an_upgrade_is_forwarded_and_the_switch_comes_back_with_its_fields(self):
@@ -116,7 +105,7 @@ class Agreement(Tunnels):
         p = self.proxy(config(s))
         self.assertEqual(ask(p, request).status, 502)
         self.assert_nothing_left(p)
-        self.assertEqual(self.logged_lines(p, 1)[0]["end"], "server malformed")
+        self.assertEqual(self.log_lines(p, 1)[0]["end"], "server malformed")
         return s.heads()[0].lower()
 
     def test_a_switch_that_nobody_asked_for_is_502(self):
@@ -214,7 +203,7 @@ class Bytes(Tunnels):
         self.assertEqual(r.rest(), b"")  # the server closed after the close frame
         c.close()
         self.assert_nothing_left(p)
-        line = self.logged_lines(p, 1)[0]
+        line = self.log_lines(p, 1)[0]
         self.assertEqual((line["status"], line["end"], line["target"]), (101, "ok", "/chat"))
 
     def test_large_transfers_both_ways_at_once_with_slow_readers_are_exact_and_counted(self):
@@ -252,7 +241,7 @@ class Bytes(Tunnels):
         self.eventually(lambda: got)
         self.assertEqual(got[0], (hashlib.sha256(up).hexdigest(), len(up)))
         self.assert_nothing_left(p)
-        line = self.logged_lines(p, 1)[0]
+        line = self.log_lines(p, 1)[0]
         self.assertEqual((line["bytes_in"], line["bytes_out"], line["status"], line["end"]),
                          (len(up), len(down), 101, "ok"))
         if not os.environ.get("TANDEM_SANITIZED"):
@@ -330,7 +319,7 @@ class Ends(Tunnels):
         c.shutdown(socket.SHUT_WR)
         self.assertEqual(r.rest(), b"got 300000")
         self.assert_nothing_left(p)
-        self.assertEqual(self.logged_lines(p, 1)[0]["end"], "ok")
+        self.assertEqual(self.log_lines(p, 1)[0]["end"], "ok")
 
     def test_a_client_that_ended_before_the_switch_still_gets_the_servers_bytes(self):
         got = []
@@ -397,7 +386,7 @@ class Ends(Tunnels):
         self.assertGreater(spoke[-1] - spoke[0], 1.7)
         self.assertTrue(0.6 < time.monotonic() - spoke[-1] < 1.4)
         self.assert_nothing_left(p)
-        self.assertEqual(self.logged_lines(p, 1)[0]["end"], "tunnel timeout:half-closed")
+        self.assertEqual(self.log_lines(p, 1)[0]["end"], "tunnel timeout:half-closed")
 
     def test_an_open_tunnel_is_not_measured_by_the_time_of_a_half_closed_one(self):
         p = self.proxy("timeouts: {half_closed: 300ms}\n" + config(self.tunnel_server(self.echo_all)))
@@ -426,7 +415,7 @@ class Ends(Tunnels):
             r.rest()
         self.assertTrue(0.4 < time.monotonic() - quiet < 2, time.monotonic() - quiet)
         self.assert_nothing_left(p)
-        self.assertEqual(self.logged_lines(p, 1)[0]["end"], "tunnel timeout:idle")
+        self.assertEqual(self.log_lines(p, 1)[0]["end"], "tunnel timeout:idle")
 
     def test_one_direction_that_moves_keeps_a_tunnel_whose_other_is_stuck(self):
         def then(conn, rest):
@@ -473,7 +462,7 @@ class Ends(Tunnels):
         self.eventually(lambda: seen)
         self.assertEqual(seen, ["reset"])
         self.assert_nothing_left(p)
-        self.assertEqual(self.logged_lines(p, 1)[0]["end"], "client gone")
+        self.assertEqual(self.log_lines(p, 1)[0]["end"], "client gone")
 
     def test_a_server_that_resets_resets_the_client_and_is_no_worse_for_it(self):
         p = self.proxy(config(self.tunnel_server(lambda conn, rest: self.reset(conn))))
@@ -485,7 +474,7 @@ class Ends(Tunnels):
                     self.assertEqual(r.response().status, 101)
                     r.rest()
         self.assert_nothing_left(p)
-        self.assertEqual(self.logged_lines(p, 8)[0]["end"], "server cut")
+        self.assertEqual(self.log_lines(p, 8)[0]["end"], "server cut")
 
     def test_abort_of_a_stuck_side_frees_everything(self):
         for who in ("client", "server"):
@@ -548,7 +537,7 @@ class Change(Tunnels):
         self.assertEqual(r.exactly(5), b"still")
         with self.assertRaises(ConnectionResetError):
             r.rest()
-        self.assertEqual(self.logged_lines(p, 1)[0]["end"], "proxy drained")
+        self.assertEqual(self.log_lines(p, 1)[0]["end"], "proxy drained")
 
     def test_a_stop_waits_for_a_tunnel_that_ends(self):
         p = self.proxy(config(self.tunnel_server(self.echo_all)))

@@ -673,6 +673,7 @@ static void first_checks_are_spread_and_all_made_within_one_interval(void)
 	unsigned first, second;
 
 	begin("");
+	ev_now_update(loop); /* from which the checks are planned */
 	began_ms = now_ms();
 	apply("{http: /, every: 90ms, timeout: 80ms}");
 	run_ms(5);
