@@ -56,6 +56,8 @@ proxy_libproxy_a_SOURCES = \
 	proxy/discover/discovery.c proxy/discover/discovery.h \
 	proxy/discover/file.c proxy/discover/file.h \
 	proxy/discover/host.c proxy/discover/host.h \
+	proxy/discover/leases.c proxy/discover/leases.h \
+	proxy/discover/memory.c proxy/discover/memory.h \
 	proxy/discover/registering.c proxy/discover/registering.h \
 	proxy/discover/registry.c proxy/discover/registry.h \
 	proxy/discover/resolver.c proxy/discover/resolver.h \

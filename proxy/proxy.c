@@ -524,7 +524,7 @@ static void on_stop(void *ctx)
 		return;
 	}
 	p->stopping = true;
-	upgrade_give_up(p->upgrade);
+	succession_give_up(p);
 	daemon_stopping();
 	log_event(LOG_NOTICE, "proxy.draining", "no new connections; what runs may finish",
 		F_INT("limit_ms", p->settings->timeouts.drain_ns / NS_PER_MS),
@@ -697,6 +697,10 @@ static int open_state(struct proxy *p, struct err *err)
 		.share = share_orders};
 	struct membership_options membership = {
 		.ctx = p, .on_changed = on_members_changed, .on_event = on_event};
+	struct discovery_options discovery = {.loop = p->loop,
+		.state_dir = p->options->state_dir,
+		.memory = json_object_get(p->inheritance.state, "discovered"),
+		.owner = p->succeeds ? LEASES_IN_TRANSIT : LEASES_OURS};
 
 	p->orders = orders_new(&orders, err);
 	p->history = p->orders ? history_new(p->loop, p->options->state_dir, err) : NULL;
@@ -704,7 +708,8 @@ static int open_state(struct proxy *p, struct err *err)
 		return -1;
 	membership.book = orders_book(p->orders);
 	p->membership = membership_new(p->table, &membership);
-	p->discovery = p->membership ? discovery_new(p->loop, p->membership) : NULL;
+	discovery.membership = p->membership;
+	p->discovery = p->membership ? discovery_new(&discovery) : NULL;
 	return p->discovery ? 0 : err_set(err, "out of memory");
 }
 

@@ -53,9 +53,9 @@ static json_t *gather_state(const struct proxy *p)
 		json_array_append_new(secret, json_integer(p->ticket_secret[i]));
 	for (unsigned i = 0; i < p->settings->pool_count; i++)
 		bequest_add(servers, p->settings->pools[i].state->set);
-	return json_pack("{s:b, s:o, s:o}", "linked",
+	return json_pack("{s:b, s:o, s:o, s:o}", "linked",
 		p->link && failover_link_role(p->link) != FAILOVER_SINGLE, "ticket_secret", secret,
-		"servers", servers);
+		"servers", servers, "discovered", discovery_memory(p->discovery));
 }
 
 static void refuse(const struct proxy *p, const char *why)
@@ -82,8 +82,18 @@ void succession_begin(void *ctx)
 	state = gather_state(p);
 	if (upgrade_begin(p->upgrade, e.all, e.count, state, &err) < 0)
 		refuse(p, err.text);
+	else
+		discovery_set_leases_owner(p->discovery, LEASES_IN_TRANSIT);
 	json_decref(state);
 	free(e.all);
+}
+
+void succession_give_up(struct proxy *p)
+{
+	if (!upgrade_is_on(p->upgrade))
+		return;
+	upgrade_give_up(p->upgrade);
+	discovery_set_leases_owner(p->discovery, LEASES_OURS);
 }
 
 int succession_may_change(const struct proxy *p, struct err *err)
@@ -107,6 +117,7 @@ static void on_successor(void *ctx, pid_t pid)
 	p->stopping = true;
 	ev_timer_stop(p->loop, &p->watchdog);
 	httpd_stop(p->admin);
+	discovery_set_leases_owner(p->discovery, LEASES_THEIRS);
 	if (p->link)
 		failover_link_retire(p->link);
 	proxy_drain(p, p->settings->timeouts.drain_ns);
@@ -119,6 +130,7 @@ static void on_failed(void *ctx, const char *why, bool started)
 	struct err err;
 
 	refuse(p, why);
+	discovery_set_leases_owner(p->discovery, LEASES_OURS);
 	if (!started)
 		return;
 	if (rpc_server_reclaim(p->rpc, &err) < 0)
@@ -136,6 +148,7 @@ static void on_go(void *ctx)
 	struct proxy *p = ctx;
 
 	daemon_ready();
+	discovery_set_leases_owner(p->discovery, LEASES_OURS);
 	p->succeeds = false;
 }
 

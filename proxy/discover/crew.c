@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "proxy/discover/memory.h"
 #include "shared/assert.h"
 #include "shared/log.h"
 #include "shared/map.h"
@@ -93,10 +94,14 @@ static void on_soon(struct ev_loop *loop, ev_timer *w, int events)
 static struct host *host_make(struct crew *c, struct span name)
 {
 	char text[DNS_NAME_MAX];
+	struct host *h;
 
 	if (span_copy(name, text, sizeof(text)) < 0)
 		return NULL;
-	return host_new(c->o.loop, c->o.resolver, c->o.rng, text, on_host, c);
+	h = host_new(c->o.loop, c->o.resolver, c->o.rng, text, on_host, c);
+	if (h)
+		memory_host(c->o.memory, h);
+	return h;
 }
 
 /* Frees those of `was` that `next` does not have. */
@@ -142,12 +147,19 @@ static int hosts_find(struct crew *c, struct list_of *next)
 }
 
 /* A named server keeps its address as long as the host has it. */
-static void keep_chosen(struct list_of *next, const struct list_of *was)
+static void keep_chosen(const struct crew *c, struct list_of *next)
 {
-	for (unsigned i = 0; i < next->count; i++)
-		for (unsigned k = 0; next->hosts[i] && k < was->count; k++)
+	const struct list_of *was = &c->now;
+
+	for (unsigned i = 0; i < next->count; i++) {
+		if (!next->hosts[i] || !next->entries[i].name.len)
+			continue;
+		(void)memory_chosen(
+			c->o.memory, span_of(c->pool), next->entries[i].name, &next->chosen[i]);
+		for (unsigned k = 0; k < was->count; k++)
 			if (span_eq(next->entries[i].name, was->entries[k].name))
 				next->chosen[i] = was->chosen[k];
+	}
 }
 
 /* --- publishing --------------------------------------------------------------------------------
@@ -233,13 +245,22 @@ bool crew_settled(const struct crew *c)
 	return !ev_is_active(&c->soon);
 }
 
+/* It stands for servers that only DNS can name, and DNS has never named one. */
+static bool knows_nothing(const struct crew *c)
+{
+	for (unsigned i = 0; i < c->now.count; i++)
+		if (!c->now.hosts[i] || c->now.hosts[i]->answered || c->now.entries[i].name.len)
+			return false;
+	return c->now.count > 0;
+}
+
 void crew_publish(struct crew *c)
 {
 	struct publication p = {.room = room_for(&c->now)};
 	struct err err = {"out of memory"};
 	int rc = -1;
 
-	if (c->published && !crew_settled(c))
+	if (c->published && (!crew_settled(c) || knows_nothing(c)))
 		return;
 	p.list = calloc(p.room + 1, sizeof(*p.list));
 	p.names = calloc(p.room + 1, sizeof(*p.names));
@@ -268,7 +289,7 @@ int crew_set(struct crew *c, const struct crew_entry *list, unsigned count, stru
 		list_free(&next);
 		return err_set(err, "out of memory");
 	}
-	keep_chosen(&next, &c->now);
+	keep_chosen(c, &next);
 	hosts_drop(&c->now, &next);
 	list_free(&c->now);
 	c->now = next;
@@ -280,6 +301,14 @@ int crew_set(struct crew *c, const struct crew_entry *list, unsigned count, stru
 bool crew_published(const struct crew *c)
 {
 	return c->published;
+}
+
+void crew_each(const struct crew *c, void *ctx,
+	void (*each)(void *ctx, const struct crew_entry *e, const struct host *h,
+		const struct addr *chosen))
+{
+	for (unsigned i = 0; i < c->now.count; i++)
+		each(ctx, &c->now.entries[i], c->now.hosts[i], &c->now.chosen[i]);
 }
 
 json_t *crew_troubles(const struct crew *c)
@@ -322,6 +351,7 @@ struct crew *crew_new(const struct crew_options *o, struct span pool, const char
 	}
 	c->o = *o;
 	c->source = source;
+	c->published = membership_source_has(o->membership, pool, source);
 	ev_init(&c->soon, on_soon);
 	c->soon.repeat = soon_s;
 	c->soon.data = c;

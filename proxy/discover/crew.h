@@ -2,7 +2,7 @@
  * What one source wants in a pool, with names made into addresses: entries come as a whole list,
  * hosts among them are followed, and each change goes to the pool's membership. A list that brings
  * new hosts replaces what is published once each of them was answered or has failed, so that a pool
- * does not stand empty in between.
+ * does not stand empty in between; one of which no host was ever answered replaces nothing.
  */
 #pragma once
 
@@ -27,6 +27,7 @@ struct crew_options { /* borrows all */
 	struct resolver *resolver;
 	struct rng *rng;
 	struct membership *membership;
+	const json_t *memory; /* memory.h */
 };
 
 struct crew;
@@ -40,8 +41,13 @@ int crew_set(struct crew *c, const struct crew_entry *list, unsigned count, stru
 void crew_publish(struct crew *c);
 /* Every host was answered or has failed once. */
 bool crew_settled(const struct crew *c);
-/* Some server of its is, or was, published. */
+/* Some server of its, or of a crew before it in the same place, is or was published. */
 bool crew_published(const struct crew *c);
+/* Calls `each` for every entry, with its host or NULL, and which of that one's addresses a named
+ * server has (family 0: none). */
+void crew_each(const struct crew *c, void *ctx,
+	void (*each)(void *ctx, const struct crew_entry *e, const struct host *h,
+		const struct addr *chosen));
 /* Hosts that have failed or are not known yet, as {NAME: reason}; owned. */
 json_t *crew_troubles(const struct crew *c);
 /* Calls `each` for named entries without an address. */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "proxy/discover/file.h"
+#include "proxy/discover/memory.h"
 #include "proxy/discover/registry.h"
 #include "proxy/discover/srv.h"
 #include "shared/assert.h"
@@ -39,11 +40,11 @@ struct source {
 };
 
 struct discovery {
-	struct ev_loop *loop;
-	struct membership *membership;
+	struct discovery_options o;
 	struct resolver *resolver; /* NULL: nobody has needed one */
 	struct file_watch *files;  /* NULL: none yet */
 	struct rng rng;
+	struct leases *leases; /* NULL: nobody may register yet */
 	struct list sources;
 	bool late; /* for discovery_settle() */
 };
@@ -67,31 +68,69 @@ static void source_free(struct source *s, bool keep)
 	free(s);
 }
 
+/* It is asked for its servers, which else the configuration has. */
+static bool has_list(const struct source *s)
+{
+	return s->kind == SOURCE_FILE || (s->kind == SOURCE_DNS && s->what[0] == '_');
+}
+
+static json_t *registered(void *ctx)
+{
+	const struct discovery *d = ctx;
+	json_t *all = json_object();
+
+	list_each (it, &d->sources) {
+		const struct source *s = list_item(it, struct source, link);
+
+		if (s->registry)
+			json_object_set_new(all, s->pool, registry_json(s->registry));
+	}
+	return all;
+}
+
+static int start_registry(struct discovery *d, struct source *s)
+{
+	const struct leases_options o = {.loop = d->o.loop,
+		.state_dir = d->o.state_dir,
+		.left = json_object_get(d->o.memory, "registered"),
+		.owner = d->o.owner,
+		.ctx = d,
+		.gather = registered};
+	struct err err;
+
+	if (!d->leases)
+		d->leases = leases_new(&o, &err);
+	if (d->leases)
+		s->registry = registry_new(d->o.loop, d->o.membership, d->leases, span_of(s->pool));
+	return s->registry ? 0 : -1;
+}
+
 static int start(struct discovery *d, struct source *s)
 {
-	const struct crew_options o = {.loop = d->loop,
+	const struct crew_options o = {.loop = d->o.loop,
 		.resolver = d->resolver,
 		.rng = &d->rng,
-		.membership = d->membership};
+		.membership = d->o.membership,
+		.memory = d->o.memory};
 	struct crew_entry e = {.weight = 1};
 	struct err err;
 
-	if (s->kind == SOURCE_REGISTER) {
-		s->registry = registry_new(d->loop, d->membership, span_of(s->pool));
-		return s->registry ? 0 : -1;
-	}
+	if (s->kind == SOURCE_REGISTER)
+		return start_registry(d, s);
 	s->crew = crew_new(&o, span_of(s->pool), source_words[s->kind]);
 	if (!s->crew)
 		return -1;
+	if (has_list(s))
+		memory_list(d->o.memory, span_of(s->pool), source_words[s->kind], s->what, s->crew);
 	if (s->kind == SOURCE_FILE) {
 		if (!d->files)
-			d->files = file_watch_new(d->loop);
+			d->files = file_watch_new(d->o.loop);
 		s->file = d->files ? file_source_new(d->files, s->what, s->crew) : NULL;
 		return s->file ? 0 : -1;
 	}
 	if (s->kind != SOURCE_DNS)
 		return 0;
-	if (s->what[0] == '_') {
+	if (has_list(s)) {
 		s->srv = srv_new(&o, s->what, s->crew);
 		return s->srv ? 0 : -1;
 	}
@@ -140,7 +179,7 @@ static int use_resolver(struct discovery *d, const struct conf_node *root)
 		servers[count++] = node->addr;
 	}
 	if (!d->resolver)
-		d->resolver = resolver_new(d->loop, servers, count, &err);
+		d->resolver = resolver_new(d->o.loop, servers, count, &err);
 	else if (resolver_set_servers(d->resolver, servers, count, &err) == 0)
 		return 0;
 	if (d->resolver)
@@ -292,15 +331,43 @@ void discovery_settle(struct discovery *d, uint64_t limit_ns)
 
 	ev_timer_init(&limit, on_late, (double)limit_ns / 1e9, 0);
 	limit.data = d;
-	ev_timer_start(d->loop, &limit);
+	ev_timer_start(d->o.loop, &limit);
 	for (d->late = false; !settled && !d->late;) {
 		settled = true;
 		list_each (it, &d->sources)
 			settled = settled && is_settled(list_item(it, struct source, link));
 		if (!settled)
-			ev_run(d->loop, EVRUN_ONCE);
+			ev_run(d->o.loop, EVRUN_ONCE);
 	}
-	ev_timer_stop(d->loop, &limit);
+	ev_timer_stop(d->o.loop, &limit);
+	json_object_clear(d->o.memory);
+}
+
+json_t *discovery_memory(const struct discovery *d)
+{
+	json_t *memory = json_object();
+
+	list_each (it, &d->sources) {
+		const struct source *s = list_item(it, struct source, link);
+
+		if (s->crew)
+			memory_keep(memory, span_of(s->pool), source_words[s->kind],
+				has_list(s) ? s->what : NULL, s->crew);
+	}
+	json_object_set_new(memory, "registered", registered((void *)(uintptr_t)d));
+	return memory;
+}
+
+void discovery_set_leases_owner(struct discovery *d, enum leases_owner owner)
+{
+	d->o.owner = owner;
+	if (d->leases)
+		leases_set_owner(d->leases, owner);
+}
+
+enum leases_owner discovery_leases_owner(const struct discovery *d)
+{
+	return d->o.owner;
 }
 
 /* --- status ------------------------------------------------------------------------------------
@@ -366,15 +433,15 @@ void discovery_status(const struct discovery *d, struct span pool, json_t *statu
 	json_decref(all);
 }
 
-struct discovery *discovery_new(struct ev_loop *loop, struct membership *m)
+struct discovery *discovery_new(const struct discovery_options *o)
 {
 	struct discovery *d = calloc(1, sizeof(*d));
 	uint64_t seed;
 
 	if (!d)
 		return NULL;
-	d->loop = loop;
-	d->membership = m;
+	d->o = *o;
+	json_incref(d->o.memory);
 	list_init(&d->sources);
 	random_bytes(&seed, sizeof(seed));
 	rng_seed(&d->rng, seed);
@@ -385,9 +452,13 @@ void discovery_free(struct discovery *d)
 {
 	if (!d)
 		return;
+	if (d->leases)
+		leases_flush(d->leases);
 	list_each_safe (it, &d->sources)
 		source_free(list_item(it, struct source, link), true);
+	leases_free(d->leases);
 	resolver_free(d->resolver);
 	file_watch_free(d->files);
+	json_decref(d->o.memory);
 	free(d);
 }

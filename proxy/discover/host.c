@@ -28,19 +28,14 @@ static int by_bytes(const void *a, const void *b)
 	return memcmp(&x->in6.sin6_addr, &y->in6.sin6_addr, sizeof(x->in6.sin6_addr));
 }
 
-/* True: it is another list. */
-static bool take_list(struct host_family *f, const struct resolver_result *result)
+/* Takes the list. True: it is another one. */
+static bool set_list(struct host_family *f, struct addr *list, unsigned given)
 {
-	struct addr *list = calloc(result->count + 1, sizeof(*list));
 	unsigned count = 0;
 	bool same;
 
-	if (!list)
-		return false; /* what was known stays */
-	for (unsigned i = 0; i < result->count; i++)
-		list[i] = result->records[i].addr;
-	qsort(list, result->count, sizeof(*list), by_bytes);
-	for (unsigned i = 0; i < result->count; i++)
+	qsort(list, given, sizeof(*list), by_bytes);
+	for (unsigned i = 0; i < given; i++)
 		if (count == 0 || by_bytes(&list[count - 1], &list[i]) != 0)
 			list[count++] = list[i];
 	same = count == f->count;
@@ -50,6 +45,35 @@ static bool take_list(struct host_family *f, const struct resolver_result *resul
 	f->list = list;
 	f->count = count;
 	return !same;
+}
+
+/* True: it is another list. */
+static bool take_list(struct host_family *f, const struct resolver_result *result)
+{
+	struct addr *list = calloc(result->count + 1, sizeof(*list));
+
+	if (!list)
+		return false; /* what was known stays */
+	for (unsigned i = 0; i < result->count; i++)
+		list[i] = result->records[i].addr;
+	return set_list(f, list, result->count);
+}
+
+void host_recall(struct host *h, const struct addr *list, unsigned count)
+{
+	static const sa_family_t families[] = {AF_INET, AF_INET6};
+
+	for (unsigned k = 0; k < countof(families); k++) {
+		struct addr *of = calloc(count + 1, sizeof(*of));
+		unsigned n = 0;
+
+		for (unsigned i = 0; of && i < count; i++)
+			if (list[i].sa.sa_family == families[k])
+				of[n++] = list[i];
+		if (of)
+			(void)set_list(&h->families[k], of, n);
+	}
+	h->answered = host_count(h) > 0;
 }
 
 static bool is_good(const struct host_family *f)

@@ -36,7 +36,7 @@ struct host {
 	struct rng *rng;
 	bool changed;	   /* not told yet */
 	bool asked;	   /* there was a word on both */
-	bool answered;	   /* a good one, once */
+	bool answered;	   /* a good one, once; or recalled */
 	unsigned failures; /* in a row */
 	char reason[96];   /* of the last failure; "": it was good */
 };
@@ -45,6 +45,8 @@ struct host {
 struct host *host_new(struct ev_loop *loop, struct resolver *r, struct rng *rng, const char *name,
 	void (*on_change)(void *ctx), void *ctx);
 void host_free(struct host *h);
+/* These count until it is answered. Before the loop runs on. */
+void host_recall(struct host *h, const struct addr *list, unsigned count);
 static inline unsigned host_count(const struct host *h)
 {
 	return h->families[0].count + h->families[1].count;

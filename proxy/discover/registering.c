@@ -198,6 +198,8 @@ void registering_on_request(struct discovery *d, const struct settings *s,
 	registry = discovery_registry(d, pool);
 	if (!registry) {
 		refuse(a, 503, "out of memory");
+	} else if (discovery_leases_owner(d) != LEASES_OURS) {
+		refuse(a, 503, "another process is taking over: try again in a moment");
 	} else if (r->method == HTTP_POST || r->method == HTTP_PUT) {
 		put(registry, &p->registering, name, r, a);
 	} else if (r->method == HTTP_DELETE) {

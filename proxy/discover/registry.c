@@ -6,6 +6,8 @@
 #include "shared/log.h"
 #include "shared/map.h"
 
+#define CHANGE_WRITTEN_NS (100 * NS_PER_MS)
+
 struct entry {
 	struct list link;
 	char *name, *zone;
@@ -16,6 +18,7 @@ struct entry {
 struct registry {
 	struct ev_loop *loop;
 	struct membership *membership;
+	struct leases *leases;
 	char *pool;
 	struct map by_name;
 	struct list entries;
@@ -93,6 +96,8 @@ static void on_lapse(struct ev_loop *loop, ev_timer *w, int events)
 
 	(void)loop;
 	(void)events;
+	if (leases_owner(r->leases) == LEASES_THEIRS)
+		return;
 	list_each_safe (it, &r->entries) {
 		struct entry *e = list_item(it, struct entry, link);
 
@@ -105,8 +110,10 @@ static void on_lapse(struct ev_loop *loop, ev_timer *w, int events)
 		entry_free(r, e);
 		any = true;
 	}
-	if (any)
+	if (any) {
 		publish_rest(r);
+		leases_touch(r->leases, CHANGE_WRITTEN_NS);
+	}
 	set_lapse(r);
 }
 
@@ -175,6 +182,7 @@ int registry_put(
 		was->what.lease_ns = what->lease_ns;
 		was->what.load = what->load;
 		set_lapse(r);
+		leases_touch(r->leases, what->lease_ns / 4);
 		*ret_new = false;
 		return 0;
 	}
@@ -186,6 +194,7 @@ int registry_put(
 	if (!next || replace(r, was, next, err) < 0)
 		return -1;
 	set_lapse(r);
+	leases_touch(r->leases, CHANGE_WRITTEN_NS);
 	*ret_new = !was;
 	return 0;
 }
@@ -199,6 +208,7 @@ int registry_leave(struct registry *r, struct span name)
 	entry_free(r, e);
 	publish_rest(r);
 	set_lapse(r);
+	leases_touch(r->leases, CHANGE_WRITTEN_NS);
 	return 0;
 }
 
@@ -237,7 +247,96 @@ json_t *registry_status(const struct registry *r)
 	return all;
 }
 
-struct registry *registry_new(struct ev_loop *loop, struct membership *m, struct span pool)
+/* --- from one process to the next --------------------------------------------------------------
+ */
+
+json_t *registry_json(const struct registry *r)
+{
+	uint64_t now_ns = monotonic_ns(), now_ms = realtime_ns() / NS_PER_MS;
+	json_t *all = json_object();
+	char address[ADDR_TEXT_MAX];
+
+	list_each (it, &r->entries) {
+		const struct entry *e = list_item(it, struct entry, link);
+		uint64_t left_ns = e->until_ns > now_ns ? e->until_ns - now_ns : 0;
+
+		addr_format(&e->what.address, address);
+		json_object_set_new(all, e->name,
+			json_pack("{s:s, s:i, s:s, s:b, s:f, s:I, s:I}", "address", address,
+				"weight", (int)e->what.weight, "zone", e->zone, "backup",
+				e->what.backup, "load", e->what.load, "lease_ms",
+				(json_int_t)(e->what.lease_ns / NS_PER_MS), "until_ms",
+				(json_int_t)(now_ms + left_ns / NS_PER_MS)));
+	}
+	return all;
+}
+
+/* False: it makes no sense, or its lease is over. */
+static bool read_left(
+	const char *name, const json_t *from, struct registration *w, uint64_t *ret_left_ms)
+{
+	const char *address = json_string_value(json_object_get(from, "address"));
+	const char *zone = json_string_value(json_object_get(from, "zone"));
+	json_int_t weight = json_integer_value(json_object_get(from, "weight"));
+	json_int_t lease_ms = json_integer_value(json_object_get(from, "lease_ms"));
+	json_int_t until_ms = json_integer_value(json_object_get(from, "until_ms"));
+	json_int_t left_ms = until_ms - (json_int_t)(realtime_ns() / NS_PER_MS);
+	struct membership_server server;
+	struct err err;
+
+	if (!address || !zone || addr_parse(span_of(address), &w->address, NULL) < 0 ||
+		weight < 1 || weight > 256 ||
+		lease_ms < (json_int_t)(REGISTRY_LEASE_LEAST_NS / NS_PER_MS) ||
+		lease_ms > (json_int_t)(REGISTRY_LEASE_MOST_NS / NS_PER_MS) || left_ms <= 0)
+		return false;
+	w->name = span_of(name);
+	w->weight = (uint32_t)weight;
+	w->zone = span_of(zone);
+	w->backup = json_is_true(json_object_get(from, "backup"));
+	w->lease_ns = (uint64_t)lease_ms * NS_PER_MS;
+	w->load = json_number_value(json_object_get(from, "load"));
+	/* The clock may have been set back: nobody has longer than was asked for. */
+	*ret_left_ms = (uint64_t)(left_ms < lease_ms ? left_ms : lease_ms);
+	server = (struct membership_server){.name = w->name, .weight = w->weight};
+	return membership_check(&server, 1, &err) == 0;
+}
+
+static void restore(struct registry *r, json_t *left)
+{
+	struct registration w;
+	uint64_t left_ms;
+	const char *name;
+	json_t *from;
+
+	json_object_foreach (left, name, from) {
+		struct entry *e;
+
+		if (r->count == REGISTRY_SERVERS_MAX || !read_left(name, from, &w, &left_ms))
+			continue;
+		e = entry_new(&w);
+		if (!e || map_put(&r->by_name, w.name, e) < 0) {
+			if (e)
+				entry_free(r, e);
+			log_event(LOG_ERROR, "register.unread",
+				"out of memory: not all are known who were registered",
+				F_TEXT("pool", r->pool));
+			break;
+		}
+		e->until_ns = monotonic_ns() + left_ms * NS_PER_MS;
+		list_append(&r->entries, &e->link);
+		r->count++;
+	}
+	json_decref(left);
+	if (r->count == 0)
+		return;
+	log_event(LOG_NOTICE, "register.restored", "their leases go on", F_TEXT("pool", r->pool),
+		F_INT("servers", r->count));
+	publish_rest(r);
+	set_lapse(r);
+}
+
+struct registry *registry_new(
+	struct ev_loop *loop, struct membership *m, struct leases *leases, struct span pool)
 {
 	struct registry *r = calloc(1, sizeof(*r));
 
@@ -249,10 +348,12 @@ struct registry *registry_new(struct ev_loop *loop, struct membership *m, struct
 	}
 	r->loop = loop;
 	r->membership = m;
+	r->leases = leases;
 	map_init(&r->by_name, REGISTRY_SERVERS_MAX + 1);
 	list_init(&r->entries);
 	ev_init(&r->lapse, on_lapse);
 	r->lapse.data = r;
+	restore(r, leases_take(leases, pool));
 	return r;
 }
 
@@ -264,8 +365,10 @@ void registry_free(struct registry *r, bool keep)
 	list_each_safe (it, &r->entries)
 		entry_free(r, list_item(it, struct entry, link));
 	map_fini(&r->by_name);
-	if (!keep)
+	if (!keep) {
 		publish_rest(r);
+		leases_touch(r->leases, CHANGE_WRITTEN_NS);
+	}
 	free(r->pool);
 	free(r);
 }

@@ -9,6 +9,7 @@
 #include <ev.h>
 #include <jansson.h>
 
+#include "proxy/discover/leases.h"
 #include "proxy/pool/membership.h"
 
 #define REGISTRY_SERVERS_MAX 4096 /* of a pool */
@@ -26,8 +27,9 @@ struct registration {
 };
 
 struct registry;
-/* NULL when out of memory. */
-struct registry *registry_new(struct ev_loop *loop, struct membership *m, struct span pool);
+/* Begins with what was left of the pool's leases. Borrows all. NULL when out of memory. */
+struct registry *registry_new(
+	struct ev_loop *loop, struct membership *m, struct leases *leases, struct span pool);
 void registry_free(struct registry *r, bool keep);
 /* Comes, or renews. *ret_new: it was not there. -1 with err: nothing changed. */
 int registry_put(
@@ -36,5 +38,8 @@ int registry_put(
 int registry_leave(struct registry *r, struct span name);
 /* The mean of the loads that were told; below 0: none was. */
 double registry_load(const struct registry *r);
-/* {NAME: {lease_ms, load}}; owned. */
+/* {NAME: {address, weight, zone, backup, load, lease_ms, until_ms}}, for the next process; owned.
+ * lease_ms is the whole of it, until_ms is CLOCK_REALTIME. */
+json_t *registry_json(const struct registry *r);
+/* {NAME: {lease_ms, load}}: what is left of the lease; owned. */
 json_t *registry_status(const struct registry *r);

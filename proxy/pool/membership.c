@@ -441,6 +441,13 @@ const struct pool *membership_pool(const struct membership *m, struct span name)
 	return NULL;
 }
 
+bool membership_source_has(const struct membership *m, struct span pool, const char *source)
+{
+	const struct roster *r = map_get(&m->rosters, pool);
+
+	return r && source_find(r, source);
+}
+
 /* `next` in the place of `was` (either may be NULL: none). */
 static void swap(struct roster *r, struct source *was, struct source *next)
 {

@@ -51,6 +51,8 @@ struct membership_server {
  */
 int membership_source_set(struct membership *m, struct span pool, const char *source,
 	const struct membership_server *list, unsigned count, struct err *err);
+/* Does this source have servers for the pool? */
+bool membership_source_has(const struct membership *m, struct span pool, const char *source);
 /* Would such a list be taken? -1 with err. */
 int membership_check(const struct membership_server *list, unsigned count, struct err *err);
 /* The book says other things of this pool now, or its time has come. -1 with err: it stays as it

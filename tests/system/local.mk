@@ -2,6 +2,7 @@
 SYSTEM_TESTS = \
 	tests/system/test_admin.py \
 	tests/system/test_binary_upgrade.py \
+	tests/system/test_binary_upgrade_servers.py \
 	tests/system/test_change.py \
 	tests/system/test_clients.py \
 	tests/system/test_discovery.py \

@@ -48,7 +48,7 @@ class Keeping(Busy):
             super().run()
 
 
-class Upgrades(Change):
+class Upgrading(Change):
     def begin(self, workers=2, program=None, extra="", notify=None):
         self.server = self.echo_server()
         self.admin = free_port()
@@ -104,6 +104,8 @@ class Upgrades(Change):
         self.pids.add(new)
         return new
 
+
+class Upgrades(Upgrading):
     def failure(self, p, count=1):
         self.p = p
         self.until(lambda: p.status()["upgrade"]["failed_total"] == count)

@@ -169,6 +169,23 @@ class TestDiscovery(unittest.TestCase):
         self.eventually(["s"])
         self.assertEqual(rig.ask(self.proxy, GET).status, 200)
 
+    def test_a_reload_to_a_name_that_is_not_answered_keeps_the_servers(self):
+        self.dns.records[("one.internal", A)] = ["127.0.0.1"]
+        self.start('discover: {dns: "one.internal:%d"}' % self.server.port)
+        with open(self.proxy.file) as f:
+            text = f.read().replace("one.internal", "two.internal")
+        with open(self.proxy.file, "w") as f:
+            f.write(text)
+        self.dns.fail["two.internal"] = 3
+        self.assertIn("result", self.proxy.rpc("reload"), self.proxy.logged())
+        dns = lambda: self.pool()["discovery"]["dns"]
+        self.eventually(("stale", "NXDOMAIN"), lambda: (dns()["state"], dns()["reason"]))
+        self.assertEqual(self.servers(), self.at("127.0.0.1"))
+        self.assertEqual(rig.ask(self.proxy, GET).status, 200)
+        self.dns.records[("two.internal", A)] = ["127.0.0.2"]
+        del self.dns.fail["two.internal"]
+        self.eventually(self.at("127.0.0.2"))
+
     def test_a_file_is_followed_and_a_bad_one_changes_nothing(self):
         path = "/tmp/tandem-servers-%d.yaml" % os.getpid()
         self.addCleanup(lambda: os.path.exists(path) and os.unlink(path))
