@@ -391,6 +391,15 @@ static void splice_response(struct exchange *x)
 		pump(x);
 }
 
+/* Records are made of what is in hand: the more, the fewer. */
+static uint32_t read_size(const struct exchange *x)
+{
+	const struct conn *to = &x->client->conn;
+
+	return x->bulk || (to->transport && !conn_is_stream(to)) ? IOBUF_LARGE_BYTES
+								 : IOBUF_SMALL_BYTES;
+}
+
 void exchange_server_readable(struct exchange *x)
 {
 	struct conn *from = &x->upstream->conn;
@@ -409,7 +418,7 @@ void exchange_server_readable(struct exchange *x)
 		on_error(x);
 		return;
 	}
-	switch (conn_read(from, x->bulk ? IOBUF_LARGE_BYTES : IOBUF_SMALL_BYTES, &full)) {
+	switch (conn_read(from, read_size(x), &full)) {
 	case IO_AGAIN:
 		return;
 	case IO_EOF:

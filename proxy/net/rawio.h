@@ -26,6 +26,12 @@ static inline ssize_t raw_send(int fd, const void *from, size_t bytes)
 	return syscall(SYS_sendto, fd, from, bytes, MSG_NOSIGNAL, NULL, 0);
 }
 
+/* More follows at once: a packet that it does not fill waits for that (200 ms at most). */
+static inline ssize_t raw_send_more(int fd, const void *from, size_t bytes)
+{
+	return syscall(SYS_sendto, fd, from, bytes, MSG_NOSIGNAL | MSG_MORE, NULL, 0);
+}
+
 static inline ssize_t raw_sendmsg(int fd, const struct msghdr *m)
 {
 	return syscall(SYS_sendmsg, fd, m, MSG_NOSIGNAL);

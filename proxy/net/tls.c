@@ -27,6 +27,9 @@ struct tls {
 	int connect_error;
 	int read_error; /* that ended reading; 0: none */
 	bool handshaking;
+	bool heard;   /* anything */
+	bool clear;   /* it was no TLS */
+	bool more;    /* is sent right after this */
 	bool broken;  /* nothing more may be said, not even goodbye */
 	bool refused; /* by the other side, for a certificate */
 	char fault[TLS_FAULT_MAX];
@@ -41,12 +44,24 @@ static struct tls *tls_get(const struct conn *c)
  */
 /* OpenSSL's own would raise SIGPIPE, and calls the C library's read() and write() (rawio.h). */
 
+/* What begins with no record of a handshake is not TLS: nothing is made of it. */
+static bool is_clear(struct tls *t, char first)
+{
+	bool clear = !t->heard && t->on_clear && first != SSL3_RT_HANDSHAKE;
+
+	t->heard = true;
+	t->clear |= clear;
+	return clear;
+}
+
 static int bio_read(BIO *b, char *to, int bytes)
 {
 	const struct conn *c = BIO_get_data(b);
 	ssize_t n = raw_recv(c->fd, to, (size_t)bytes);
 
 	BIO_clear_retry_flags(b);
+	if (n > 0 && is_clear(tls_get(c), *to))
+		return -1;
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		BIO_set_retry_read(b);
 	if (n == 0)
@@ -54,10 +69,17 @@ static int bio_read(BIO *b, char *to, int bytes)
 	return (int)n;
 }
 
+/* Tickets go with the first thing that is said, and the goodbye with the FIN. */
+static bool more_follows(const struct tls *t)
+{
+	return t->more || (t->handshaking && SSL_get_state(t->ssl) == TLS_ST_SW_SESSION_TICKET);
+}
+
 static int bio_write(BIO *b, const char *from, int bytes)
 {
 	const struct conn *c = BIO_get_data(b);
-	ssize_t n = raw_send(c->fd, from, (size_t)bytes);
+	ssize_t n = more_follows(tls_get(c)) ? raw_send_more(c->fd, from, (size_t)bytes)
+					     : raw_send(c->fd, from, (size_t)bytes);
 
 	BIO_clear_retry_flags(b);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -294,17 +316,20 @@ static ssize_t tls_send(struct conn *c, const struct iovec *iov, unsigned count)
 	struct tls *t = tls_get(c);
 	UNFILLED struct iovec left[STAGE_IOV];
 	UNFILLED char room[TLS_RECORD_MAX];
-	size_t done = 0;
+	size_t bytes = 0, done = 0;
 	unsigned at = 0;
 
 	ASSERT(count <= countof(left));
 	memcpy(left, iov, count * sizeof(*iov));
-	while (at < count) {
+	for (unsigned i = 0; i < count; i++)
+		bytes += iov[i].iov_len;
+	while (done < bytes) {
 		struct span record = gather(left, &at, count, record_limit(t), room);
 		size_t n;
 		int rc;
 
 		ASSERT(record.len >= t->retry_bytes);
+		t->more = record.len < bytes - done;
 		forget_errors();
 		rc = SSL_write_ex(t->ssl, record.ptr, record.len, &n);
 		if (rc <= 0) {
@@ -329,6 +354,7 @@ static void say_end(struct tls *t)
 	if (t->broken || t->handshaking || SSL_get_shutdown(t->ssl) & SSL_SENT_SHUTDOWN)
 		return;
 	ERR_clear_error();
+	t->more = true;
 	if (SSL_shutdown(t->ssl) < 0)
 		ERR_clear_error();
 }
@@ -497,6 +523,17 @@ static void watch_only(struct conn *c, ev_io *on, ev_io *off)
 	ev_io_start(c->worker->loop, on);
 }
 
+/* TLS is taken off again. */
+static void go_clear(struct tls *t)
+{
+	struct conn *c = t->conn;
+	void (*on_clear)(struct conn * c) = t->on_clear;
+
+	tell_failed(t, "it does not speak TLS");
+	tls_close(c, true);
+	on_clear(c);
+}
+
 static void step(struct tls *t)
 {
 	struct conn *c = t->conn;
@@ -519,40 +556,18 @@ static void step(struct tls *t)
 		watch_only(c, &c->wr, &c->rd);
 		break;
 	default:
-		failed(t, EPROTO);
+		if (t->clear)
+			go_clear(t);
+		else
+			failed(t, EPROTO);
 		break;
 	}
 }
 
-/* It begins with no record of a handshake: TLS is taken off again, with nothing read. */
-static bool is_clear(struct tls *t)
-{
-	char first;
-
-	return t->on_clear && SSL_in_before(t->ssl) && raw_peek(t->conn->fd, &first, 1) == 1 &&
-	       first != SSL3_RT_HANDSHAKE;
-}
-
-static void go_clear(struct tls *t)
-{
-	struct conn *c = t->conn;
-	void (*on_clear)(struct conn * c) = t->on_clear;
-
-	tell_failed(t, "it does not speak TLS");
-	tls_close(c, true);
-	on_clear(c);
-}
-
 static void on_readable(struct conn *c)
 {
-	struct tls *t = tls_get(c);
-
-	if (!may_step(c->worker))
-		return;
-	if (is_clear(t))
-		go_clear(t);
-	else
-		step(t);
+	if (may_step(c->worker))
+		step(tls_get(c));
 }
 
 static void on_writable(struct conn *c)

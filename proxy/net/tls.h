@@ -76,7 +76,7 @@ void tls_prepare(struct ssl_ctx_st *ctx);
  * set is the handshake's, and cleared. One that fails closes the connection, of which the handler
  * hears only free(). on_ready may close it too. on_clear (NULL: that fails like any other) is
  * called instead where the client begins with something else than TLS: the connection is a bare
- * socket again, nothing has been read, and the deadline runs on.
+ * socket again, what was read is lost, and the deadline runs on.
  *
  * connect: on_writable comes, still `connecting`, when the handshake is over, or it or the connect
  * has failed; conn_connect_error() says which (EPROTO: TLS, see tls_fault). on_deadline comes with
