@@ -132,5 +132,6 @@ static int on_ticket(SSL *ssl, unsigned char name[16], unsigned char *iv, EVP_CI
 void tickets_use(SSL_CTX *ctx)
 {
 	SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket);
+	SSL_CTX_set_num_tickets(ctx, TICKETS_A_CONNECTION);
 	SSL_CTX_set_timeout(ctx, 2 * TICKET_PERIOD_NS / NS_PER_S);
 }
