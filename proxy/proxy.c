@@ -366,11 +366,11 @@ void proxy_tell_left(struct proxy *p)
 	upgrade_tell_left(p->upgrade, link_connections(p) + upgrade_left(p->upgrade));
 }
 
-void proxy_drain(struct proxy *p, uint64_t limit_ns)
+void proxy_drain(struct proxy *p, uint64_t limit_ns, uint64_t goodbye_ns)
 {
 	ev_timer_stop(p->loop, &p->yield);
 	for (unsigned i = 0; i < p->worker_count; i++)
-		worker_post_stop(p->workers[i], limit_ns);
+		worker_post_stop(p->workers[i], limit_ns, goodbye_ns);
 }
 
 static void on_role(void *ctx, enum failover_role from, enum failover_role to)
@@ -388,7 +388,7 @@ static void on_role(void *ctx, enum failover_role from, enum failover_role to)
 		upgrade_ready(p->upgrade);
 	}
 	if (p->stopping && from == FAILOVER_ACTIVE && ev_is_active(&p->yield))
-		proxy_drain(p, p->settings->timeouts.drain_ns);
+		proxy_drain(p, p->settings->timeouts.drain_ns, WORKER_GOODBYE_NS);
 }
 
 static void on_vips(void *ctx, bool open)
@@ -509,7 +509,7 @@ static void on_yield_over(struct ev_loop *loop, ev_timer *t, int events)
 
 	(void)loop;
 	(void)events;
-	proxy_drain(p, p->settings->timeouts.drain_ns);
+	proxy_drain(p, p->settings->timeouts.drain_ns, WORKER_GOODBYE_NS);
 }
 
 static void on_stop(void *ctx)
@@ -519,7 +519,7 @@ static void on_stop(void *ctx)
 
 	if (p->stopping) { /* asked twice: at once */
 		p->hurry = true;
-		proxy_drain(p, 0);
+		proxy_drain(p, 0, 0);
 		proxy_end_if_done(p);
 		return;
 	}
@@ -535,7 +535,7 @@ static void on_stop(void *ctx)
 	if (active)
 		ev_timer_start(p->loop, &p->yield);
 	else
-		proxy_drain(p, p->settings->timeouts.drain_ns);
+		proxy_drain(p, p->settings->timeouts.drain_ns, WORKER_GOODBYE_NS);
 }
 
 static void on_reload(void *ctx)

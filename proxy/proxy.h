@@ -74,8 +74,9 @@ int proxy_start(struct proxy *p, const struct daemon_options *o, struct err *err
 int proxy_run(struct proxy *p);
 void proxy_fini(struct proxy *p);
 
-/* No new connections; what runs may finish. Again with another limit: that holds. */
-void proxy_drain(struct proxy *p, uint64_t limit_ns);
+/* No new connections; what runs may finish, and who idles may stay for goodbye_ns. Again with other
+ * limits: those hold. */
+void proxy_drain(struct proxy *p, uint64_t limit_ns, uint64_t goodbye_ns);
 /* A successor is told what is left here. */
 void proxy_tell_left(struct proxy *p);
 /* All has drained, and nobody else's end is awaited: proxy_run() returns. */

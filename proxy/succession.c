@@ -120,7 +120,8 @@ static void on_successor(void *ctx, pid_t pid)
 	discovery_set_leases_owner(p->discovery, LEASES_THEIRS);
 	if (p->link)
 		failover_link_retire(p->link);
-	proxy_drain(p, p->settings->timeouts.drain_ns);
+	/* There is no hurry: who idles may hear of it with the next answer. */
+	proxy_drain(p, p->settings->timeouts.drain_ns, p->settings->timeouts.drain_ns);
 	proxy_tell_left(p);
 }
 

@@ -101,13 +101,13 @@ void worker_take_back(struct worker *w, struct list *waiter)
 	pthread_mutex_unlock(&w->inbox_lock);
 }
 
-static void run_stop(struct worker *w, uint64_t limit_ns);
+static void run_stop(struct worker *w, uint64_t limit_ns, uint64_t goodbye_ns);
 
 static void on_wake(struct ev_loop *loop, ev_async *a, int events)
 {
 	struct worker *w = a->data;
 	struct list todo, *granted;
-	uint64_t stop_limit_ns;
+	uint64_t limit_ns, goodbye_ns;
 	bool stop;
 
 	(void)loop;
@@ -115,7 +115,8 @@ static void on_wake(struct ev_loop *loop, ev_async *a, int events)
 	list_init(&todo);
 	pthread_mutex_lock(&w->inbox_lock);
 	stop = w->stop_posted;
-	stop_limit_ns = w->stop_limit_ns;
+	limit_ns = w->stop_limit_ns;
+	goodbye_ns = w->stop_goodbye_ns;
 	w->stop_posted = false;
 	while (!list_empty(&w->inbox)) {
 		struct list *e = w->inbox.next;
@@ -132,7 +133,7 @@ static void on_wake(struct ev_loop *loop, ev_async *a, int events)
 		free(p);
 	}
 	if (stop)
-		run_stop(w, stop_limit_ns);
+		run_stop(w, limit_ns, goodbye_ns);
 	while ((granted = next_granted(w)))
 		exchange_granted(granted);
 }
@@ -407,9 +408,10 @@ static void on_drain_over(struct ev_loop *loop, ev_timer *t, int events)
 		client_close_all(list_item(it, struct acceptor, link));
 }
 
-static void run_stop(struct worker *w, uint64_t limit_ns)
+static void run_stop(struct worker *w, uint64_t limit_ns, uint64_t goodbye_ns)
 {
 	w->stopping = true;
+	w->goodbye_ns = goodbye_ns;
 	list_each_safe (it, &w->leaving) /* idle clients of what a reload removed */
 		client_start_draining(list_item(it, struct acceptor, link));
 	list_each_safe (it, &w->acceptors)
@@ -420,11 +422,12 @@ static void run_stop(struct worker *w, uint64_t limit_ns)
 	worker_check_finished(w);
 }
 
-void worker_post_stop(struct worker *w, uint64_t limit_ns)
+void worker_post_stop(struct worker *w, uint64_t limit_ns, uint64_t goodbye_ns)
 {
 	pthread_mutex_lock(&w->inbox_lock);
 	w->stop_posted = true;
 	w->stop_limit_ns = limit_ns;
+	w->stop_goodbye_ns = goodbye_ns;
 	pthread_mutex_unlock(&w->inbox_lock);
 	ev_async_send(w->loop, &w->wake);
 }

@@ -63,7 +63,7 @@ struct worker {
 				       request */
 	struct list inbox;
 	bool stop_posted; /* under the same lock: needs no memory */
-	uint64_t stop_limit_ns;
+	uint64_t stop_limit_ns, stop_goodbye_ns;
 	struct list granted; /* struct waiter of ours that may go on; under inbox_lock */
 
 	uint64_t now_ns;	 /* CLOCK_MONOTONIC, read once a loop iteration */
@@ -91,6 +91,7 @@ struct worker {
 	struct access_log *access; /* this worker's buffer; NULL: off */
 	struct fault_log faults;
 	bool stopping;
+	uint64_t goodbye_ns; /* then: how long those stay on whose connections nothing happens */
 
 	_Atomic uint64_t echo; /* the last ping that this loop answered */
 	uint64_t clients_max;  /* more are left in the kernel's queue */
@@ -126,8 +127,10 @@ void worker_apply_free(struct post *p); /* if it is not posted; the sockets stay
 void worker_post_apply(struct worker *w, struct post *p);
 /* A new view of a pool, if the worker still runs these settings. Takes a reference. */
 int worker_post_view(struct worker *w, const struct settings *s, struct pool_view *v);
-/* Stop listening, finish what runs within limit_ns, then end the thread. */
-void worker_post_stop(struct worker *w, uint64_t limit_ns);
+/* Stop listening, finish what runs within limit_ns, then end the thread. Connections on which
+ * nothing happens are waited for no longer than goodbye_ns. */
+#define WORKER_GOODBYE_NS (1 * NS_PER_S)
+void worker_post_stop(struct worker *w, uint64_t limit_ns, uint64_t goodbye_ns);
 /* What the agent wants to know of clients; NULL: nothing any more. Takes a reference. */
 int worker_post_watch(struct worker *w, struct client_watch *watch);
 /* The loop stores `number` in w->echo: proof that it turns. */

@@ -44,7 +44,7 @@ uint64_t client_idle_ns(const struct client *c, uint64_t otherwise_ns)
 {
 	const struct timeouts *t = &c->acceptor->listener->timeouts;
 	uint64_t now_ns = c->acceptor->worker->now_ns, leave_ns = c->listed.leave_ns;
-	uint64_t idle_ns = c->acceptor->worker->stopping ? CLIENT_GOODBYE_NS
+	uint64_t idle_ns = c->acceptor->worker->stopping ? c->acceptor->worker->goodbye_ns
 			   : c->acceptor->draining	 ? t->drain_ns
 							 : otherwise_ns;
 

@@ -40,8 +40,6 @@ struct client {
 
 #define CLIENT_LINGER_BYTES (64 * 1024)
 #define CLIENT_LINGER_NS (2 * NS_PER_S)
-/* A stop does not wait longer than this for a connection on which nothing happens. */
-#define CLIENT_GOODBYE_NS (1 * NS_PER_S)
 
 /* When there is no room for others, who has been silent for so long may be closed. */
 #define CLIENT_SILENT_NS (1 * NS_PER_S)

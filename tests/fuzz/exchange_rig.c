@@ -137,7 +137,7 @@ static void stop_worker(void)
 	if (!rig.worker)
 		return;
 	/* what worker.c does at the end of its thread */
-	worker_post_stop(rig.worker, 0);
+	worker_post_stop(rig.worker, 0, 0);
 	for (unsigned i = 0; i < 3; i++) {
 		fake_net.now_ns += NS_PER_S;
 		turn();
@@ -367,7 +367,7 @@ static void order(struct script *s, char what, uint8_t number)
 		reload(s);
 		break;
 	case 'D':
-		worker_post_stop(rig.worker, 30 * NS_PER_S);
+		worker_post_stop(rig.worker, 30 * NS_PER_S, WORKER_GOODBYE_NS);
 		s->result.stopped = true;
 		break;
 	default:

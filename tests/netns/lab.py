@@ -432,6 +432,7 @@ class Lab:
     def __init__(self):
         self.dir = tempfile.mkdtemp(prefix="tandem-lab.")
         self.failed = False
+        self.up = 2  # servers of the pool web, when all is well
         self.nodes = {}
         self.switch = Node(self, "switch")
         for bridge in ("lan", "cable"):
@@ -514,9 +515,9 @@ class Lab:
             self.wait_servers(node)
         wait_for("the VIP answers", lambda: self.curl("http://%s/" % VIP4, check=False).returncode == 0)
 
-    def wait_servers(self, node, pool="web", up=2):
-        wait_for("%s knows %d servers up" % (node.name, up),
-                 lambda: node.ask("proxy", "status")["pools"][pool]["up"] == up)
+    def wait_servers(self, node, pool="web", up=None):
+        wait_for("%s knows that its servers are up" % node.name,
+                 lambda: node.ask("proxy", "status")["pools"][pool]["up"] == (up or self.up))
 
     def active(self, group="web"):
         """The node that says ACTIVE; None while nobody does."""

@@ -334,6 +334,7 @@ class Crowd(threading.Thread):
     failed is asked again, as browsers do."""
 
     PATIENCE_S = 30
+    AT_ONCE, BEHIND_S = 500, 0.1  # no more: a machine that does not let us ask is no proxy that does not answer
 
     def __init__(self, clear, secure, rate, paths=("/",), post_every=5, netns=None):
         super().__init__(daemon=True)
@@ -354,9 +355,11 @@ class Crowd(threading.Thread):
         begun, at = time.monotonic(), 0
         while self.running or self.asking or self.failed:
             now = time.monotonic()
+            begun = max(begun, now - self.BEHIND_S - at / self.rate)
             while self.running and now >= begun + at / self.rate:
                 at += 1
-                self.next()
+                if len(self.asking) < self.AT_ONCE:
+                    self.next()
             failed, self.failed = self.failed, []
             for r in failed:
                 self.ask(r)

@@ -136,6 +136,19 @@ class Upgrades(Upgrading):
         tunnel.close()
         self.assertEqual(p.proc.wait(10), 0)
 
+    def test_who_idles_hears_of_it_with_the_next_answer(self):
+        p = self.begin()
+        with p.connect() as c:
+            r = Reader(c)
+            c.sendall(get("/before"))
+            self.assertEqual(r.response().body, b"/before")
+            self.upgrade(p)
+            time.sleep(1.5)  # a stop would have closed it
+            c.sendall(get("/after"))
+            answer = r.response()
+            self.assertEqual((answer.body, answer.get("connection")), (b"/after", "close"))
+            self.assertEqual(p.proc.wait(10), 0)
+
     def test_the_old_process_ends_and_the_new_one_has_its_sockets(self):
         p = self.begin()
         before = p.status()

@@ -193,11 +193,15 @@ class Trouble:
         for _ in range(2):
             before = self.status()["pid"]
             os.kill(before, signal.SIGUSR2)
-            self.eventually(lambda: self.status()["pid"] != before, 30)
+            self.eventually(lambda: self.has_taken_over(self.status(), before), 30)
             self.successors.append(self.status()["pid"])
             self.addCleanup(self.end, self.successors[-1], signal.SIGKILL)
             self.stay()
             self.eventually(lambda: self.ended(before), 40)
+
+    @staticmethod
+    def has_taken_over(status, before):
+        return status["pid"] != before and (status["upgrade"]["last"] or {}).get("ok")
 
     @staticmethod
     def ended(pid):
