@@ -12,6 +12,8 @@
 	(10 * NS_PER_S) /* of the times: what is seen is between one and two of it old \
 			 */
 
+#define SLOWEST_NS (120 * NS_PER_S) /* what is beyond the histogram's bounds */
+
 struct scaled {
 	struct scaling machine;
 	struct duration_sums then, before; /* at the beginning of this window, and of the last */
@@ -21,10 +23,36 @@ struct scaled {
 /* --- what is seen ------------------------------------------------------------------------------
  */
 
+/* What the servers have that may get traffic. */
+static uint64_t in_flight(const struct pool *p, uint64_t *ret_room)
+{
+	const struct member_set *set = p->state->set;
+	uint64_t n = 0;
+
+	*ret_room = 0;
+	for (unsigned i = 0; i < set->count; i++) {
+		const struct member *m = &set->members[i];
+
+		if (!member_admits(m) || m->backup ||
+			!atomic_load_explicit(&m->server->usable, memory_order_relaxed))
+			continue;
+		n += atomic_load_explicit(&m->server->in_flight, memory_order_relaxed);
+		*ret_room += p->limits.per_server;
+	}
+	return n;
+}
+
+static double in_flight_pct(const struct pool *p)
+{
+	uint64_t room, n = in_flight(p, &room);
+
+	return room ? (double)n * 100 / (double)room : -1;
+}
+
 static double p99_ms(struct scaled *s, const struct pool *p, uint64_t now_ns)
 {
 	struct duration_sums now, recent = {0};
-	uint64_t p99_ns;
+	uint64_t p99_ns, room;
 
 	timings_sum(p->state->first_bytes, &now);
 	if (now_ns - s->window_ns >= WINDOW_NS) {
@@ -35,27 +63,11 @@ static double p99_ms(struct scaled *s, const struct pool *p, uint64_t now_ns)
 	for (unsigned i = 0; i < countof(now.counts); i++)
 		recent.counts[i] = now.counts[i] - s->before.counts[i];
 	recent.total = now.total - s->before.total;
-	if (recent.total == 0)
-		return -1;
+	if (recent.total ==
+		0) /* nobody waits: that is fast; or somebody does, nobody knows how long */
+		return in_flight(p, &room) + queue_length(&p->state->queue) ? -1 : 0;
 	p99_ns = duration_quantile_ns(&recent, 0.99);
-	return (double)(p99_ns / NS_PER_MS);
-}
-
-static double in_flight_pct(const struct pool *p)
-{
-	const struct member_set *set = p->state->set;
-	uint64_t in_flight = 0, room = 0;
-
-	for (unsigned i = 0; i < set->count; i++) {
-		const struct member *m = &set->members[i];
-
-		if (!member_admits(m) || m->backup ||
-			!atomic_load_explicit(&m->server->usable, memory_order_relaxed))
-			continue;
-		in_flight += atomic_load_explicit(&m->server->in_flight, memory_order_relaxed);
-		room += p->limits.per_server;
-	}
-	return room ? (double)in_flight * 100 / (double)room : -1;
+	return (double)(p99_ns < SLOWEST_NS ? p99_ns : SLOWEST_NS) / (double)NS_PER_MS;
 }
 
 static double load_pct(struct discovery *d, const struct pool *p)

@@ -51,4 +51,7 @@ check-long: all $(check_PROGRAMS)
 	TANDEM_STRICT=1 $(top_srcdir)/tests/netns/run $(top_srcdir)/tests/netns/test_tickle.py
 	CROWD_RATE=1000 CROWD_SECONDS=5 CROWD_RELOADS=100 CROWD_TABLE=1 \
 		$(top_srcdir)/tests/netns/run $(top_srcdir)/tests/system/test_never_noticed.py
+	CROWD_MOVES= CROWD_RATE=1000 CROWD_SECONDS=1 CROWD_RELOADS=10 CROWD_TABLE=1 \
+		$(top_srcdir)/tests/netns/run $(top_srcdir)/tests/netns/test_amid.py || test $$? = 77
+	TANDEM_SCALE_LONG=1 $(top_srcdir)/tests/netns/run $(top_srcdir)/tests/netns/test_scale.py || test $$? = 77
 .PHONY: check-long
