@@ -20,7 +20,7 @@ import h2.exceptions
 import h2.settings
 import hpack
 
-from rig import PATIENCE_S, Reader, Server, free_port
+from rig import PATIENCE_S, Reader, free_port
 from test_http1 import Case, config
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

@@ -1,6 +1,5 @@
 #!/usr/bin/python3
 """The HTTP/1.1 data path of the real program, byte for byte, between raw sockets."""
-import json
 import os
 import re
 import signal

@@ -1,7 +1,6 @@
 #!/usr/bin/python3
 """Corners of the HTTP/1.1 data path: buffers that end in the wrong place, half-closed clients, answers that come
 early, deadlines that must not get lost, and stopping."""
-import json
 import os
 import signal
 import socket

@@ -4,7 +4,6 @@ file changes nothing. TANDEM_RELOADS in the environment makes it more than a hun
 import os
 import random
 import signal
-import socket
 import subprocess
 import threading
 import time

@@ -4,7 +4,6 @@ by the servers themselves."""
 import re
 import socket
 import struct
-import threading
 import time
 import unittest
 

@@ -2,7 +2,6 @@
 """Bodies that go from socket to socket through a pipe: exact bytes, and everything that can come in between."""
 import functools
 import hashlib
-import json
 import os
 import resource
 import signal

@@ -2,7 +2,6 @@
 """Upgrade and WebSocket through the real program: what is agreed, the tunnel's bytes and ends, byte for byte."""
 import base64
 import hashlib
-import json
 import os
 import signal
 import socket
