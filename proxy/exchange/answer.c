@@ -56,8 +56,8 @@ static int put_head(struct exchange *x, const struct answer *a)
 		h->fields[h->field_count++] =
 			(struct http_field){.name = SPAN("Content-Type"), .value = a->content_type};
 	if (x->has_request_id)
-		h->fields[h->field_count++] = (struct http_field){.name = SPAN("X-Request-Id"),
-			.value = span_make(x->request_id, sizeof(x->request_id))};
+		h->fields[h->field_count++] = (struct http_field){
+			.name = SPAN("X-Request-Id"), .value = exchange_request_id(x)};
 	return exchange_put_response(x, &o);
 }
 

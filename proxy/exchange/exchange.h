@@ -168,6 +168,9 @@ void exchange_find_client(struct exchange *x);
 /* The same for a head and the address that it came from, which becomes the client's. True: it came
  * from a proxy that is trusted. */
 bool identity_find(const struct listener *l, const struct http_head *h, struct addr *found);
+/* The request's X-Request-Id for its server, the client and the log: ours, or that of a proxy that
+ * is trusted. Only where there is one (has_request_id). */
+struct span exchange_request_id(const struct exchange *x);
 /* The request as routes look at it; its scheme is for exchange_act() to find out. */
 void exchange_ask(const struct exchange *x, struct route_ask *ask);
 /* What the route does beyond its pool. False: it was answered, the exchange may be over. */

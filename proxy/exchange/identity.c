@@ -51,6 +51,16 @@ void exchange_find_client(struct exchange *x)
 		span_make(x->client_ip_room, addr_format_ip(x->client_addr, x->client_ip_room));
 }
 
+struct span exchange_request_id(const struct exchange *x)
+{
+	struct span given = {0};
+
+	ASSERT(x->has_request_id);
+	if (x->peer_trusted)
+		given = http_request_id_given(&x->request);
+	return given.len ? given : span_make(x->request_id, sizeof(x->request_id));
+}
+
 bool exchange_seen_in_via(const struct exchange *x)
 {
 	struct span via = x->listener->via;

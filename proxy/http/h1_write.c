@@ -363,8 +363,7 @@ static inline __attribute__((always_inline)) size_t write_request(
 	bool has_host = o->trusted && h->first[HTTP_F_X_FORWARDED_HOST];
 	bool has_fixed = o->trusted &&
 			 (h->first[HTTP_F_X_FORWARDED_PROTO] || h->first[HTTP_F_X_FORWARDED_PORT]);
-	const struct http_field *id = field_first(h, HTTP_F_X_REQUEST_ID);
-	bool has_id = o->trusted && id && id->value.len; /* an empty one names nothing */
+	bool has_id = o->trusted && http_request_id_given(h).len;
 	bool takes_cookie = o->own_cookie.len && h->first[HTTP_F_COOKIE];
 
 	if (!has_id)

@@ -140,6 +140,13 @@ bool http_upgrade_agrees(struct span asked, struct span named);
 bool http_keep_alive_timeout(const struct http_head *h, uint64_t *ret_s);
 #define HTTP_KEEP_ALIVE_MAX_S 31536000 /* more is nonsense */
 const struct http_field *http_field_find(const struct http_head *h, enum http_field_id id);
+/* What a proxy before us, if it is to be trusted, calls the request; empty: nothing. */
+static inline struct span http_request_id_given(const struct http_head *h)
+{
+	unsigned n = h->first[HTTP_F_X_REQUEST_ID];
+
+	return n ? h->fields[n - 1].value : (struct span){0};
+}
 const char *http_reason(uint16_t status); /* "Bad Gateway"; "" when not known */
 enum http_field_id http_field_id(struct span name);
 /* NULL, or why the operator's file may not set or remove this field. */

@@ -250,8 +250,17 @@ static void put_server(struct access_log *l, const struct exchange *x)
 		put_pair(l, SPAN("server"), span_of(x->tried[x->tried_count - 1]->name));
 }
 
+static struct span protocol_of(const struct exchange *x)
+{
+	if (x->request.h2)
+		return SPAN("HTTP/2.0");
+	return x->request.minor ? SPAN("HTTP/1.1") : SPAN("HTTP/1.0");
+}
+
 static void put_request(struct access_log *l, const struct exchange *x)
 {
+	if (x->request.method_text.len) /* else its line was not understood */
+		put_pair(l, SPAN("protocol"), protocol_of(x));
 	put_pair(l, SPAN("method"), x->request.method_text);
 	put_pair(l, SPAN("host"), x->request.authority);
 	put_pair(l, SPAN("target"), x->request.target);
@@ -290,7 +299,7 @@ static void format_json(struct access_log *l, const struct exchange *x)
 	put_u64(l, x->retries);
 	put_pair(l, SPAN("end"), span_of(exchange_end_text((enum exchange_end)x->end)));
 	if (x->has_request_id)
-		put_pair(l, SPAN("request_id"), span_make(x->request_id, sizeof(x->request_id)));
+		put_pair(l, SPAN("request_id"), exchange_request_id(x));
 	if (!x->plain)
 		put_agent(l, x);
 	PUT(l, "}\n");
@@ -309,12 +318,8 @@ static void put_request_line(struct access_log *l, const struct exchange *x)
 	put_or_dash(l, x->request.method_text);
 	PUT(l, " ");
 	put_or_dash(l, x->request.target);
-	if (x->request.h2)
-		PUT(l, " HTTP/2.0");
-	else if (x->request.minor)
-		PUT(l, " HTTP/1.1");
-	else
-		PUT(l, " HTTP/1.0");
+	PUT(l, " ");
+	put(l, protocol_of(x));
 }
 
 /* The place of a request in programs that read these lines: where it went. */

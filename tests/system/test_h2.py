@@ -352,6 +352,9 @@ class Requests(H2Case):
         self.assert_serves(p)
         path = os.path.join(p.tmp, "access.log")
         self.eventually(lambda: os.path.exists(path) and '"GET / HTTP/2.0" 200 2' in self.text_of(path))
+        p = self.proxy(h2c(self.ok()))
+        self.assert_serves(p)
+        self.assertEqual(self.log_lines(p)[0]["protocol"], "HTTP/2.0")
 
 
 class FlowControl(H2Case):

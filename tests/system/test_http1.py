@@ -351,6 +351,27 @@ pools: {web: {servers: {a: "127.0.0.1:1"}}}
         self.assertIn(b"X-Request-Id: keep-me\r\n", head)
         self.assertEqual(self.log_lines(p)[-1]["client"], "2.2.2.2")
 
+    def test_a_trusted_name_of_a_request_is_its_name_everywhere(self):
+        s = self.serve()
+        p = self.proxy(config(s, listener=", trusted_proxies: [127.0.0.0/8]"))
+        ask(p, get("/", "X-Request-Id: keep-me\r\n"))
+        self.assertEqual(self.log_lines(p)[0]["request_id"], "keep-me")
+        via = re.search(rb"\r\nVia: 1.1 (\S+)\r\n", s.heads()[0]).group(1).decode()
+        new = "^[0-9a-f-]{36}$"
+        for n, (extra, name) in enumerate((("X-Request-Id: first\r\nX-Request-Id: second\r\n", "^first$"),
+                                           ("X-Request-Id:\r\n", new), ("", new)), 1):
+            r = ask(p, get("/", "Via: 1.1 %s\r\n" % via + extra))  # a loop: the answer is ours
+            self.assertEqual(r.status, 508)
+            self.assertRegex(r.get("x-request-id"), name)
+            self.assertEqual(self.log_lines(p, n + 1)[n]["request_id"], r.get("x-request-id"))
+        # A stranger's is not believed.
+        p = self.proxy(config(s))
+        ask(p, get("/", "X-Request-Id: mine\r\n"))
+        given = self.log_lines(p)[0]["request_id"]
+        self.assertRegex(given, new)
+        self.assertIn(("X-Request-Id: %s\r\n" % given).encode(), s.heads()[-1])
+        self.assertNotIn(b"mine", s.heads()[-1])
+
 
 class Refusing(Case):
     BAD = [
@@ -607,11 +628,17 @@ class Operating(Case):
     def test_the_access_log_says_what_happened(self):
         s = self.serve()
         p = self.proxy(config(s))
-        ask(p, get("/a\"b" if False else "/x?y=1", "User-Agent: t\"e\\st\r\n"))
+        ask(p, get("/x?y=1", "User-Agent: t\"e\\st\r\n"))
         line = self.log_lines(p)[-1]
-        self.assertEqual((line["method"], line["target"], line["status"], line["pool"], line["server"], line["end"],
-                          line["user_agent"], line["bytes_out"]),
-                         ("GET", "/x?y=1", 200, "web", "s0", "ok", 't"e\\st', 2))
+        self.assertEqual((line["protocol"], line["method"], line["target"], line["status"], line["pool"],
+                          line["server"], line["end"], line["user_agent"], line["bytes_out"]),
+                         ("HTTP/1.1", "GET", "/x?y=1", 200, "web", "s0", "ok", 't"e\\st', 2))
+        self.assertNotIn("tls", line)
+        ask(p, b"GET /old HTTP/1.0\r\n\r\n")
+        ask(p, b"GET  /broken HTTP/1.1\r\n\r\n")
+        _, old, broken = self.log_lines(p, 3)
+        self.assertEqual((old["target"], old["protocol"], broken["status"]), ("/old", "HTTP/1.0", 400))
+        self.assertNotIn("protocol", broken)
 
     def test_a_reload_under_load_fails_nothing(self):
         a, b = self.serve(), self.serve()

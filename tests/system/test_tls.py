@@ -361,8 +361,12 @@ class Traffic(Case):
     def test_the_access_log_says_what_was_agreed_on(self):
         p = self.proxy(self.serve(), tls=', min_version: "1.3"', more="log: {access: stderr, format: json}\n")
         self.get(self.connect(p))
-        self.eventually(lambda: '"cipher":"TLS_AES_128_GCM_SHA256"' in p.logged())
-        self.assertIn('"tls":"TLSv1.3"', p.logged())
+        self.eventually(lambda: '"tls":"TLSv1.3","cipher":"TLS_AES_128_GCM_SHA256"' in p.logged())
+        self.assertIn('"protocol":"HTTP/1.1"', p.logged())
+        subprocess.run(["curl", "-sS", "--http2", "--noproxy", "*", "--cacert", certs.ca, "-o", os.devnull, "--resolve",
+                        "a.test:%d:127.0.0.1" % p.port, "https://a.test:%d/h2" % p.port], check=True, timeout=PATIENCE_S)
+        self.eventually(lambda: '"target":"/h2"' in p.logged())
+        self.assertRegex(p.logged(), '"protocol":"HTTP/2.0",.*"target":"/h2".*"tls":"TLSv1.3"')
 
     def test_hsts_on_all_answers(self):
         server = self.serve()
