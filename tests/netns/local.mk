@@ -23,6 +23,7 @@ NETNS_TIMED_1 = \
 	tests/netns/test_vip.py \
 	tests/netns/test_lease.py \
 	tests/netns/test_witness.py \
+	tests/netns/test_move_tls.py \
 	tests/netns/test_busy.py
 NETNS_TIMED_2 = \
 	tests/netns/test_syscalls.py \
@@ -32,7 +33,7 @@ NETNS_TIMED_2 = \
 NETNS_TIMED = $(NETNS_TIMED_1) $(NETNS_TIMED_2)
 TESTS += $(NETNS_TESTS) $(NETNS_TIMED)
 EXTRA_DIST += $(NETNS_TESTS) $(NETNS_TIMED) tests/netns/lab.py tests/netns/observe.py tests/netns/origin.py \
-	tests/netns/replay.py tests/netns/streams.py tests/netns/run \
+	tests/netns/browsers.py tests/netns/replay.py tests/netns/returners.py tests/netns/streams.py tests/netns/run \
 	tests/netns/vrrp.py tests/netns/waiters.py tests/run tests/prepare.sh
 
 TEST_EXTENSIONS = .py

@@ -9,10 +9,11 @@
     /half         promises 100 bytes, sends 10, closes
     /stale        a good answer on a kept connection that is then closed without a word
     /garbage      something that is not HTTP
-    /tunnel       switches protocols, and sends back every line
+    /tunnel       a WebSocket, as far as the handshake goes; sends back every line
     /count/PATH   how often /PATH was asked, by any method
 """
 
+import base64
 import collections
 import hashlib
 import socketserver
@@ -48,11 +49,13 @@ class Handler(socketserver.StreamRequestHandler):
             if line == b"\r\n":
                 return b"".join(lines)
 
+    @staticmethod
+    def fields(head):
+        lines = (line.partition(b":") for line in head.split(b"\r\n")[1:])
+        return {name.lower(): value.strip() for name, _, value in lines}
+
     def read_body(self, head):
-        fields = {}
-        for line in head.split(b"\r\n")[1:]:
-            name, _, value = line.partition(b":")
-            fields[name.lower()] = value.strip()
+        fields = self.fields(head)
         if fields.get(b"transfer-encoding"):
             body = b""
             while True:
@@ -79,7 +82,9 @@ class Handler(socketserver.StreamRequestHandler):
                 self.wfile.write(b".")
                 time.sleep(0.01)
         elif what == "tunnel":
-            self.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+            key = self.fields(head)[b"sec-websocket-key"] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+            self.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                             b"Sec-WebSocket-Accept: %s\r\n\r\n" % base64.b64encode(hashlib.sha1(key).digest()))
             for line in self.rfile:
                 self.wfile.write(line)
             return False

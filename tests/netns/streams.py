@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Clients that are in the middle of something:
 
-    streams.py [-p PATIENCE_S] SECONDS DOWNLOADS UPLOADS KEPT TUNNELS ADDRESS...
+    streams.py [-p PATIENCE_S] [-e EVERY_MS] [--ca FILE] SECONDS DOWNLOADS UPLOADS KEPT TUNNELS ADDRESS...
 
 Against origin.py behind the addresses (each with a port; IPv6 in brackets), each number of streams for
 every address: slow downloads and uploads that last all the time, kept connections with a request every
-100 ms, tunnels (Upgrade) with an echo every 100 ms, and a fresh connection every 20 ms. At the end one JSON
+100 ms, WebSockets with an echo every 100 ms, and a fresh connection every 20 ms (or EVERY_MS). With the
+certificate of who is to be believed all of it goes over TLS. At the end one JSON
 object on stdout: per kind how many were good, what failed and when (CLOCK_MONOTONIC, us), and the longest wait
 for an answer. What is not over PATIENCE_S after the end, and a fresh connection that takes that long, has failed.
 
@@ -16,6 +17,7 @@ import argparse
 import asyncio
 import hashlib
 import json
+import ssl
 import time
 
 CROWD_S = 1  # all streams begin at once: who waits then waits for the others
@@ -34,15 +36,18 @@ class Kind:
 
 
 class Streams:
-    def __init__(self, seconds, patience):
+    short = ("new",)  # kinds that begin all the time, and must be over soon
+
+    def __init__(self, options):
         self.start = time.monotonic()
-        self.end = self.start + seconds
-        self.seconds, self.patience = seconds, patience
+        self.end = self.start + options.seconds
+        self.seconds, self.patience, self.every_s = options.seconds, options.patience, options.every / 1000
+        self.tls = ssl.create_default_context(cafile=options.ca) if options.ca else None
         self.kinds = {}
 
     async def open(self, address):
         host, _, port = address.rpartition(":")
-        return await asyncio.open_connection(host.strip("[]"), int(port))
+        return await asyncio.open_connection(host.strip("[]"), int(port), ssl=self.tls)
 
     @staticmethod
     async def head(reader):
@@ -55,6 +60,9 @@ class Streams:
         """A whole exchange: body and fields."""
         writer.write(request)
         await writer.drain()
+        return await self.answer(reader)
+
+    async def answer(self, reader):
         status, fields = await self.head(reader)
         body = await reader.readexactly(int(fields["content-length"]))
         if status != 200:
@@ -88,7 +96,7 @@ class Streams:
             await writer.drain()
             kind.waited(asked)
             await asyncio.sleep(0.02)
-        body, _ = await self.ask(reader, writer, b"")
+        body, _ = await self.answer(reader)
         if digest.hexdigest() not in body.decode():
             raise OSError("the body arrived otherwise: %r" % body)
         writer.close()
@@ -109,7 +117,8 @@ class Streams:
 
     async def tunnel(self, kind, address):
         reader, writer = await self.open(address)
-        writer.write(b"GET /tunnel HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+        writer.write(b"GET /tunnel HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
         status, _ = await self.head(reader)
         if status != 101:
             raise OSError("status %d" % status)
@@ -137,13 +146,13 @@ class Streams:
         tasks = []
         while time.monotonic() < self.end:
             tasks.append(asyncio.create_task(self.run("new", self.one, address)))
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(self.every_s)
         await asyncio.gather(*tasks)
 
     async def run(self, name, work, address):
         kind = self.kinds.setdefault(name, Kind(self.start + CROWD_S))
         began = time.monotonic()
-        patience = self.patience if name == "new" else self.seconds + self.patience
+        patience = self.patience if name in self.short else self.seconds + self.patience
         try:
             await asyncio.wait_for(work(kind, address), patience)
             kind.good += 1
@@ -162,15 +171,20 @@ class Streams:
         return {name: vars(kind) for name, kind in self.kinds.items()}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options_of(doc, counts):
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-p", "--patience", type=float, default=5)
+    parser.add_argument("-e", "--every", type=float, default=20)
+    parser.add_argument("--ca")
     parser.add_argument("seconds", type=float)
-    parser.add_argument("counts", type=int, nargs=4)
+    parser.add_argument("counts", type=int, nargs=counts)
     parser.add_argument("addresses", nargs="+")
-    options = parser.parse_args()
-    streams = Streams(options.seconds, options.patience)
-    print(json.dumps(asyncio.run(streams.all(options.counts, options.addresses))))
+    return parser.parse_args()
+
+
+def main():
+    options = options_of(__doc__, 4)
+    print(json.dumps(asyncio.run(Streams(options).all(options.counts, options.addresses))))
 
 
 if __name__ == "__main__":
