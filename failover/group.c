@@ -487,6 +487,17 @@ static void notice_drained(struct group *g, uint64_t now_ns)
 	event(g, FSM_EV_DRAINED);
 }
 
+/* kept: an owner has its lease still. VRRP has its addresses' lifetime, always. */
+static void judge_fence(struct group *g, bool kept)
+{
+	bool good = g->fence.mode != FENCE_NONE;
+
+	if (!g->vrrp && g->link.ifindex != 0 && good == g->fsm.unfenced)
+		group_event(g, &(struct fsm_event){.kind = FSM_EV_FENCE, .good = good});
+	if (!kept)
+		event(g, FSM_EV_LEASE_REFUSED);
+}
+
 static void on_tick(EV_P_ ev_timer *w, int revents)
 {
 	struct group *g = container_of(w, struct group, tick);
@@ -504,8 +515,7 @@ static void on_tick(EV_P_ ev_timer *w, int revents)
 	if (g->vrrp)
 		group_vrrp_retry(g);
 	now_ns = monotonic_ns(); /* draining may have taken a while, and may have brought steps */
-	if (!fence_check(g, now_ns))
-		event(g, FSM_EV_LEASE_REFUSED);
+	judge_fence(g, fence_check(g, now_ns));
 	notice_drained(g, now_ns);
 	now_ns = monotonic_ns(); /* the loop's clock may be a little ahead */
 	view = group_view(g, now_ns);
@@ -653,8 +663,7 @@ static void listen_up(struct group *g)
 
 static void set_up_fence(struct group *g)
 {
-	if (!fence_set_up(g))
-		event(g, FSM_EV_LEASE_REFUSED);
+	judge_fence(g, fence_set_up(g));
 }
 
 void group_link(struct group *g, const struct netlink_link *link)

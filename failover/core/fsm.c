@@ -287,6 +287,8 @@ static void on_local_event(struct step *s, const struct fsm_event *ev)
 	else
 		m->proxy = ev->proxy;
 	condition_changed(s);
+	else if (ev->kind == FSM_EV_FENCE)
+		m->unfenced = !ev->good;
 	s->beat = true;
 }
 
@@ -323,6 +325,7 @@ static void on_event(struct step *s, const struct fsm_event *ev)
 		on_local_event(s, ev);
 		break;
 	case FSM_EV_PROBE_ANSWERED:
+	case FSM_EV_FENCE:
 		on_probe_answered(s, ev->good);
 		break;
 	case FSM_EV_PROBE_SENT:

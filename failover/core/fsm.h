@@ -33,6 +33,7 @@
 	X(LINK)		  /* good: carrier of the client interface */                              \
 	X(GATEWAY)	  /* good: it answers (say good once when none is configured) */           \
 	X(PROXY)	  /* proxy: its health changed */                                          \
+	X(FENCE)	  /* good: there is one as configured; taken for given until it is said */ \
 	X(PROBE_SENT)	  /* result of PROBE_START: the first one left, the wait begins now */     \
 	X(PROBE_FAILED)	  /* result of PROBE_START: it could not be sent, it proves nothing */     \
 	X(PROBE_ANSWERED) /* PROBE_START was answered: the address is alive. good: by the peer */  \
@@ -235,9 +236,10 @@ struct fsm {
 
 	/* our condition */
 	bool link, gateway;
+	bool unfenced; /* a claim would be refused, and a heartbeat of an owner */
 	enum fsm_proxy proxy;
 	struct damping damping;
-	uint64_t good_since_ns; /* link, gateway and proxy without a break; 0: not */
+	uint64_t good_since_ns; /* able without a break; 0: not */
 
 	/* orders */
 	bool frozen, stopping, stopped;

@@ -32,7 +32,7 @@ void ask_host(struct step *s);
 
 /* fsm_view.c */
 bool owns(const struct fsm *m);
-/* Link, gateway and proxy are good. */
+/* Link, gateway and proxy are good, and there is a fence. */
 bool able(const struct fsm *m);
 /* Why not able. */
 enum fsm_reason unable_reason(const struct fsm *m);

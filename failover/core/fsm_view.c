@@ -62,7 +62,7 @@ bool owns(const struct fsm *m)
 
 bool able(const struct fsm *m)
 {
-	return m->link && m->gateway && m->proxy == FSM_PROXY_OK;
+	return m->link && m->gateway && !m->unfenced && m->proxy == FSM_PROXY_OK;
 }
 
 enum fsm_reason fsm_proxy_reason(enum fsm_proxy proxy)
@@ -84,6 +84,8 @@ enum fsm_reason unable_reason(const struct fsm *m)
 {
 	if (!m->link)
 		return REASON_LINK_DOWN;
+	if (m->unfenced)
+		return REASON_NO_FENCE;
 	if (m->proxy != FSM_PROXY_OK)
 		return fsm_proxy_reason(m->proxy);
 	return m->gateway ? REASON_NONE : REASON_GATEWAY_LOST;
@@ -121,7 +123,7 @@ bool serves_no_more(enum fsm_reason reason)
 {
 	return reason == REASON_PROXY_DEAD || reason == REASON_PROXY_HUNG ||
 	       reason == REASON_PROXY_ABSENT || reason == REASON_GATEWAY_LOST ||
-	       reason == REASON_LINK_DOWN;
+	       reason == REASON_LINK_DOWN || reason == REASON_NO_FENCE;
 }
 
 bool peer_is_before_us(const struct fsm *m, uint64_t now)

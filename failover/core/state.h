@@ -74,14 +74,15 @@ enum fsm_state {
 	X(48, PREEMPTS, "the peer has the lower priority")                                 \
 	X(49, PRIORITY_HIGH, "the peer advertises a higher priority")                      \
 	X(50, TIE_LOST, "the peer advertises the same priority from a higher address")     \
-	X(51, PRIORITY_LOW, "the peer's priority is not lower, and VRRP cannot ask it")
+	X(51, PRIORITY_LOW, "the peer's priority is not lower, and VRRP cannot ask it")    \
+	X(52, NO_FENCE, "what would keep this node from using lost addresses does not work")
 
 enum fsm_reason {
 #define X(value, name, words) REASON_##name = (value),
 	FSM_REASONS(X)
 #undef X
 };
-#define FSM_REASON_LAST REASON_PRIORITY_LOW
+#define FSM_REASON_LAST REASON_NO_FENCE
 
 /* "ACTIVE" */
 const char *fsm_state_name(enum fsm_state state);

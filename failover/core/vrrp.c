@@ -542,6 +542,7 @@ void vrrp_step(struct vrrp *m, const struct fsm_event *ev, uint64_t now_ns, stru
 		break;
 	case FSM_EV_TICK:
 	case FSM_EV_PACKET:
+	case FSM_EV_FENCE:
 	case FSM_EV_PROBE_SENT:
 	case FSM_EV_PROBE_FAILED:
 	case FSM_EV_PROBE_ANSWERED:

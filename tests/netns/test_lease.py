@@ -334,11 +334,15 @@ class Fallbacks(LabTest):
         self.reload(profile="  fence: kernel\n", groups=GROUP + "      paths: [cable]\n")
         self.assertEqual([node.group()["fence"] for node in (self.a, self.b)], ["none", "none"])
         wait_for("the owner lets go", lambda: self.a.state() != "ACTIVE", 1)
-        self.assertIn("LEASE_LOST", self.a.log_text("agent"))
+        self.assertRegex(self.a.log_text("agent"), "LEASE_LOST|NO_FENCE")
+        for node in (self.a, self.b):
+            node.wait_state("FAULT")
+        epochs = [node.group()["epoch"] for node in (self.a, self.b)]
         for _ in range(10):
             time.sleep(0.1)
             self.assertNotIn("ACTIVE", [node.state() for node in (self.a, self.b)])
             self.assertNotIn(VIP4, self.a.addresses("eth0"))
+        self.assertEqual([node.group()["epoch"] for node in (self.a, self.b)], epochs, "no claim was tried")
         self.reload()
         wait_for("somebody has it again", lambda: "ACTIVE" in [node.state() for node in (self.a, self.b)], 5)
 

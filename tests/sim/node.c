@@ -118,6 +118,7 @@ void node_start(struct world *w, struct node *n)
 	replay_init(&n->replay, rng_u64(&w->rng) | 1, w->sc->paths, n->times.silence_ns);
 	node_event(w, n, (struct fsm_event){.kind = FSM_EV_LINK, .good = n->link});
 	node_event(w, n, (struct fsm_event){.kind = FSM_EV_GATEWAY, .good = n->gateway});
+	node_event(w, n, (struct fsm_event){.kind = FSM_EV_FENCE, .good = n->fence});
 	node_event(w, n, (struct fsm_event){.kind = FSM_EV_PROXY, .proxy = n->proxy});
 }
 
@@ -202,16 +203,16 @@ static bool leave(struct world *w, struct node *n, const struct fsm_action *a)
 
 	if (kind == PACKET_CLAIM) {
 		check_claim(w, n);
-		good = !n->claim_refused && kernel_claim(w, n);
+		good = !n->claim_refused && n->fence && kernel_claim(w, n);
 		if (!good && w->kernel)
 			kernel_remove(w, n);
 		result(n, good ? FSM_EV_CLAIMED : FSM_EV_CLAIM_REFUSED, 0);
 	} else if (kind == PACKET_DRAINED || serves_no_more(a->reason)) {
 		n->kernel.flows = false; /* what is left is cut off */
 	} else if (kind == PACKET_ACTIVE) {
-		if (n->lease_refused)
+		if (n->lease_refused || !n->fence)
 			n->kernel.lease_until_ns = 0;
-		good = !n->lease_refused && kernel_renew(w, n);
+		good = !n->lease_refused && n->fence && kernel_renew(w, n);
 		if (!good)
 			result(n, FSM_EV_LEASE_REFUSED, 0);
 	}

@@ -48,6 +48,7 @@
 	X(PROXY_HUNG)        \
 	X(LINK_DOWN)         \
 	X(GATEWAY_LOST)      \
+	X(FENCE_LOST)        \
 	X(SWITCHOVER)        \
 	X(OPERATOR_FREEZE)   \
 	X(SERVICE_STOP)      \
@@ -183,7 +184,7 @@ struct kernel {
 struct node {
 	uint8_t index;
 	/* host and kernel */
-	bool host_up, link, gateway;
+	bool host_up, link, gateway, fence;
 	enum fsm_proxy proxy;
 	struct kernel kernel;
 	struct times times;

@@ -310,6 +310,9 @@ static void apply(struct world *w, const struct fault *f, bool on)
 	case FAULT_GATEWAY_LOST:
 		condition_fault(w, n, FSM_EV_GATEWAY, &n->gateway, !on);
 		break;
+	case FAULT_FENCE_LOST:
+		condition_fault(w, n, FSM_EV_FENCE, &n->fence, !on);
+		break;
 	case FAULT_SWITCHOVER:
 		if (on)
 			node_event(w, n, (struct fsm_event){.kind = FSM_EV_SWITCHOVER});
@@ -510,7 +513,7 @@ static void prepare(struct world *w)
 		kernel_reset(n);
 		n->inbox = w->inboxes[i];
 		n->host_up = i < sc->nodes;
-		n->link = n->gateway = true;
+		n->link = n->gateway = n->fence = true;
 		n->proxy = FSM_PROXY_OK;
 		if (n->host_up)
 			world_at(w, sc->start_ns[i], WHAT_START, i, 0);

@@ -486,7 +486,16 @@ static void a_stranger_who_answers_is_a_conflict(void)
 	CHECK(!fsm_alarm_on(&m, FSM_ALARM_CONFLICT));
 }
 
-/* --- the gateway ---------------------------------------------------------------------------- */
+/* --- the gateway and the fence --------------------------------------------------------------- */
+
+static void who_lost_its_fence_gives_the_address_to_a_peer_that_can_take_it(void)
+{
+	active();
+	give((struct fsm_event){.kind = FSM_EV_FENCE, .good = false});
+	CHECK_INT(m.state, FSM_DRAINING);
+	CHECK_INT(done[place_sent(PACKET_RELEASE)].reason, REASON_NO_FENCE);
+	CHECK(place(FSM_DO_REMOVE_ADDRESSES) < place_sent(PACKET_RELEASE));
+}
 
 static void a_lost_gateway_moves_the_address_to_a_peer_that_has_it(void)
 {
@@ -544,3 +553,4 @@ static const struct test_case cases[] = {
 	TEST(a_gateway_that_both_lost_moves_nothing),
 };
 TESTS_MAIN("fsm_claims", cases)
+	TEST(who_lost_its_fence_gives_the_address_to_a_peer_that_can_take_it),
