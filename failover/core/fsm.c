@@ -127,10 +127,13 @@ void ask_host(struct step *s)
 
 /* --- events --------------------------------------------------------------------------------- */
 
-/* We did not run for so long that what we know of the peer is old: it may have done anything. */
+/* We did not run for so long that what we know of the peer is old: it may have done anything. While
+ * we ask that takes longer: what was asked before is judged by its age anyway, and asked again. */
 static void notice_sleep(struct step *s)
 {
 	struct fsm *m = s->m;
+	uint64_t limit_ns =
+		m->state == FSM_PROBING ? m->config.times.silence_ns : m->config.times.lease_ns;
 
 	if (owns(m)) {
 		if (s->now - m->sent_ns > m->config.times.lease_ns)
@@ -139,7 +142,7 @@ static void notice_sleep(struct step *s)
 			step_down(s, FSM_STANDBY, REASON_UNHEARD, true);
 		return;
 	}
-	if (s->now <= m->next_ns || s->now - m->next_ns <= m->config.times.lease_ns)
+	if (s->now <= m->next_ns || s->now - m->next_ns <= limit_ns)
 		return;
 	m->owner_ns = s->now;
 	if (m->state == FSM_PROBING)
@@ -284,11 +287,11 @@ static void on_local_event(struct step *s, const struct fsm_event *ev)
 		m->link = ev->good;
 	else if (ev->kind == FSM_EV_GATEWAY)
 		m->gateway = ev->good;
+	else if (ev->kind == FSM_EV_FENCE)
+		m->unfenced = !ev->good;
 	else
 		m->proxy = ev->proxy;
 	condition_changed(s);
-	else if (ev->kind == FSM_EV_FENCE)
-		m->unfenced = !ev->good;
 	s->beat = true;
 }
 
@@ -322,15 +325,14 @@ static void on_event(struct step *s, const struct fsm_event *ev)
 	case FSM_EV_LINK:
 	case FSM_EV_GATEWAY:
 	case FSM_EV_PROXY:
+	case FSM_EV_FENCE:
 		on_local_event(s, ev);
 		break;
 	case FSM_EV_PROBE_ANSWERED:
-	case FSM_EV_FENCE:
 		on_probe_answered(s, ev->good);
 		break;
 	case FSM_EV_PROBE_SENT:
-		if (m->state == FSM_PROBING && m->probing)
-			m->probe_end_ns = s->now + m->config.times.probe_ns;
+		on_probe_sent(s);
 		break;
 	case FSM_EV_PROBE_FAILED:
 		if (m->state == FSM_PROBING && !m->by_release)
@@ -351,7 +353,7 @@ static void on_event(struct step *s, const struct fsm_event *ev)
 			on_peer_fenced(s, ev->good);
 		break;
 	case FSM_EV_PEER_HOST:
-		m->host_lives = true;
+		on_peer_host(s);
 		break;
 	case FSM_EV_CLAIM_HOOKED:
 		if (m->hook_ticket && ev->ticket == m->hook_ticket)

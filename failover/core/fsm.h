@@ -294,7 +294,7 @@ struct fsm {
 	bool rules, rules_pending; /* loaded; LOAD_RULES under way */
 	bool ready_owed;	   /* READY goes out when the rules are loaded */
 	uint64_t rules_end_ns;
-	bool host_lives;      /* the peer's host answered since it was asked last */
+	bool host_lives;      /* the peer is heard, or its host answered since it was asked last */
 	uint64_t host_end_ns; /* until when it may answer */
 
 	uint32_t alarms; /* bit a: enum fsm_alarm a */

@@ -80,12 +80,43 @@ static void begin_round(struct step *s)
 	m->promise_asked_ns = s->now;
 }
 
+/* Has the peer connections that it serves? One that we have not met in this life: perhaps. */
+static bool peer_serves(const struct fsm *m)
+{
+	return m->config.peer && (!m->peer.boot_id || m->peer.flags & PACKET_PROXY_OK);
+}
+
+/* Only its agent may be dead: its connections live on, and what strays to us is sent there. Made
+ * ready while an answer is awaited, for it takes its time; a dead host needs nothing. */
+static void make_ready(struct step *s)
+{
+	struct fsm *m = s->m;
+
+	if (m->state == FSM_PROBING && !m->by_release && !m->claim_sent && m->host_lives &&
+		peer_serves(m))
+		load_rules(s, s->now + m->config.drain_ns);
+}
+
+void on_probe_sent(struct step *s)
+{
+	struct fsm *m = s->m;
+
+	if (m->state != FSM_PROBING || !m->probing)
+		return;
+	m->probe_end_ns = s->now + m->config.times.probe_ns;
+	make_ready(s);
+}
+
+void on_peer_host(struct step *s)
+{
+	s->m->host_lives = true;
+	make_ready(s);
+}
+
 static void ask(struct step *s)
 {
 	struct fsm *m = s->m;
-	bool alive = fsm_peer_alive(m, s->now);
-	/* Of a peer that we have not met in this life: perhaps. */
-	bool proxy = m->config.peer && (!m->peer.boot_id || m->peer.flags & PACKET_PROXY_OK);
+	bool alive = fsm_peer_alive(m, s->now), serves = peer_serves(m);
 
 	ASSERT(willing(m) && s->queues_empty);
 	enter(s, FSM_PROBING,
@@ -93,15 +124,10 @@ static void ask(struct step *s)
 		: alive		? REASON_NO_OWNER
 				: REASON_PEER_SILENT);
 	begin_round(s);
-	/* Only its agent may be dead: its connections live on, and what strays to us is sent there.
-	 */
-	m->tickle = m->config.peer && !(alive && proxy);
-	m->host_lives = alive;
-	if (!proxy)
-		return;
-	if (!alive)
+	m->tickle = m->config.peer && !(alive && serves);
+	if (serves && !alive)
 		ask_host(s);
-	load_rules(s, s->now + m->config.drain_ns);
+	m->host_lives = alive;
 }
 
 void claim_by_release(struct step *s, uint64_t age_ns, enum fsm_reason reason)
@@ -214,6 +240,23 @@ void standby_run(struct step *s)
 		ask(s);
 }
 
+/* What made the claim late has been done by now, such as loading rules: the answers are too old,
+ * not the silence, and when all is asked again there is less to do. */
+static void ask_again(struct step *s)
+{
+	struct fsm *m = s->m;
+
+	act_alarm(s, FSM_ALARM_WITNESS, m->witness_ticket != 0);
+	if (m->witness_ticket || m->claim_sent || m->by_release) {
+		retreat(s, m->witness_ticket ? REASON_WITNESS_SILENT : REASON_CLAIM_LATE);
+	} else if (s->queues_empty) {
+		if (m->probing)
+			act(s, FSM_DO_PROBE_STOP);
+		m->probing = false;
+		begin_round(s);
+	}
+}
+
 void probing_run(struct step *s)
 {
 	struct fsm *m = s->m;
@@ -227,8 +270,7 @@ void probing_run(struct step *s)
 	if (m->fence_ticket)
 		return;
 	if (s->now > m->window_end_ns) {
-		act_alarm(s, FSM_ALARM_WITNESS, m->witness_ticket != 0);
-		retreat(s, m->witness_ticket ? REASON_WITNESS_SILENT : REASON_CLAIM_LATE);
+		ask_again(s);
 		return;
 	}
 	if (m->claim_sent || s->now < m->probe_end_ns || m->rules_pending || m->witness_ticket)

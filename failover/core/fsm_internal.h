@@ -49,6 +49,8 @@ bool serves_no_more(enum fsm_reason reason);
 bool peer_is_before_us(const struct fsm *m, uint64_t now);
 
 /* fsm_claim.c: INIT, STANDBY, PROBING, FAULT */
+void on_probe_sent(struct step *s);
+void on_peer_host(struct step *s);
 void claim_by_release(struct step *s, uint64_t age_ns, enum fsm_reason reason);
 void retreat(struct step *s, enum fsm_reason reason);
 void on_claimed(struct step *s);

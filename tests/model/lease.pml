@@ -155,7 +155,11 @@ end:	do
 		if
 		:: silence[me] >= D ->
 			claim(me);
-			atomic { owner = (lease[me] > 0); silence[me] = 0 }
+			/* Too late: asked again at once, for nobody was heard. */
+			atomic {
+				owner = (lease[me] > 0);
+				if :: owner -> silence[me] = 0 :: else fi
+			}
 		:: else
 		fi
 	od

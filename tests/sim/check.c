@@ -25,6 +25,8 @@
 
 #include <stdarg.h>
 
+#define DELAYED_MOST_NS (600 * NS_PER_MS)
+
 void check_fail(struct world *w, const char *fmt, ...)
 {
 	va_list args;
@@ -56,6 +58,8 @@ void check_fault(struct world *w, bool on)
 	c->faults_on += on ? 1 : -1U;
 	c->faults_seen += on;
 	c->calm_ns = c->faults_on ? NEVER : w->now_ns;
+	if (!on)
+		c->ended_ns = w->now_ns;
 }
 
 void check_claim_begins(struct world *w, const struct node *n)
@@ -262,6 +266,9 @@ void check_timed(struct world *w, const struct fault *f)
 		return;
 	if (!w->kernel || w->sc->nodes < 2 || w->sc->witness || w->sc->fence_hook ||
 		w->sc->claim_hook || w->sc->profiles[0] != w->sc->profiles[1])
+		return;
+	/* What a fault delayed is a word of the owner's too, when it arrives. */
+	if (w->now_ns - c->ended_ns < DELAYED_MOST_NS)
 		return;
 	if (c->faults_on != 1 || c->joined_ns == NEVER || w->now_ns - c->joined_ns < NS_PER_S ||
 		f->end_ns - f->at_ns <= bound_ns)

@@ -288,6 +288,7 @@ struct check {
 	bool dual_excused;
 	uint64_t joined_ns; /* both run and hear each other without fault since; NEVER: no */
 	uint64_t calm_ns;   /* no fault in force since; NEVER: one is */
+	uint64_t ended_ns;  /* the last fault */
 	uint32_t faults_on, faults_seen;
 	uint64_t claims;
 	uint64_t taken; /* claims that made an owner */

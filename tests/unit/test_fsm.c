@@ -258,10 +258,48 @@ static void a_claim_is_not_made_on_stale_evidence(void)
 	pass(310 * MS);
 	CHECK_INT(m.state, FSM_PROBING);
 	now += 160 * MS; /* the window is 150 ms */
+	give((struct fsm_event){.kind = FSM_EV_GATEWAY, .good = true});
+	CHECK_INT(times_done(FSM_DO_PROBE_START), 1); /* the queues may hold an answer */
+	tick();
+	CHECK_INT(m.state, FSM_PROBING);
+	CHECK_INT(times_sent(PACKET_CLAIM), 0);
+	CHECK_INT(times_done(FSM_DO_OPEN_CLAIM), 2);
+	CHECK_INT(times_done(FSM_DO_PROBE_START), 2);
+	CHECK_INT(times_done(FSM_DO_LOAD_RULES), 1); /* that is done */
+	pass(49 * MS);
+	CHECK_INT(times_sent(PACKET_CLAIM), 0);
+	pass(2 * MS);
+	CHECK_INT(times_sent(PACKET_CLAIM), 1);
+	CHECK_INT(m.state, FSM_ACTIVE);
+}
+
+static void who_slept_longer_than_the_silence_while_asking_listens_anew(void)
+{
+	standby();
+	pass(310 * MS);
+	CHECK_INT(m.state, FSM_PROBING);
+	now = m.next_ns + 300 * MS + 1;
 	tick();
 	CHECK_INT(m.state, FSM_STANDBY);
-	CHECK_INT(m.reason, REASON_CLAIM_LATE);
-	CHECK_INT(times_sent(PACKET_CLAIM), 0);
+	CHECK_INT(m.reason, REASON_FROZEN);
+	pass(299 * MS);
+	CHECK_INT(times_done(FSM_DO_PROBE_START), 1);
+}
+
+/* Not even an epoch is used up, however long that lasts. */
+static void without_a_fence_nothing_is_claimed(void)
+{
+	standby();
+	give((struct fsm_event){.kind = FSM_EV_FENCE, .good = false});
+	CHECK_INT(m.state, FSM_FAULT);
+	CHECK_INT(m.reason, REASON_NO_FENCE);
+	pass(60 * NS_PER_S);
+	CHECK_INT(m.state, FSM_FAULT);
+	CHECK_INT(m.epoch, 5);
+	give((struct fsm_event){.kind = FSM_EV_FENCE, .good = true});
+	pass(400 * MS);
+	CHECK_INT(m.state, FSM_ACTIVE);
+	CHECK_INT(m.epoch, 6);
 }
 
 static void a_claim_that_left_too_late_does_not_count(void)
@@ -894,6 +932,8 @@ static const struct test_case cases[] = {
 	TEST(a_stranger_who_keeps_asking_is_a_conflict),
 	TEST(a_backup_lets_the_peers_probe_finish),
 	TEST(a_claim_is_not_made_on_stale_evidence),
+	TEST(who_slept_longer_than_the_silence_while_asking_listens_anew),
+	TEST(without_a_fence_nothing_is_claimed),
 	TEST(a_claim_that_left_too_late_does_not_count),
 	TEST(a_refused_claim_ends_in_standby),
 	TEST(silence_during_a_freeze_of_ours_does_not_count),

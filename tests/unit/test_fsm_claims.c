@@ -303,7 +303,7 @@ static void a_dead_hosts_clients_are_told_at_once(void)
 	pass(370 * MS);
 	CHECK_INT(m.state, FSM_ACTIVE);
 	CHECK_INT(times_done(FSM_DO_ASK_PEER), 1);
-	CHECK(place(FSM_DO_UNLOAD_RULES) < place(FSM_DO_ADD_ADDRESSES));
+	CHECK_INT(times_done(FSM_DO_LOAD_RULES), 0);
 	CHECK_INT(times_done(FSM_DO_TICKLE), 1);
 	CHECK(place(FSM_DO_ANNOUNCE) < place(FSM_DO_TICKLE));
 }
@@ -314,11 +314,27 @@ static void a_living_hosts_clients_are_left_alone(void)
 	pass(1500 * MS);
 	CHECK_INT(m.state, FSM_ACTIVE);
 	CHECK_INT(times_done(FSM_DO_LOAD_RULES), 1);
+	CHECK(place(FSM_DO_PROBE_START) < place(FSM_DO_LOAD_RULES)); /* while it is awaited */
+	CHECK(place(FSM_DO_LOAD_RULES) < place_sent(PACKET_CLAIM));
 	CHECK_INT(times_done(FSM_DO_UNLOAD_RULES), 0);
 	CHECK_INT(times_done(FSM_DO_TICKLE), 0);
 	hear(PACKET_DRAINED, FSM_STANDBY, 5);
 	CHECK_INT(times_done(FSM_DO_UNLOAD_RULES), 1);
 	tick();
+	CHECK_INT(times_done(FSM_DO_TICKLE), 0);
+}
+
+static void a_host_that_answers_late_is_no_dead_one(void)
+{
+	standby();
+	host_lives = false;
+	pass(340 * MS);
+	CHECK_INT(m.state, FSM_PROBING);
+	give((struct fsm_event){.kind = FSM_EV_PEER_HOST});
+	pass(30 * MS);
+	CHECK_INT(m.state, FSM_ACTIVE);
+	CHECK_INT(times_done(FSM_DO_LOAD_RULES), 1);
+	CHECK(place(FSM_DO_LOAD_RULES) < place_sent(PACKET_CLAIM));
 	CHECK_INT(times_done(FSM_DO_TICKLE), 0);
 }
 
@@ -538,6 +554,7 @@ static const struct test_case cases[] = {
 	TEST(a_failed_claim_hook_gives_the_address_up),
 	TEST(a_dead_hosts_clients_are_told_at_once),
 	TEST(a_living_hosts_clients_are_left_alone),
+	TEST(a_host_that_answers_late_is_no_dead_one),
 	TEST(a_host_that_dies_after_its_agent_is_noticed),
 	TEST(who_is_left_at_the_drain_limit_is_told),
 	TEST(a_release_of_a_living_proxy_loads_the_rules_first),
@@ -549,8 +566,8 @@ static const struct test_case cases[] = {
 	TEST(an_owner_whose_clock_stood_still_fences_first),
 	TEST(evidence_from_before_a_pause_does_not_count),
 	TEST(a_stranger_who_answers_is_a_conflict),
+	TEST(who_lost_its_fence_gives_the_address_to_a_peer_that_can_take_it),
 	TEST(a_lost_gateway_moves_the_address_to_a_peer_that_has_it),
 	TEST(a_gateway_that_both_lost_moves_nothing),
 };
 TESTS_MAIN("fsm_claims", cases)
-	TEST(who_lost_its_fence_gives_the_address_to_a_peer_that_can_take_it),
