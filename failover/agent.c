@@ -18,6 +18,8 @@
 #define STOP_LIMIT_S 5.0
 #define REALTIME_PRIORITY 10
 #define LIBRARY_STACK_BYTES (512 * 1024)
+/* A lease as short as that is lost by waiting for a processor that is busy with usual things. */
+#define SHORT_LEASE_NS (100 * NS_PER_MS)
 
 static struct group *group_of(struct list *it)
 {
@@ -490,6 +492,18 @@ static int swap_paths(struct agent *a, const struct settings *next, struct err *
 	return 0;
 }
 
+static void judge_times(const struct agent *a)
+{
+	if (a->realtime || !a->settings->speaks_tandem ||
+		a->settings->times.lease_ns > SHORT_LEASE_NS)
+		return;
+	log_event(LOG_WARNING, "agent.not_realtime",
+		"such short times want real-time scheduling, which was not granted: on a busy "
+		"machine addresses move without need, and a takeover takes long. Allow it "
+		"(CPUSchedulingPolicy=rr in the unit file), or use 'profile: default'",
+		F_INT("lease_ms", a->settings->times.lease_ns / NS_PER_MS));
+}
+
 static void apply(struct agent *a, struct settings *next)
 {
 	struct settings *old = a->settings;
@@ -514,6 +528,8 @@ static void apply(struct agent *a, struct settings *next)
 	if (start_missing(a, &err) != 0)
 		log_event(LOG_ERROR, "group.failed", err.text);
 	agent_tell_role(a); /* of other virtual IPs, perhaps */
+	if (next->times.lease_ns != old->times.lease_ns)
+		judge_times(a);
 	settings_free(old);
 }
 
@@ -619,23 +635,25 @@ static void limit_stacks(void)
 }
 
 /* Helps on a busy machine; nothing relies on it. */
-static void ask_for_real_time(void)
+static void ask_for_real_time(struct agent *a)
 {
 	struct sched_param param = {.sched_priority = REALTIME_PRIORITY};
 	struct rlimit lock = {0};
-	bool scheduled = sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &param) == 0;
 	bool locked = false;
 
+	a->realtime = sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &param) == 0;
 	/* Threads that libraries start: their stacks would be locked whole. */
 	limit_stacks();
 	/* Under a limit locking would succeed now, and allocations would fail later. */
 	if (getrlimit(RLIMIT_MEMLOCK, &lock) == 0 && lock.rlim_cur == RLIM_INFINITY)
 		locked = mlockall(MCL_CURRENT | MCL_FUTURE) == 0;
 	log_event(LOG_INFO, "agent.realtime",
-		scheduled && locked ? "real-time scheduling and locked memory"
-				    : "not all real-time help was allowed: a very busy machine may "
-				      "delay heartbeats",
-		F_BOOL("scheduled", scheduled), F_BOOL("locked", locked));
+		a->realtime && locked
+			? "real-time scheduling and locked memory"
+			: "not all real-time help was allowed: a very busy machine may "
+			  "delay heartbeats",
+		F_BOOL("scheduled", a->realtime), F_BOOL("locked", locked));
+	judge_times(a);
 }
 
 static void open_packet_filter(struct agent *a)
@@ -737,7 +755,7 @@ int agent_init(struct agent *a, struct ev_loop *loop, const struct daemon_option
 	a->signals = (struct daemon_signals){
 		.loop = loop, .ctx = a, .on_stop = on_stop_signal, .on_reload = on_reload_signal};
 	daemon_signals_start(&a->signals);
-	ask_for_real_time();
+	ask_for_real_time(a);
 	daemon_log_level(options, span_of(settings->log_level));
 	return 0;
 }

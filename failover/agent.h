@@ -53,6 +53,7 @@ struct agent {
 	uint64_t ran_ns;	 /* the loop was alive */
 	uint64_t counts_told_ns; /* to the proxy, last */
 	bool stopping;
+	bool realtime; /* scheduled so */
 	ev_timer stop_limit;
 	ev_timer watchdog;
 	ev_prepare reap;

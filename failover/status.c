@@ -151,11 +151,11 @@ static int do_status(void *ctx, const struct rpc_caller *who, const json_t *para
 		frozen = frozen || group_view(g, now_ns).frozen;
 		json_object_set_new(groups, g->settings.name, group_json(g, now_ns));
 	}
-	*ret_result = json_pack("{s:s, s:s, s:I, s:b, s:o, s:o, s:o, s:o, s:o*}", "node",
+	*ret_result = json_pack("{s:s, s:s, s:I, s:b, s:b, s:o, s:o, s:o, s:o, s:o*}", "node",
 		a->settings->node, "version", PACKAGE_VERSION, "age_ms",
-		(json_int_t)((now_ns - a->ran_ns) / NS_PER_MS), "frozen", frozen, "proxy",
-		proxy_link_status(&a->proxy, now_ns), "config", config_json(a), "groups", groups,
-		"peer", peer_json(a, now_ns), "witness",
+		(json_int_t)((now_ns - a->ran_ns) / NS_PER_MS), "frozen", frozen, "realtime",
+		a->realtime, "proxy", proxy_link_status(&a->proxy, now_ns), "config",
+		config_json(a), "groups", groups, "peer", peer_json(a, now_ns), "witness",
 		a->witness ? path_json(witness_link_state(a->witness), now_ns) : NULL);
 	return *ret_result ? 0 : err_set(err, "out of memory");
 }
