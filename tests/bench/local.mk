@@ -17,6 +17,7 @@ tests/bench/heap.so: tests/bench/heap.c
 		-fno-builtin -o $@ $(top_srcdir)/tests/bench/heap.c
 
 EXTRA_DIST += tests/bench/proxy tests/bench/instructions tests/bench/syscalls tests/bench/attacks tests/bench/attackers.py \
+	tests/bench/goodclients.py tests/bench/wire.py \
 	tests/bench/heap.c \
 	tests/bench/machine.py tests/bench/report.py tests/bench/rig.py tests/bench/targets.py tests/bench/workloads.py \
 	tests/bench/failover tests/bench/contenders.py tests/bench/faults.py tests/bench/owners.py

@@ -27,6 +27,7 @@ class Setup:
     servers: int
     log: bool
     tcp: bool
+    tls: str = ""       # a file with certificate and key: TLS, with HTTP/2 and HTTP/1.1
 
 
 class Rig:
@@ -90,12 +91,23 @@ class Rig:
     def able(self, workload):
         return [t for t in self.targets if (workload.large or not t.large_only) and (t.has_tcp() or not workload.tcp)]
 
-    def start(self, target, workload, **more):
+    def certificate(self):
+        """A file with a certificate and its key, made once."""
+        path = os.path.join(self.dir, "a.pem")
+        if not os.path.exists(path):
+            machine.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                        "-subj", "/CN=a", "-days", "30", "-keyout", path + ".key", "-out", path)
+            with open(path, "a", encoding="ascii") as both, open(path + ".key", encoding="ascii") as key:
+                both.write(key.read())
+        return path
+
+    def start(self, target, workload, connections=0, tls=False, **more):
         """A Running proxy, in a new directory and on a port of its own."""
         self.counter += 1
         setup = Setup(dir=os.path.join(self.dir, "%d" % self.counter), port=FIRST_PORT + self.counter % 1000,
-                      origin_port=self.origin_port, connections=max(workload.connections, 2000),
-                      routes=workload.routes, servers=workload.servers, log=workload.log, tcp=workload.tcp)
+                      origin_port=self.origin_port, connections=max(workload.connections, connections, 2000),
+                      routes=workload.routes, servers=workload.servers, log=workload.log, tcp=workload.tcp,
+                      tls=self.certificate() if tls else "")
         return targets.Running(self, target, setup, **more)
 
 

@@ -71,14 +71,16 @@ log: {access: %s, format: combined}
 listeners:
   main:
     bind: "127.0.0.1:%d"
-    timeouts: {idle: 300s}
+%s    timeouts: {idle: 300s}
     routes:
 %s      - {pool: main}
 pools:
   main:
     timeouts: {server_idle: 300s}
     servers:
-%s""" % (os.path.join(setup.dir, "access.log") if setup.log else "off", setup.port, routes, servers))
+%s""" % (os.path.join(setup.dir, "access.log") if setup.log else "off", setup.port,
+                     "    tls: {certificates: {cert: %s, key: %s}}\n" % (setup.tls, setup.tls) if setup.tls else "",
+                     routes, servers))
         return [self.path, "-c", config, "--node", "bench", "--run-dir", setup.dir, "--state-dir", setup.dir]
 
 
@@ -131,7 +133,8 @@ http {
     tcp_nodelay on;
     keepalive_timeout 300s;
     keepalive_requests 1000000000;
-    client_max_body_size 0;
+    client_header_timeout 10s;
+%(tls)s    client_max_body_size 0;
     client_body_buffer_size 64k;
     server_names_hash_max_size 65536;
     server_names_hash_bucket_size 128;
@@ -149,10 +152,11 @@ http {
         keepalive_requests 1000000000;
         keepalive_timeout 300s;
     }
-    server { listen 127.0.0.1:%(port)d default_server backlog=4096; location / { proxy_pass http://main; } }
+    server { listen 127.0.0.1:%(port)d default_server backlog=4096%(listen)s; location / { proxy_pass http://main; } }
 %(names)s}
 """ % {"dir": setup.dir, "temporary": temporary, "log": log, "servers": servers, "names": names,
-       "port": setup.port, "keepalive": max(256, 2 * setup.servers)})
+       "port": setup.port, "keepalive": max(256, 2 * setup.servers), "listen": " ssl http2" if setup.tls else "",
+       "tls": "    ssl_certificate %s;\n    ssl_certificate_key %s;\n" % (setup.tls, setup.tls) if setup.tls else ""})
         return [self.path, "-p", setup.dir, "-c", config, "-e", os.path.join(setup.dir, "nginx-error.log")]
 
 
@@ -187,6 +191,7 @@ defaults
         config = self.write(setup, "haproxy.cfg", """global
     nbthread 1
     maxconn %(maxconn)d
+    no strict-limits
 %(log)s
 defaults
     mode http
@@ -194,18 +199,20 @@ defaults
     timeout client 300s
     timeout server 300s
     timeout http-keep-alive 300s
+    timeout http-request 10s
     option http-keep-alive
     option forwardfor
     http-reuse always
 %(options)s
 frontend front
-    bind 127.0.0.1:%(port)d backlog 4096
+    bind 127.0.0.1:%(port)d backlog 4096%(tls)s
 %(rule)s    default_backend back
 backend back
     balance roundrobin
 %(servers)s""" % {"maxconn": setup.connections + 1000,
                   "log": "    log stdout format raw local0 info" if setup.log else "",
                   "options": self.options + ("    log global\n    option httplog\n" if setup.log else ""),
+                  "tls": " ssl crt %s alpn h2,http/1.1" % setup.tls if setup.tls else "",
                   "port": setup.port, "rule": rule, "servers": servers})
         return [self.path, "-db", "-f", config]
 
