@@ -641,6 +641,7 @@ struct worker *worker_new(
 	list_init(&w->reap);
 	list_init(&w->reap_exchanges);
 	list_init(&w->free_exchanges);
+	tls_tally_init(&w->tls);
 	client_list_init(&w->list, w);
 	random_bytes(&seed, sizeof(seed));
 	rng_seed(&w->rng, seed);

@@ -116,6 +116,16 @@ static bool may_speak_h2(struct client *c)
 	return true;
 }
 
+/* Newcomers stand in the order of their silence. */
+static void has_spoken(struct client *c)
+{
+	c->silent_since_ns = c->conn.worker->now_ns;
+	if (c->asked)
+		return;
+	list_remove(&c->link);
+	list_append(&c->acceptor->newcomers, &c->link);
+}
+
 /* Starts what is complete in the buffer. A loop, not a recursion: answers of our own end at once.
  */
 static void client_run(struct client *c)
@@ -134,7 +144,7 @@ static void client_run(struct client *c)
 				client_close(c);
 				break;
 			}
-			c->silent_since_ns = c->conn.worker->now_ns;
+			has_spoken(c);
 		}
 		if (exchange_read_head(c->exchange)) {
 			client_has_asked(c);
@@ -390,19 +400,21 @@ const struct conn_handler client_handler = {
 
 static void client_speaks(struct client *c);
 
-/* Most likely HTTP in the clear: its user is told what to do, in words that he can read. */
-static void on_clear(struct conn *conn)
+/* Most likely HTTP: its user is told what to do, in words that he can read. */
+void client_begin_clear(struct client *c)
 {
 	const struct answer wrong_scheme = {.status = 400,
 		.content_type = SPAN("text/plain; charset=utf-8"),
 		.content = SPAN("400 Bad Request: this port speaks TLS, write https://\n")};
-	struct client *c = client_of(conn);
 	struct exchange *x = exchange_new(c);
 
+	tls_tell_failed(&c->conn, "it does not speak TLS");
 	if (!x) {
 		client_close(c);
 		return;
 	}
+	c->state = CLIENT_OPEN;
+	c->conn.handler = &client_handler;
 	c->exchange = x;
 	x->head_done = true;
 	exchange_find_client(x);
@@ -422,6 +434,7 @@ static void on_secured(struct conn *conn)
 			return;
 		}
 	}
+	has_spoken(c);
 	conn_deadline(conn, c->acceptor->listener->timeouts.head_ns);
 	client_speaks(c);
 }
@@ -449,10 +462,7 @@ int client_move(struct client *c, struct acceptor *to)
 	atomic_fetch_add_explicit(&to->listener->state->connections, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&to->listener->state->connections_total, 1, memory_order_relaxed);
 	acceptor_free_if_done(from);
-	return acceptor_is_full(to) || (to->listener->tls && tls_is_full(&to->worker->tls)) ||
-			       !acceptor_count_client(to, &c->addr, &c->counted)
-		       ? -1
-		       : 0;
+	return acceptor_is_full(to) || !acceptor_count_client(to, &c->addr, &c->counted) ? -1 : 0;
 }
 
 void client_begin(struct client *c)
@@ -461,11 +471,14 @@ void client_begin(struct client *c)
 
 	c->state = CLIENT_OPEN;
 	c->conn.handler = &client_handler;
-	if (!l->tls)
+	if (!l->tls) {
 		client_speaks(c);
-	else if (tls_accept(&c->conn, tls_server_session(l->tls), on_secured,
-			 l->mode == LISTENER_HTTP ? on_clear : NULL) < 0)
+	} else if (tls_accept(&c->conn, tls_server_session(l->tls), on_secured) < 0) {
 		client_close(c);
+	} else {
+		has_spoken(c);
+		c->conn.handler->on_readable(&c->conn);
+	}
 }
 
 void client_new(struct acceptor *a, int fd, const struct addr *peer, bool counted)
@@ -551,7 +564,7 @@ static bool is_silent(const struct client *c)
 	return c->conn.worker->now_ns - c->silent_since_ns >= CLIENT_SILENT_NS;
 }
 
-unsigned client_shed_silent(struct acceptor *a, bool idle_too)
+unsigned client_shed_silent(struct acceptor *a)
 {
 	const struct listener *l = a->listener;
 	unsigned shed = 0, looks;
@@ -566,7 +579,7 @@ unsigned client_shed_silent(struct acceptor *a, bool idle_too)
 		client_close(c);
 		shed++;
 	}
-	looks = shed || !idle_too ? 0 : CLIENT_SHED_LOOK_MAX;
+	looks = shed ? 0 : CLIENT_SHED_LOOK_MAX;
 	while (looks-- && shed < CLIENT_SHED_MAX && !list_empty(&a->clients)) {
 		struct client *c = list_item(a->clients.next, struct client, link);
 

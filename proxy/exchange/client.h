@@ -60,8 +60,11 @@ const struct addr *client_peer(const struct client *c);
 void client_local(const struct client *c, struct addr *ret_local);
 /* The fields for its requests that are the same for all of them. */
 const struct acceptor_fields *client_fields(const struct client *c);
-/* Nothing stands before what it has to say any more. */
+/* Nothing stands before what it has to say any more. Where that is TLS, its first message is here.
+ */
 void client_begin(struct client *c);
+/* In its place: it does not speak TLS, though its listener does. */
+void client_begin_clear(struct client *c);
 /* Goes over to the clients of another acceptor. -1: that has no room for it. */
 int client_move(struct client *c, struct acceptor *to);
 /* It has asked for something: not one of those who only hold a place. */
@@ -90,8 +93,7 @@ static inline bool client_is_leaving(const struct client *c)
 {
 	return c->acceptor->draining || c->listed.leave_ns;
 }
-/* Closes some who say nothing: first those who never asked, then, if they are wanted too, idle
- * ones. How many. */
-unsigned client_shed_silent(struct acceptor *a, bool idle_too);
+/* Closes some who say nothing: first those who never asked, then idle ones. How many. */
+unsigned client_shed_silent(struct acceptor *a);
 /* Its clients leave the tally of the listener's state, which it is about to leave. */
 void client_uncount_all(struct acceptor *a);

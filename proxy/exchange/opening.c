@@ -52,11 +52,19 @@ static void refuse(struct client *c, struct span bytes, const char *why, enum ex
 	exchange_cut(x, end);
 }
 
+/* It came to nothing. */
+static void give_up(struct conn *conn, const char *why)
+{
+	if (client_of(conn)->acceptor->listener->tls)
+		tls_tell_failed(conn, why);
+	conn_abort(conn);
+}
+
 /* At least so many bytes of what is looked for are not there yet. */
 static void want_more(struct client *c, size_t bytes)
 {
 	if (has_ended(c))
-		conn_abort(&c->conn);
+		give_up(&c->conn, "the connection ended in the middle of it");
 	else
 		wait_for(c, bytes);
 }
@@ -71,7 +79,7 @@ static bool look(struct conn *conn, size_t max, struct span *ret_bytes)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
 	if (n <= 0) {
-		conn_close(conn);
+		give_up(conn, "the connection ended before it");
 		return false;
 	}
 	*ret_bytes = span_make(room, (size_t)n);
@@ -96,12 +104,22 @@ static struct acceptor *behind(const struct acceptor *a)
 	return NULL;
 }
 
-static void pass_behind(struct client *c, struct acceptor *to)
+static void begin(struct client *c, struct span seen)
+{
+	const struct listener *l = c->acceptor->listener;
+
+	if (l->tls && l->mode == LISTENER_HTTP && !client_hello_is_tls(seen))
+		client_begin_clear(c);
+	else
+		client_begin(c);
+}
+
+static void pass_behind(struct client *c, struct acceptor *to, struct span seen)
 {
 	if (client_move(c, to) < 0)
 		conn_abort(&c->conn);
 	else
-		client_begin(c);
+		begin(c, seen);
 }
 
 /* By its name and whose it is: there is no more to go by. */
@@ -131,7 +149,8 @@ static void on_hello_readable(struct conn *conn)
 
 	_Static_assert(CLIENT_HELLO_WIRE_MAX + CLIENT_HELLO_MAX <= STAGE_SCRATCH_BYTES,
 		"it is looked at there");
-	if (!look(conn, CLIENT_HELLO_WIRE_MAX, &seen))
+	/* A signature may follow: what has no turn now stays in the kernel. */
+	if (!tls_has_turn(conn->worker) || !look(conn, CLIENT_HELLO_WIRE_MAX, &seen))
 		return;
 	rc = client_hello_parse(seen, room, &hello, &bytes, &why);
 	if (rc == PARSE_MORE) {
@@ -140,10 +159,14 @@ static void on_hello_readable(struct conn *conn)
 	}
 	if (c->held_back)
 		wait_for(c, 1);
+	if (c->acceptor->listener->tls) {
+		begin(c, seen);
+		return;
+	}
 	route = rc == PARSE_DONE ? find_route(c, hello.server_name) : NULL;
 	other = route ? NULL : behind(c->acceptor);
 	if (other) {
-		pass_behind(c, other);
+		pass_behind(c, other, seen);
 	} else if (rc == PARSE_BAD) {
 		refuse(c, seen, why, END_CLIENT_HELLO);
 	} else {
@@ -159,7 +182,7 @@ static void on_nothing(struct conn *conn) /* nothing is written before it begins
 
 static void on_deadline(struct conn *conn)
 {
-	conn_abort(conn);
+	give_up(conn, "it took too long");
 }
 
 #define HANDLER(readable)                                                                     \
@@ -171,7 +194,7 @@ static const struct conn_handler hello_handler = HANDLER(on_hello_readable);
 
 static void start_reading(struct client *c)
 {
-	if (c->acceptor->listener->mode == LISTENER_PASSTHROUGH)
+	if (c->acceptor->listener->mode == LISTENER_PASSTHROUGH || c->acceptor->listener->tls)
 		c->conn.handler = &hello_handler;
 	else
 		client_begin(c);

@@ -79,9 +79,8 @@ static void pause_accepting(struct acceptor *a, const char *why)
 	ev_timer_start(a->worker->loop, &a->pause);
 }
 
-/* Of what there is no more: places at the listener, files, or handshakes, for which no client that
- * is through with its own has to go. */
-enum shortage { SHORT_OF_LISTENER, SHORT_OF_FILES, SHORT_OF_HANDSHAKES };
+/* Of what there is no more: places at the listener, or files. */
+enum shortage { SHORT_OF_LISTENER, SHORT_OF_FILES };
 
 /* There is no room for another client. Who waits in the queue may want something; who has been let
  * in and says nothing does not: it goes, and the files are free when this turn of the loop ends. */
@@ -90,11 +89,10 @@ static void find_room(struct acceptor *a, const char *why, enum shortage what)
 	unsigned shed = 0;
 
 	if (what == SHORT_OF_LISTENER)
-		shed = client_shed_silent(a, true);
+		shed = client_shed_silent(a);
 	else
 		list_each (it, &a->worker->acceptors)
-			shed += client_shed_silent(
-				list_item(it, struct acceptor, link), what == SHORT_OF_FILES);
+			shed += client_shed_silent(list_item(it, struct acceptor, link));
 	if (!shed) {
 		if (what == SHORT_OF_LISTENER) /* its places are those of all workers */
 			atomic_store_explicit(
@@ -120,7 +118,7 @@ void acceptor_help_out(struct acceptor *a)
 
 	if (!atomic_load_explicit(wanted, memory_order_relaxed))
 		return;
-	if (!acceptor_is_full(a) || client_shed_silent(a, true))
+	if (!acceptor_is_full(a) || client_shed_silent(a))
 		atomic_store_explicit(wanted, false, memory_order_relaxed);
 }
 
@@ -130,9 +128,6 @@ static const char *limit_reached(const struct acceptor *a, enum shortage *ret_wh
 	*ret_what = SHORT_OF_LISTENER;
 	if (acceptor_is_full(a))
 		return "the listener's limit of connections is reached";
-	*ret_what = SHORT_OF_HANDSHAKES;
-	if (a->listener->tls && tls_is_full(&a->worker->tls))
-		return "as many TLS handshakes as may be are on their way";
 	*ret_what = SHORT_OF_FILES;
 	if (atomic_load_explicit(&a->worker->clients, memory_order_relaxed) >=
 		a->worker->clients_max)
@@ -216,9 +211,12 @@ static bool accept_some(const struct listening *k, unsigned max)
 
 static void on_connection(struct ev_loop *loop, ev_io *io, int events)
 {
+	const struct listening *k = io->data;
+
 	(void)loop;
 	(void)events;
-	accept_some(io->data, ACCEPT_BATCH);
+	if (!k->acceptor->listener->tls || !tls_is_crowded(k->acceptor->worker))
+		accept_some(k, ACCEPT_BATCH);
 }
 
 static void on_pause_over(struct ev_loop *loop, ev_timer *t, int events)

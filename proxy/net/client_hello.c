@@ -169,6 +169,11 @@ static const char *check_record(struct span rest, size_t *ret_len)
 	return *ret_len == 0 || *ret_len > RECORD_MAX ? "a record of an impossible length" : NULL;
 }
 
+bool client_hello_is_tls(struct span in)
+{
+	return byte_at(in, 0) == HANDSHAKE;
+}
+
 enum parse_rc client_hello_parse(struct span in, char room[CLIENT_HELLO_MAX],
 	struct client_hello *ret_hello, size_t *ret_bytes, const char **ret_why)
 {

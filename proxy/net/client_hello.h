@@ -16,6 +16,9 @@ struct client_hello {
 	struct span server_name; /* as sent, in room; empty: none */
 };
 
+/* The first byte, which is there, could be TLS's. */
+bool client_hello_is_tls(struct span in);
+
 /*
  * Parses the message at the start of `in`, which may lie in several records; room is for its bytes
  * without these. PARSE_MORE: at least *ret_bytes are needed. PARSE_BAD: *ret_why says why.

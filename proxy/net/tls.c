@@ -19,7 +19,7 @@ struct tls {
 	void (*on_ready)(struct conn *c); /* NULL: we are the client */
 	struct tls_kept *kept;		  /* NULL: sessions are not wanted */
 	uint64_t of[2];			  /* what they are kept under */
-	void (*on_clear)(struct conn *c); /* NULL: nobody wants to know */
+	struct list link;		  /* tls_tally.pending, of a client's handshake */
 	ev_idle again;			  /* more is held than was asked for, or the end */
 	uint64_t sent_ns;
 	uint32_t record_bytes; /* how much the next one takes */
@@ -27,8 +27,6 @@ struct tls {
 	int connect_error;
 	int read_error; /* that ended reading; 0: none */
 	bool handshaking;
-	bool heard;   /* anything */
-	bool clear;   /* it was no TLS */
 	bool more;    /* is sent right after this */
 	bool broken;  /* nothing more may be said, not even goodbye */
 	bool refused; /* by the other side, for a certificate */
@@ -44,24 +42,12 @@ static struct tls *tls_get(const struct conn *c)
  */
 /* OpenSSL's own would raise SIGPIPE, and calls the C library's read() and write() (rawio.h). */
 
-/* What begins with no record of a handshake is not TLS: nothing is made of it. */
-static bool is_clear(struct tls *t, char first)
-{
-	bool clear = !t->heard && t->on_clear && first != SSL3_RT_HANDSHAKE;
-
-	t->heard = true;
-	t->clear |= clear;
-	return clear;
-}
-
 static int bio_read(BIO *b, char *to, int bytes)
 {
 	const struct conn *c = BIO_get_data(b);
 	ssize_t n = raw_recv(c->fd, to, (size_t)bytes);
 
 	BIO_clear_retry_flags(b);
-	if (n > 0 && is_clear(tls_get(c), *to))
-		return -1;
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		BIO_set_retry_read(b);
 	if (n == 0)
@@ -374,8 +360,9 @@ static void end_handshake(struct tls *t)
 	t->handshaking = false;
 	c->handler = t->inner;
 	if (t->on_ready) {
-		ASSERT(c->worker->tls.handshakes > 0);
-		c->worker->tls.handshakes--;
+		ASSERT(c->worker->tls.pending_count > 0);
+		c->worker->tls.pending_count--;
+		list_remove(&t->link);
 	}
 }
 
@@ -437,9 +424,9 @@ static int on_session(SSL *ssl, SSL_SESSION *session)
 /* --- the handshake ------------------------------------------------------------------------------
  */
 
-static void tell_failed(const struct tls *t, const char *why)
+void tls_tell_failed(const struct conn *c, const char *why)
 {
-	struct worker *w = t->conn->worker;
+	struct worker *w = c->worker;
 	uint64_t total =
 		atomic_fetch_add_explicit(&w->tls.failed_total, 1, memory_order_relaxed) + 1;
 	struct addr peer = {.sa.sa_family = AF_UNSPEC};
@@ -449,7 +436,7 @@ static void tell_failed(const struct tls *t, const char *why)
 	if (w->tls.told_ns && w->now_ns - w->tls.told_ns < TLS_TELL_NS)
 		return;
 	w->tls.told_ns = w->now_ns;
-	if (getpeername(t->conn->fd, &peer.sa, &len) == 0) {
+	if (getpeername(c->fd, &peer.sa, &len) == 0) {
 		addr_unmap(&peer);
 		addr_format_ip(&peer, text);
 	}
@@ -480,7 +467,7 @@ static void failed(struct tls *t, int error)
 		connect_done(t, error);
 		return;
 	}
-	tell_failed(t, t->fault);
+	tls_tell_failed(t->conn, t->fault);
 	conn_close(t->conn);
 }
 
@@ -507,31 +494,32 @@ static void connected(struct tls *t)
 	connect_done(t, 0);
 }
 
-/* In this turn of the loop the others, too, are to come to something. The socket stays ready. */
-static bool may_step(struct worker *w)
+/* The others, too, are to come to something. */
+static void begin_turn(struct worker *w)
 {
-	if (w->tls.steps_ns != w->now_ns) {
-		w->tls.steps_ns = w->now_ns;
-		w->tls.steps = 0;
-	}
-	return w->tls.steps++ < TLS_STEPS_MAX;
+	if (w->tls.steps_ns == w->now_ns)
+		return;
+	w->tls.steps_ns = w->now_ns;
+	w->tls.crowded = w->tls.steps >= TLS_STEPS_MAX;
+	w->tls.steps = 0;
+}
+
+bool tls_has_turn(struct worker *w)
+{
+	begin_turn(w);
+	return w->tls.steps < TLS_STEPS_MAX;
+}
+
+bool tls_is_crowded(struct worker *w)
+{
+	begin_turn(w);
+	return w->tls.crowded;
 }
 
 static void watch_only(struct conn *c, ev_io *on, ev_io *off)
 {
 	ev_io_stop(c->worker->loop, off);
 	ev_io_start(c->worker->loop, on);
-}
-
-/* TLS is taken off again. */
-static void go_clear(struct tls *t)
-{
-	struct conn *c = t->conn;
-	void (*on_clear)(struct conn * c) = t->on_clear;
-
-	tell_failed(t, "it does not speak TLS");
-	tls_close(c, true);
-	on_clear(c);
 }
 
 static void step(struct tls *t)
@@ -556,18 +544,17 @@ static void step(struct tls *t)
 		watch_only(c, &c->wr, &c->rd);
 		break;
 	default:
-		if (t->clear)
-			go_clear(t);
-		else
-			failed(t, EPROTO);
+		failed(t, EPROTO);
 		break;
 	}
 }
 
 static void on_readable(struct conn *c)
 {
-	if (may_step(c->worker))
-		step(tls_get(c));
+	if (!tls_has_turn(c->worker))
+		return;
+	c->worker->tls.steps++;
+	step(tls_get(c));
 }
 
 static void on_writable(struct conn *c)
@@ -592,6 +579,12 @@ static void on_write_error(struct conn *c)
 	failed(tls_get(c), EPROTO); /* never: nothing is pending before the end of it */
 }
 
+static void give_up(struct tls *t, const char *why)
+{
+	snprintf(t->fault, sizeof(t->fault), "%s", why);
+	failed(t, ETIMEDOUT);
+}
+
 static void on_deadline(struct conn *c)
 {
 	struct tls *t = tls_get(c);
@@ -601,8 +594,7 @@ static void on_deadline(struct conn *c)
 		c->handler->on_deadline(c);
 		return;
 	}
-	snprintf(t->fault, sizeof(t->fault), "it took too long");
-	failed(t, ETIMEDOUT);
+	give_up(t, "it took too long");
 }
 
 static const struct conn_handler handshake = {
@@ -645,6 +637,7 @@ static int start(struct conn *c, SSL *ssl, void (*on_ready)(struct conn *c))
 	t->handshaking = true;
 	t->record_bytes = TLS_RECORD_MIN;
 	t->sent_ns = c->worker->now_ns;
+	list_init(&t->link);
 	ev_idle_init(&t->again, on_again);
 	ev_set_priority(&t->again, EV_MAXPRI - 1); /* each turn, however busy */
 	t->again.data = t;
@@ -654,17 +647,25 @@ static int start(struct conn *c, SSL *ssl, void (*on_ready)(struct conn *c))
 	return 0;
 }
 
-int tls_accept(struct conn *c, SSL *ssl, void (*on_ready)(struct conn *c),
-	void (*on_clear)(struct conn *c))
+void tls_tally_init(struct tls_tally *t)
 {
+	list_init(&t->pending);
+}
+
+int tls_accept(struct conn *c, SSL *ssl, void (*on_ready)(struct conn *c))
+{
+	struct tls_tally *tally = &c->worker->tls;
+
 	ASSERT(on_ready);
 	if (ssl)
 		SSL_set_accept_state(ssl);
 	if (start(c, ssl, on_ready) < 0)
 		return -1;
 	SSL_set_options(ssl, SSL_OP_IGNORE_UNEXPECTED_EOF);
-	tls_get(c)->on_clear = on_clear;
-	c->worker->tls.handshakes++;
+	if (tally->pending_count == TLS_HANDSHAKES_MAX)
+		give_up(list_item(tally->pending.next, struct tls, link), "newer ones came");
+	list_append(&tally->pending, &tls_get(c)->link);
+	tally->pending_count++;
 	return 0;
 }
 

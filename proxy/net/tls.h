@@ -4,10 +4,12 @@
  * driven: the handshake, records, the end.
  *
  * The handshake runs before the connection's handler hears of anything, with a handler of its own
- * in its place. One worker has at most TLS_HANDSHAKES_MAX on their way from clients, and in one
- * turn of its loop takes at most TLS_STEPS_MAX steps in them, since each may cost a signature: who
- * is connected already is not kept waiting by a flood of newcomers. Those that fail are counted; a
- * line in the log now and then says why.
+ * in its place. A client's begins when its first message is there (exchange/opening.c), so that
+ * who only says half of it costs us nothing. One worker has at most TLS_HANDSHAKES_MAX on their way
+ * from clients, of which the oldest makes way for one more, and in one turn of its loop takes at
+ * most TLS_STEPS_MAX steps in them, since each may cost a signature: who is connected already is
+ * not kept waiting by a flood of newcomers. Those that fail are counted; a line in the log now and
+ * then says why.
  *
  * An idle connection holds no buffers but OpenSSL's own state. Pieces that are sent together share
  * records: small ones first, on a new connection or after an idle second, so that the other side
@@ -30,8 +32,10 @@ struct ssl_st; /* SSL */
 struct ssl_ctx_st;
 struct ssl_session_st;
 
-#define TLS_HANDSHAKES_MAX 1024 /* a worker; clients beyond wait in the kernel's queue */
-#define TLS_STEPS_MAX 8
+/* A worker, some 46 KiB each. As many signatures take it the better part of a second, in which a
+ * client from far away comes to its second message. */
+#define TLS_HANDSHAKES_MAX 2048
+#define TLS_STEPS_MAX 2
 #define TLS_RECORD_MIN 1369 /* with what TLS and TCP over IPv6 add: one packet of 1500 bytes */
 #define TLS_RECORD_MAX 16384
 #define TLS_RECORD_IDLE_NS (1 * NS_PER_S) /* then they are small again */
@@ -40,10 +44,12 @@ struct ssl_session_st;
 
 /* Of a worker. Written by its thread, the atomics read by anyone. */
 struct tls_tally {
-	unsigned handshakes; /* of clients, on their way */
-	unsigned steps;	     /* in this turn of the loop */
-	uint64_t steps_ns;   /* when that began */
-	uint64_t told_ns;    /* of one that failed */
+	struct list pending; /* handshakes of clients, the oldest first */
+	unsigned pending_count;
+	unsigned steps;	   /* in this turn of the loop */
+	uint64_t steps_ns; /* when that began */
+	bool crowded;	   /* in the turn before there were as many as may be */
+	uint64_t told_ns;  /* of one that failed */
 	struct ticket_cache tickets;
 	/* Of clients, that came to an end: 1.2 and before, 1.3; in full, resumed. */
 	_Atomic uint64_t done_total[2][2];
@@ -60,10 +66,15 @@ struct tls_kept {
 };
 void tls_kept_drop(struct tls_kept *k);
 
-static inline bool tls_is_full(const struct tls_tally *t)
-{
-	return t->handshakes >= TLS_HANDSHAKES_MAX;
-}
+/* Of a worker that starts. */
+void tls_tally_init(struct tls_tally *t);
+/* In this turn of the loop another step may be taken. What is not, waits in the socket. */
+bool tls_has_turn(struct worker *w);
+/* It was not enough for all: clients who have not been let in yet had better wait in the kernel's
+ * queue, where they cost nothing, than in each turn of the loop. */
+bool tls_is_crowded(struct worker *w);
+/* A client's handshake came to nothing before it began. */
+void tls_tell_failed(const struct conn *c, const char *why);
 
 /* What every SSL_CTX of ours needs for this. */
 void tls_prepare(struct ssl_ctx_st *ctx);
@@ -74,17 +85,14 @@ void tls_prepare(struct ssl_ctx_st *ctx);
  *
  * accept: on_ready is called once the handshake is over, before anything else; the deadline that is
  * set is the handshake's, and cleared. One that fails closes the connection, of which the handler
- * hears only free(). on_ready may close it too. on_clear (NULL: that fails like any other) is
- * called instead where the client begins with something else than TLS: the connection is a bare
- * socket again, what was read is lost, and the deadline runs on.
+ * hears only free(). on_ready may close it too.
  *
  * connect: on_writable comes, still `connecting`, when the handshake is over, or it or the connect
  * has failed; conn_connect_error() says which (EPROTO: TLS, see tls_fault). on_deadline comes with
  * `connecting` set, as without TLS. kept: the session there is resumed, and replaced by newer ones
  * for as long as it is of the same; it must outlive the connection. NULL: none.
  */
-int tls_accept(struct conn *c, struct ssl_st *ssl, void (*on_ready)(struct conn *c),
-	void (*on_clear)(struct conn *c));
+int tls_accept(struct conn *c, struct ssl_st *ssl, void (*on_ready)(struct conn *c));
 int tls_connect(struct conn *c, struct ssl_st *ssl, struct tls_kept *kept);
 
 /* The connection's; NULL: it has none. Borrowed. */

@@ -2,7 +2,9 @@
 """Limits of connections, and floods of them: who may come in, who has to go, and that good clients go on."""
 import multiprocessing
 import os
+import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -10,8 +12,10 @@ import unittest
 
 from rig import PATIENCE_S, SANITIZED, Reader, ask
 from test_http1 import Case, config, get
+from test_tls import Certs
 
 ATTACKERS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bench", "attackers.py")
+LARGE = b"x" * (1 << 24)
 RESET = b"\1\0\0\0\0\0\0\0"  # a struct linger: close with a reset
 
 
@@ -183,7 +187,6 @@ class Full(Floods):
         self.empty(p)
         for _ in range(4):  # at least one meets another worker than the one before
             c = self.connect(p)
-            c.settimeout(20)  # an idle one's time is a minute
             self.assertTrue(self.works(c))
 
     def test_with_nobody_to_go_the_others_wait_until_there_is_room(self):
@@ -244,10 +247,12 @@ class Full(Floods):
         self.empty(p)
 
 
-class Attacks(Floods):
+class AttackCase(Floods):
     """A few hundred of each kind, for a good client's sake; tests/bench/attacks has the thousands and the figures."""
-    COUNT = 300
-    MEMORY_KIB = {"heads": 24, "bodies": 28, "readers": 200, "silent": 2, "idle": 4}  # at most, each
+    LISTENER = ""
+    COUNTS = {"readers": 30, "h2-readers": 5}
+    MEMORY_KIB = {"heads": 24, "bodies": 28, "readers": 200, "silent": 2, "idle": 4,
+                  "tls-idle": 32, "tls-stalled": 4, "h2-readers": 4096}  # at most, each
 
     def attack(self, kind):
         def answer(conn, n):
@@ -256,12 +261,12 @@ class Attacks(Floods):
                 head, rest = s.read_head(conn, n, rest)
                 if head is None or head.startswith(b"POST"):
                     return conn.recv(1)
-                size = (1 << 24) if b" /100m " in head else 2
-                conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
-                conn.sendall(b"x" * size)
+                body = LARGE if b" /100m " in head else b"ok"
+                conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
+                conn.sendall(body)
         s = self.serve(answer)
-        p = self.proxy(config(s))
-        count = 30 if kind == "readers" else self.COUNT
+        p = self.proxy(config(s, listener=self.LISTENER))
+        count = self.COUNTS.get(kind, 300)
         good = self.asked_once(p)
         before_kib = p.rss_kb()
         attackers = subprocess.Popen([sys.executable, ATTACKERS, kind, str(p.port), str(count)],
@@ -285,6 +290,8 @@ class Attacks(Floods):
         self.assertTrue(self.works(good))
         self.eventually(lambda: p.status()["connections"] <= 2, 10)  # what is left are good clients
 
+
+class Attacks(AttackCase):
     def test_heads_that_never_end(self):
         self.attack("heads")
 
@@ -299,6 +306,45 @@ class Attacks(Floods):
 
     def test_idle_connections(self):
         self.attack("idle")
+
+
+class EncryptedAttacks(AttackCase):
+    @classmethod
+    def setUpClass(cls):
+        certs = Certs()
+        certs.make("a", "a.test")
+        cls.addClassCleanup(shutil.rmtree, certs.dir)
+        cls.context = ssl.create_default_context(cafile=certs.path("a.crt"))
+        cls.LISTENER = ", tls: {certificates: {cert: %s, key: %s}}" % (certs.path("a.crt"), certs.path("a.key"))
+
+    def connect(self, p, **how):
+        c = self.context.wrap_socket(super().connect(p, **how), server_hostname="a.test")
+        self.addCleanup(c.close)
+        return c
+
+    def test_idle_connections(self):
+        self.attack("tls-idle")
+
+    def test_halves_of_a_hello(self):
+        self.attack("tls-stalled")
+
+    def test_streams_that_may_not_send(self):
+        self.attack("h2-readers")
+
+    def test_handshakes_that_come_to_nothing(self):
+        p = self.proxy(config(self.serve(), listener=self.LISTENER))
+        good = self.asked_once(p)
+        attackers = subprocess.Popen([sys.executable, ATTACKERS, "tls-handshakes", str(p.port), "64"],
+                                     stdout=subprocess.DEVNULL)
+        try:
+            self.eventually(lambda: p.status()["tls_handshakes"]["failed_total"] > 200, 10)
+            for _ in range(20):
+                self.assertTrue(self.works(good))
+            self.assertTrue(self.works(self.connect(p)))
+        finally:
+            attackers.kill()
+            attackers.wait()
+        self.eventually(lambda: p.status()["connections"] <= 2, 10)
 
 
 if __name__ == "__main__":

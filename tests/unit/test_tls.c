@@ -202,7 +202,7 @@ static void make_pair(int fds[2])
 static void start_server(int fd)
 {
 	side_init(&server, fd);
-	CHECK_INT(tls_accept(&server.conn, SSL_new(server_ctx), on_ready, NULL), 0);
+	CHECK_INT(tls_accept(&server.conn, SSL_new(server_ctx), on_ready), 0);
 	conn_start(&server.conn);
 }
 
@@ -233,7 +233,7 @@ static void connect_both(void)
 	start_client(fds[1]);
 	turn(20);
 	CHECK_TRUE(server.ready && client.ready);
-	CHECK_INT(worker->tls.handshakes, 0);
+	CHECK_INT(worker->tls.pending_count, 0);
 }
 
 static void end(void)
@@ -242,7 +242,7 @@ static void end(void)
 	conn_close(&client.conn);
 	turn(1);
 	CHECK(server.freed && client.freed);
-	CHECK_INT(worker->tls.handshakes, 0);
+	CHECK_INT(worker->tls.pending_count, 0);
 	worker_free(worker);
 	SSL_CTX_free(server_ctx);
 	SSL_CTX_free(client_ctx);
@@ -420,7 +420,7 @@ static void a_handshake_that_stalls_is_closed_in_time(void)
 	start_server(fds[0]);
 	conn_deadline(&server.conn, 1);
 	turn(2);
-	CHECK_INT(worker->tls.handshakes, 1);
+	CHECK_INT(worker->tls.pending_count, 1);
 	CHECK(!server.freed);
 	worker->tls.told_ns = worker->now_ns; /* keep the log quiet */
 	for (unsigned i = 0; i < 50 && !server.freed; i++) {
@@ -428,7 +428,7 @@ static void a_handshake_that_stalls_is_closed_in_time(void)
 		turn(1);
 	}
 	CHECK(server.freed && !server.timed_out && !server.ready);
-	CHECK_INT(worker->tls.handshakes, 0);
+	CHECK_INT(worker->tls.pending_count, 0);
 	CHECK_INT(atomic_load(&worker->tls.failed_total), 1);
 	side_init(&client, fds[1]);
 	end();
@@ -462,11 +462,33 @@ static void one_turn_of_the_loop_takes_few_steps(void)
 	worker->now_ns = worker->tls.steps_ns = 1;
 	worker->tls.steps = TLS_STEPS_MAX;
 	server.conn.handler->on_readable(&server.conn);
-	CHECK_INT(worker->tls.steps, TLS_STEPS_MAX + 1);
+	CHECK_INT(worker->tls.steps, TLS_STEPS_MAX);
 	CHECK(!server.ready);
 	turn(20);
 	CHECK(server.ready && client.ready);
 	end();
+}
+
+static void of_too_many_handshakes_the_oldest_makes_way(void)
+{
+	struct side *all = calloc(TLS_HANDSHAKES_MAX + 2, sizeof(*all));
+
+	begin();
+	side_init(&server, -1);
+	side_init(&client, -1);
+	CHECK_TRUE(all != NULL);
+	for (unsigned i = 0; i < TLS_HANDSHAKES_MAX + 2; i++) {
+		conn_init(&all[i].conn, worker, &handler, -1);
+		CHECK_INT(tls_accept(&all[i].conn, SSL_new(server_ctx), on_ready), 0);
+	}
+	CHECK_INT(worker->tls.pending_count, TLS_HANDSHAKES_MAX);
+	turn(1);
+	CHECK(all[0].freed && all[1].freed && !all[2].freed);
+	CHECK_INT(atomic_load(&worker->tls.failed_total), 2);
+	for (unsigned i = 2; i < TLS_HANDSHAKES_MAX + 2; i++)
+		conn_close(&all[i].conn);
+	end();
+	free(all);
 }
 
 static void a_server_that_is_not_who_it_should_be_is_refused(void)
@@ -497,7 +519,7 @@ static void without_memory_for_a_session_there_is_no_tls(void)
 	make_pair(fds);
 	side_init(&server, fds[0]);
 	side_init(&client, fds[1]);
-	CHECK_INT(tls_accept(&server.conn, NULL, on_ready, NULL), -1);
+	CHECK_INT(tls_accept(&server.conn, NULL, on_ready), -1);
 	CHECK_INT(errno, ENOMEM);
 	CHECK(!server.conn.transport && server.conn.handler == &handler);
 	end();
@@ -515,6 +537,7 @@ static const struct test_case cases[] = {
 	TEST(a_handshake_that_stalls_is_closed_in_time),
 	TEST(what_is_no_tls_is_closed_and_counted),
 	TEST(one_turn_of_the_loop_takes_few_steps),
+	TEST(of_too_many_handshakes_the_oldest_makes_way),
 	TEST(a_server_that_is_not_who_it_should_be_is_refused),
 	TEST(without_memory_for_a_session_there_is_no_tls),
 };
