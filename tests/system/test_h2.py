@@ -1074,43 +1074,44 @@ class WebSockets(Servers):
 
 
 class Programs(H2Case):
+    PATIENT = "    timeouts: {queue: 60s, first_byte: 60s}\n"
+
     @unittest.skipUnless(shutil.which("curl"), "no curl")
     def test_curl(self):
         p = self.proxy(h2c(self.echo()))
         out = subprocess.run(["curl", "-s", "--http2-prior-knowledge", "-d", "x" * 100000, "-w", "%{http_version} %{size_download}",
-                              "-o", "/dev/null", "http://127.0.0.1:%d/" % p.port], capture_output=True, timeout=10, check=False)
+                              "-o", "/dev/null", "http://127.0.0.1:%d/" % p.port], capture_output=True, timeout=PATIENCE_S, check=False)
         self.assertEqual(out.stdout, b"2 100000")
 
     @unittest.skipUnless(shutil.which("nghttp"), "no nghttp")
     def test_nghttp(self):
         p = self.proxy(h2c(self.ok()))
-        out = subprocess.run(["nghttp", "-v", "http://127.0.0.1:%d/" % p.port], capture_output=True, timeout=10, check=False)
+        out = subprocess.run(["nghttp", "-v", "http://127.0.0.1:%d/" % p.port], capture_output=True, timeout=PATIENCE_S, check=False)
         self.assertIn(b":status: 200", out.stdout)
 
     @unittest.skipUnless(shutil.which("h2load"), "no h2load")
     def test_h2load(self):
-        p = self.proxy(h2c(self.serve(lambda conn, n: self.many(conn, n))))
+        p = self.proxy(h2c(self.serve(lambda conn, n: self.many(conn, n))) + self.PATIENT)
         out = subprocess.run(["h2load", "-n", "3000", "-c", "4", "-m", "100", "http://127.0.0.1:%d/" % p.port],
-                             capture_output=True, timeout=30, check=False)
+                             capture_output=True, timeout=3 * PATIENCE_S, check=False)
         self.assertIn(b"3000 succeeded, 0 failed", out.stdout)
 
     @unittest.skipUnless(shutil.which("h2load"), "no h2load")
     def test_clients_that_vanish_under_many_answers(self):
         # By time, h2load ends with hundreds of streams open: writes fail while others' answers are passed on.
-        p = self.proxy(h2c(self.serve(lambda conn, n: self.many(conn, n))))
+        p = self.proxy(h2c(self.serve(lambda conn, n: self.many(conn, n))) + self.PATIENT)
         for _ in range(3):
             subprocess.run(["h2load", "-D", "1", "-c", "4", "-m", "100", "http://127.0.0.1:%d/" % p.port],
-                           capture_output=True, timeout=30, check=False)
+                           capture_output=True, timeout=3 * PATIENCE_S, check=False)
         out = subprocess.run(["h2load", "-n", "500", "-c", "4", "-m", "100", "http://127.0.0.1:%d/" % p.port],
-                             capture_output=True, timeout=30, check=False)
+                             capture_output=True, timeout=3 * PATIENCE_S, check=False)
         self.assertIn(b"500 succeeded, 0 failed", out.stdout)
 
     def many(self, conn, n):
-        while True:
-            data = conn.recv(65536)
-            if not data:
-                return
-            conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" * data.count(b"\r\n\r\n"))
+        data = b""
+        while more := conn.recv(65536):
+            *whole, data = (data + more).split(b"\r\n\r\n")
+            conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" * len(whole))
 
 
 if __name__ == "__main__":

