@@ -21,6 +21,8 @@ def ceiling(promised_ms, everyday_ms):
 
 
 class Failover(LabTest):
+    timed = True
+
     def setUp(self):
         super().setUp()
         self.addCleanup(self.heal, back_to_a=False)

@@ -97,6 +97,8 @@ class Watch:
 
 
 class Lease(LabTest):
+    timed = True
+
     def setUp(self):
         super().setUp()
         self.addCleanup(self.heal)
@@ -288,6 +290,7 @@ class Lease(LabTest):
 
 class Fallbacks(LabTest):
     """What is left where less works."""
+    timed = True
 
     check_one_owner = Lease.check_one_owner
 

@@ -36,7 +36,7 @@ def strace_counts(text):
 @unittest.skipIf(shutil.which("strace") is None, "strace is not installed")
 class Syscalls(unittest.TestCase):
     def test_a_kept_request_is_two_reads_and_two_writes(self):
-        with Lab() as lab:
+        with Lab(timed=True) as lab:
             lab.a.write_config(CONFIG)
             lab.start_web(lab.web[0])
             lab.a.start_proxy()

@@ -17,6 +17,8 @@ LIMIT_MS = 100 if os.environ.get("TANDEM_STRICT") == "1" else 400 * SLOW
 
 
 class Tickle(LabTest):
+    timed = True
+
     def setUp(self):
         super().setUp()
         for node in (self.a, self.b):

@@ -14,6 +14,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 class Vip(LabTest):
+    timed = True
+
     def setUp(self):
         super().setUp()
         self.addCleanup(self.heal)

@@ -14,7 +14,7 @@ WITNESS = "10.77.0.30"
 class Witness(LabTest):
     @classmethod
     def setUpClass(cls):
-        cls.lab = Lab()
+        cls.lab = Lab(timed=True)
         try:
             cls.box = cls.lab.nodes["witness"] = Node(cls.lab, "witness")
             cls.lab.wire(cls.box, "lan", "eth0", [WITNESS + "/24"])
