@@ -116,9 +116,8 @@ static void set_limit(struct exchange *x, uint64_t limit_ns)
 	}
 }
 
-static void pass_end_on(struct exchange *x, struct conn *from, struct conn *to)
+static void pass_end_on(struct exchange *x, struct conn *to)
 {
-	conn_pause(from);
 	if (x->tunnel->broken)
 		cut_by(x, x->tunnel->broken);
 	else if (x->tunnel->end_passed)
@@ -141,7 +140,7 @@ static void pump(struct exchange *x, struct conn *from)
 	if (from->in && pass_bytes_on(x, from, to) < 0)
 		return;
 	if (from->eof)
-		pass_end_on(x, from, to);
+		pass_end_on(x, to);
 	else
 		conn_resume(from);
 }
@@ -188,7 +187,9 @@ static void on_readable(struct conn *c)
 	struct conn *to = other_side(x, c);
 	enum io_rc rc;
 
-	if (conn_blocked(to) || x->tunnel->broken == to) {
+	/* After its end the other's nearly always comes at once, and closes both: only a socket
+	 * that is heard again before that costs the loop a call. */
+	if (c->eof || conn_blocked(to) || x->tunnel->broken == to) {
 		conn_pause(c);
 		return;
 	}
