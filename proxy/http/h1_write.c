@@ -6,6 +6,7 @@
  * text pays nothing for lists.
  */
 #include "proxy/http/cookie.h"
+#include "proxy/http/field_id.h"
 #include "proxy/http/h1_internal.h"
 #include "proxy/http/http2.h"
 
@@ -195,8 +196,12 @@ static __attribute__((noinline)) struct pen list_fields(
 	for (const struct http_field *f = h->fields; f < h->fields + h->field_count; f++) {
 		if (!passes(f, skip))
 			continue;
-		rest = h->h2 ? list_add(rest, f->name, f->value)
-			     : list_named(rest, f->name, f->value);
+		if (h->h2)
+			rest = list_add(rest, f->name, f->value);
+		else if (f->id != HTTP_F_OTHER) /* one that stands ready in lower case */
+			rest = list_add(rest, span_make(http1_names[f->id], f->name.len), f->value);
+		else
+			rest = list_named(rest, f->name, f->value);
 	}
 	return rest;
 }

@@ -15,7 +15,8 @@ static const struct http_limits trailer_limits = {
 
 void h2_wake(struct h2 *h)
 {
-	ev_feed_event(h->conn->worker->loop, &h->work, EV_PREPARE);
+	if (!ev_is_pending(&h->work))
+		ev_feed_event(h->conn->worker->loop, &h->work, EV_PREPARE);
 }
 
 void h2_break(struct h2 *h)
