@@ -3,7 +3,7 @@
 #include "proxy/worker.h"
 
 /* What a peer may make us do for nothing: at once, and a second. */
-#define FRAMES_AT_ONCE 4000
+#define FRAMES_AT_ONCE 1000
 #define FRAMES_A_S 200
 #define RESETS_AT_ONCE 200
 #define RESETS_A_S 30

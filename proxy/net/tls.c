@@ -55,17 +55,11 @@ static int bio_read(BIO *b, char *to, int bytes)
 	return (int)n;
 }
 
-/* Tickets go with the first thing that is said, and the goodbye with the FIN. */
-static bool more_follows(const struct tls *t)
-{
-	return t->more || (t->handshaking && SSL_get_state(t->ssl) == TLS_ST_SW_SESSION_TICKET);
-}
-
 static int bio_write(BIO *b, const char *from, int bytes)
 {
 	const struct conn *c = BIO_get_data(b);
-	ssize_t n = more_follows(tls_get(c)) ? raw_send_more(c->fd, from, (size_t)bytes)
-					     : raw_send(c->fd, from, (size_t)bytes);
+	ssize_t n = tls_get(c)->more ? raw_send_more(c->fd, from, (size_t)bytes)
+				     : raw_send(c->fd, from, (size_t)bytes);
 
 	BIO_clear_retry_flags(b);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))

@@ -127,12 +127,16 @@ class H2(Client):
 
     def ask(self):
         self.sock.sendall(wire.request(self.path, self.stream))
-        ok = ended = False
+        ok = ended = goes = False
         while not ended:
             kind, flags, stream, payload = self.next_frame()
             if kind == wire.SETTINGS and not flags & wire.ACK:
                 self.sock.sendall(wire.frame(wire.SETTINGS, wire.ACK, 0))
-            if kind == wire.GOAWAY or (kind == wire.RST_STREAM and stream == self.stream):
+            if kind == wire.GOAWAY:  # a good-bye, or it will not answer this one either
+                goes = True
+                if int.from_bytes(payload[:4], "big") < self.stream or payload[4:8] != bytes(4):
+                    return False
+            if kind == wire.RST_STREAM and stream == self.stream:
                 return False
             if stream != self.stream:
                 continue
@@ -140,6 +144,8 @@ class H2(Client):
                 ok = payload.lstrip(bytes(range(0x20, 0x40)))[:1] == b"\x88"
             ended = kind in (wire.DATA, wire.HEADERS) and flags & wire.END_STREAM
         self.stream += 2
+        if goes:
+            self.close()
         return ok
 
 

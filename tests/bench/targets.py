@@ -132,8 +132,7 @@ http {
     server_tokens off;
     tcp_nodelay on;
     keepalive_timeout 300s;
-    keepalive_requests 1000000000;
-    client_header_timeout 10s;
+%(requests)s    client_header_timeout 10s;
 %(tls)s    client_max_body_size 0;
     client_body_buffer_size 64k;
     server_names_hash_max_size 65536;
@@ -156,6 +155,8 @@ http {
 %(names)s}
 """ % {"dir": setup.dir, "temporary": temporary, "log": log, "servers": servers, "names": names,
        "port": setup.port, "keepalive": max(256, 2 * setup.servers), "listen": " ssl http2" if setup.tls else "",
+       # Where it is attacked its own limit is part of the defence.
+       "requests": "" if setup.tls else "    keepalive_requests 1000000000;\n",
        "tls": "    ssl_certificate %s;\n    ssl_certificate_key %s;\n" % (setup.tls, setup.tls) if setup.tls else ""})
         return [self.path, "-p", setup.dir, "-c", config, "-e", os.path.join(setup.dir, "nginx-error.log")]
 

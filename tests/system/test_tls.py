@@ -215,6 +215,18 @@ class Handshake(Case):
                 with contextlib.suppress(ssl.SSLWantReadError):
                     answer += tls.read(1000)
 
+    def test_tickets_do_not_keep_a_first_request_waiting(self):
+        """A client that gathers small writes sends its request once the end of its handshake is acknowledged."""
+        p = self.proxy(self.serve())
+        waited = []
+        for _ in range(12):
+            raw = socket.create_connection(("127.0.0.1", p.port), PATIENCE_S)
+            with self.context().wrap_socket(raw, server_hostname="a.test") as s:
+                start = time.monotonic()
+                self.assertEqual(self.get(s).status, 200)
+                waited.append(time.monotonic() - start)
+        self.assertLess(min(waited), 0.035 * rig.SLOW)  # a delayed acknowledgement takes 40 ms
+
     def test_no_renegotiation(self):
         p = self.proxy(self.serve())
         r = subprocess.run(["openssl", "s_client", "-connect", "127.0.0.1:%d" % p.port, "-tls1_2"], input=b"R\n",
