@@ -76,6 +76,8 @@ void admin_on_request(void *ctx, const struct httpd_request *r, struct httpd_ans
 
 	if (span_starts(r->path, SPAN(REGISTERING_PREFIX))) {
 		registering_on_request(p->discovery, p->settings, r, a);
+		if (a->status == 201 || r->method == HTTP_DELETE) /* another server, or one less */
+			proxy_settle(p);
 		return;
 	}
 	for (unsigned i = 0; i < countof(pages); i++) {

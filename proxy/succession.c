@@ -149,6 +149,8 @@ static void on_go(void *ctx)
 	struct proxy *p = ctx;
 
 	daemon_ready();
+	if (ev_is_active(&p->watchdog)) /* the last beat was the predecessor's, perhaps long ago */
+		daemon_watchdog_beat();
 	discovery_set_leases_owner(p->discovery, LEASES_OURS);
 	p->succeeds = false;
 }

@@ -224,7 +224,10 @@ class Balancer(Node):
         old.send_signal(signal.SIGUSR2)
 
         def serves():
-            status = self.ask("proxy", "status")
+            try:
+                status = self.ask("proxy", "status")
+            except (OSError, ValueError, AssertionError):  # asked of the old one, which has just ended
+                return None
             return (status["upgrade"]["last"] or {}).get("ok") and status["pid"] != old.pid and status["pid"]
         self.programs["proxy"] = Heir(wait_for("the new proxy of %s serves" % self.name, serves))
         return old

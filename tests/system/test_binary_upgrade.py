@@ -54,14 +54,15 @@ class Upgrading(Change):
         text = CONFIG % (self.admin, self.server.port) + extra
         before, env = rig.PROXY, os.environ.get("NOTIFY_SOCKET")
         rig.PROXY = program or before
-        if notify:
-            os.environ["NOTIFY_SOCKET"] = notify
+        if notify:  # with a watchdog that nobody has to beat so soon
+            os.environ.update(NOTIFY_SOCKET=notify, WATCHDOG_USEC=str(3600 * 10**6))
         try:
             p = Proxy(text, workers=workers)
         finally:
             rig.PROXY = before
             if notify:
                 os.environ.pop("NOTIFY_SOCKET")
+                os.environ.pop("WATCHDOG_USEC")
         p.text = text
         self.pids = {p.proc.pid}
         self.addCleanup(self.end, p)
@@ -98,8 +99,14 @@ class Upgrading(Change):
         self.p = p
         old = p.status()["pid"]
         os.kill(old, signal.SIGUSR2)
-        new = self.until(lambda: next((s["pid"] for s in [p.status()] if s["pid"] != old
-                                       and (s["upgrade"]["last"] or {}).get("ok")), None))
+
+        def serves():
+            try:
+                s = p.status()
+            except (OSError, ValueError):  # asked of the old one, which has just ended
+                return None
+            return s["pid"] != old and (s["upgrade"]["last"] or {}).get("ok") and s["pid"]
+        new = self.until(serves)
         self.pids.add(new)
         return new
 
@@ -281,6 +288,7 @@ class Upgrades(Upgrading):
             new = self.upgrade(p)
             self.assertEqual(hear(), (p.proc.pid, "MAINPID=%d" % new))
             self.assertEqual(hear(), (new, "READY=1"))
+            self.assertEqual(hear(), (new, "WATCHDOG=1"), "upgrades may follow each other without a beat")
             self.assertEqual(p.proc.wait(10), 0)
 
 
