@@ -64,6 +64,12 @@ void buf_grew(struct buf *b, size_t by)
 	b->len += by;
 }
 
+void buf_shorten(struct buf *b, size_t len)
+{
+	ASSERT(len <= b->len);
+	b->len = len;
+}
+
 void buf_consume(struct buf *b, size_t by)
 {
 	ASSERT(by <= b->len);

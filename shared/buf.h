@@ -20,6 +20,8 @@ int buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf
 char *buf_reserve(struct buf *b, size_t want);
 void buf_grew(struct buf *b, size_t by);
 void buf_consume(struct buf *b, size_t by);
+/* Takes back what was appended behind the first len bytes. */
+void buf_shorten(struct buf *b, size_t len);
 static inline struct span buf_span(const struct buf *b)
 {
 	return span_make(b->data ? b->data + b->off : "", b->len);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "shared/assert.h"
+#include "shared/json_text.h"
 
 int rpc_address(const char *path, struct sockaddr_un *ret_address, struct err *err)
 {
@@ -74,14 +75,16 @@ enum rpc_flush_rc rpc_flush(int fd, struct buf *out)
 
 int rpc_put_json(struct buf *out, json_t *value, size_t flags)
 {
-	char *text = value ? json_dumps(value, flags) : NULL;
-	size_t len = text ? strlen(text) : 0;
+	size_t before = out->len;
+	char *text = NULL;
 	int rc = -1;
 
-	if (text) {
-		text[len] = '\n'; /* in the place of its NUL */
-		rc = buf_append(out, span_make(text, len + 1));
-	}
+	if (value && flags == JSON_COMPACT)
+		rc = json_text_put(out, value);
+	else if (value && (text = json_dumps(value, flags)))
+		rc = buf_append(out, span_of(text));
+	if (rc == 0 && (rc = buf_append(out, span_of("\n"))) < 0)
+		buf_shorten(out, before);
 	free(text);
 	json_decref(value);
 	return rc;
