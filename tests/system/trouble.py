@@ -190,7 +190,7 @@ class Trouble:
         self.load(self.text())
 
     def upgraded(self):
-        for _ in range(2):
+        for _ in range(2 if SECONDS >= 1 else 1):
             before = self.status()["pid"]
             os.kill(before, signal.SIGUSR2)
             self.eventually(lambda: self.has_taken_over(self.status(), before), 30)
@@ -231,7 +231,7 @@ class Trouble:
                 ("weight", self.weighed),
                 ("%d reloads with changes" % (RELOADS + 1), self.reloaded),
                 ("rollback", self.rolled_back),
-                ("two upgrades of the program", self.upgraded))
+                ("upgrades of the program", self.upgraded))
 
     # --- what came of it
 
