@@ -31,7 +31,7 @@ def named(name):
                     conn.sendall(b"echo")
                 return
             if b" /slow " in head:
-                time.sleep(0.5)
+                time.sleep(1.5)  # what is asked meanwhile finds it in flight
             conn.sendall(b"HTTP/1.1 200 OK\r\nX-Server: %s\r\nContent-Length: 2\r\n\r\nok" % name)
     s = None
 
