@@ -127,12 +127,15 @@ class Tls(LabTest):
         self.check_sessions()
         told = self.ended(browsers)
         self.check(dict(self.ended(streams), **told["kinds"]))
-        for first, second, *more in told["browsers"]:
-            (warned, _), (last, _) = first["goaways"]
-            self.assertEqual((warned, [code for _, code in first["goaways"]]), (NOT_YET, [0, 0]))
-            self.assertLessEqual(last, first["last"])
-            self.assertTrue(first["over"])
-            self.assertEqual((second["goaways"], more), ([], []))
+        for *before, now in told["browsers"]:
+            # Who was told just before the address moved may have come to the same node once more.
+            self.assertGreater(len(before), 0, told["browsers"])
+            for c in before:
+                (warned, _), (last, _) = c["goaways"]
+                self.assertEqual((warned, [code for _, code in c["goaways"]]), (NOT_YET, [0, 0]))
+                self.assertLessEqual(last, c["last"])
+                self.assertTrue(c["over"])
+            self.assertEqual(now["goaways"], [])
         self.owner.wait_state("STANDBY")  # nobody is left there
 
     def revive(self, node):
