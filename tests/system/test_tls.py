@@ -31,7 +31,7 @@ pools:
 
 def openssl(*args, **how):
     return subprocess.run(["openssl", *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, timeout=30, check=how.get("check", True)).stdout.decode()
+                          stderr=subprocess.STDOUT, timeout=3 * PATIENCE_S, check=how.get("check", True)).stdout.decode()
 
 
 class Certs:
