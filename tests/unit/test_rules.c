@@ -34,6 +34,13 @@ static const char *text_of(struct buf *b)
 	return buf_span(b).ptr;
 }
 
+static const char *table_of(struct buf *b, const struct rules_spec *s)
+{
+	buf_init(b, 65536);
+	CHECK_TRUE(rules_table(b, s));
+	return text_of(b);
+}
+
 static void check_has(const char *text, const char *part)
 {
 	if (!strstr(text, part))
@@ -54,11 +61,8 @@ static void a_table_is_replaced_as_a_whole(void)
 {
 	struct rules_spec s = spec();
 	struct buf b;
-	const char *text;
+	const char *text = table_of(&b, &s);
 
-	buf_init(&b, 65536);
-	CHECK_TRUE(rules_table(&b, &s));
-	text = text_of(&b);
 	CHECK(strncmp(text,
 		      "add table netdev tandem_51\ndelete table netdev tandem_51\n"
 		      "table netdev tandem_51 {\n",
@@ -113,11 +117,8 @@ static void without_a_lease_nothing_is_answered_reached_or_announced(void)
 {
 	struct rules_spec s = spec();
 	struct buf b;
-	const char *text;
+	const char *text = table_of(&b, &s);
 
-	buf_init(&b, 65536);
-	CHECK_TRUE(rules_table(&b, &s));
-	text = text_of(&b);
 	check_has(text, "arp operation request arp daddr ip @vip4 iifname != @lease counter drop");
 	check_has(text,
 		"icmpv6 type nd-neighbor-solicit @th,64,128 { 0xfd000000000000000000000000000100 } "
@@ -137,11 +138,8 @@ static void only_our_own_heartbeat_renews_and_a_claim_opens(void)
 {
 	struct rules_spec s = spec();
 	struct buf b;
-	const char *text;
+	const char *text = table_of(&b, &s);
 
-	buf_init(&b, 65536);
-	CHECK_TRUE(rules_table(&b, &s));
-	text = text_of(&b);
 	check_has(text, "ip saddr 10.0.0.1 ip daddr 10.0.0.2 udp sport 4242 udp dport 4242 "
 			"@th,96,16 51 jump heartbeat");
 	check_order(text, "@th,64,8 1 oifname @lease update @lease { oifname timeout 250ms }",
@@ -157,9 +155,7 @@ static void without_an_egress_hook_there_is_none(void)
 	const char *text;
 
 	s.own = s.peer = NULL;
-	buf_init(&b, 65536);
-	CHECK_TRUE(rules_table(&b, &s));
-	text = text_of(&b);
+	text = table_of(&b, &s);
 	CHECK(strstr(text, "egress") == NULL);
 	CHECK(strstr(text, "heartbeat") == NULL);
 	check_has(text, "type filter hook ingress device \"eth0\" priority -500");

@@ -6,6 +6,16 @@
 
 #define S UINT64_C(1000000000)
 
+static struct wheel w;
+static struct wheel_timer t, other;
+
+static void begin(uint64_t now_ns)
+{
+	wheel_init(&w, now_ns);
+	wheel_timer_init(&t);
+	wheel_timer_init(&other);
+}
+
 static unsigned due_count(struct list *due)
 {
 	unsigned n = 0;
@@ -17,25 +27,22 @@ static unsigned due_count(struct list *due)
 	return n;
 }
 
-static unsigned sweep(struct wheel *w, uint64_t now_ns)
+static unsigned sweep(uint64_t now_ns)
 {
 	struct list due;
 
 	list_init(&due);
-	wheel_sweep(w, now_ns, &due);
+	wheel_sweep(&w, now_ns, &due);
 	return due_count(&due);
 }
 
 static void a_deadline_fires_at_most_one_tick_late_and_never_early(void)
 {
-	struct wheel w;
-	struct wheel_timer t;
 	uint64_t start = 5 * S, deadline = start + S + 12345, now = start;
 
-	wheel_init(&w, start);
-	wheel_timer_init(&t);
+	begin(start);
 	wheel_set(&w, &t, deadline);
-	while (!sweep(&w, now)) {
+	while (!sweep(now)) {
 		CHECK(now < deadline + 2 * WHEEL_TICK_NS);
 		now += 1000000;
 	}
@@ -46,140 +53,115 @@ static void a_deadline_fires_at_most_one_tick_late_and_never_early(void)
 
 static void a_deadline_moved_away_does_not_fire_at_its_old_time(void)
 {
-	struct wheel w;
-	struct wheel_timer t;
-
-	wheel_init(&w, S);
-	wheel_timer_init(&t);
+	begin(S);
 	wheel_set(&w, &t, 2 * S);
 	wheel_set(&w, &t, 10 * S);
-	CHECK_INT(sweep(&w, 5 * S), 0);
-	CHECK_INT(sweep(&w, 10 * S + 2 * WHEEL_TICK_NS), 1);
+	CHECK_INT(sweep(5 * S), 0);
+	CHECK_INT(sweep(10 * S + 2 * WHEEL_TICK_NS), 1);
 }
 
 static void a_deadline_moved_nearer_fires_at_its_new_time(void)
 {
-	struct wheel w;
-	struct wheel_timer t;
-
-	wheel_init(&w, S);
-	wheel_timer_init(&t);
+	begin(S);
 	wheel_set(&w, &t, 60 * S);
 	wheel_set(&w, &t, 2 * S);
-	CHECK_INT(sweep(&w, 2 * S + 2 * WHEEL_TICK_NS), 1);
+	CHECK_INT(sweep(2 * S + 2 * WHEEL_TICK_NS), 1);
 }
 
 static void a_deadline_beyond_a_turn_of_the_wheel_waits_its_time(void)
 {
-	struct wheel w;
-	struct wheel_timer t;
 	uint64_t deadline = S + 5 * WHEEL_SLOTS * WHEEL_TICK_NS;
 	unsigned fired = 0;
 
-	wheel_init(&w, S);
-	wheel_timer_init(&t);
+	begin(S);
 	wheel_set(&w, &t, deadline);
 	for (uint64_t now = S; now < deadline; now += WHEEL_TICK_NS)
-		fired += sweep(&w, now);
+		fired += sweep(now);
 	CHECK_INT(fired, 0);
-	CHECK_INT(sweep(&w, deadline + WHEEL_TICK_NS), 1);
+	CHECK_INT(sweep(deadline + WHEEL_TICK_NS), 1);
 }
 
 static void a_cleared_deadline_never_fires(void)
 {
-	struct wheel w;
-	struct wheel_timer t;
-
-	wheel_init(&w, S);
-	wheel_timer_init(&t);
+	begin(S);
 	wheel_set(&w, &t, 2 * S);
 	wheel_set(&w, &t, 0);
-	CHECK_INT(sweep(&w, 100 * S), 0);
+	CHECK_INT(sweep(100 * S), 0);
 	CHECK_INT(w.count, 0);
 }
 
 static void a_timer_that_is_due_can_be_removed_or_set_again(void)
 {
-	struct wheel w;
-	struct wheel_timer a, b;
 	struct list due;
 
-	wheel_init(&w, S);
-	wheel_timer_init(&a);
-	wheel_timer_init(&b);
-	wheel_set(&w, &a, 2 * S);
-	wheel_set(&w, &b, 2 * S);
+	begin(S);
+	wheel_set(&w, &t, 2 * S);
+	wheel_set(&w, &other, 2 * S);
 	list_init(&due);
 	wheel_sweep(&w, 3 * S, &due);
-	wheel_set(&w, &a, 4 * S); /* while both still stand in `due` */
-	wheel_remove(&w, &b);
+	wheel_set(&w, &t, 4 * S); /* while both still stand in `due` */
+	wheel_remove(&w, &other);
 	CHECK_INT(due_count(&due), 0);
 	CHECK_INT(w.count, 1);
-	CHECK_INT(sweep(&w, 5 * S), 1);
+	CHECK_INT(sweep(5 * S), 1);
 }
 
 static void a_timer_that_is_due_can_be_cleared(void)
 {
-	struct wheel w;
-	struct wheel_timer a, b;
 	struct list due;
 
-	wheel_init(&w, S);
-	wheel_timer_init(&a);
-	wheel_timer_init(&b);
-	wheel_set(&w, &a, 2 * S);
-	wheel_set(&w, &b, 2 * S);
+	begin(S);
+	wheel_set(&w, &t, 2 * S);
+	wheel_set(&w, &other, 2 * S);
 	list_init(&due);
 	wheel_sweep(&w, 3 * S, &due);
-	wheel_clear(&a); /* by what b's end led to */
-	wheel_clear(&a);
-	CHECK(due.next == &b.link);
+	wheel_clear(&t); /* by what the other's end led to */
+	wheel_clear(&t);
+	CHECK(due.next == &other.link);
 	CHECK_INT(due_count(&due), 1);
-	wheel_set(&w, &a, 4 * S);
-	CHECK_INT(sweep(&w, 5 * S), 1);
+	wheel_set(&w, &t, 4 * S);
+	CHECK_INT(sweep(5 * S), 1);
 }
 
 static void a_long_sleep_fires_everything_once(void)
 {
-	static struct wheel_timer t[1000];
-	struct wheel w;
+	static struct wheel_timer many[1000];
 
-	wheel_init(&w, S);
+	begin(S);
 	for (unsigned i = 0; i < 1000; i++) {
-		wheel_timer_init(&t[i]);
-		wheel_set(&w, &t[i], S + i * 30000000ull);
+		wheel_timer_init(&many[i]);
+		wheel_set(&w, &many[i], S + i * 30000000ull);
 	}
-	CHECK_INT(sweep(&w, 1000 * S), 1000);
-	CHECK_INT(sweep(&w, 2000 * S), 0);
+	CHECK_INT(sweep(1000 * S), 1000);
+	CHECK_INT(sweep(2000 * S), 0);
 }
 
 static void random_deadlines_all_fire_in_time(void)
 {
-	static struct wheel_timer t[500];
-	struct wheel w;
+	static struct wheel_timer many[500];
 	struct rng rng;
 	struct list due;
 	uint64_t want[500] = {0}, now = 7 * S;
 	unsigned late = 0, early = 0, pending = 0;
 
 	rng_seed(&rng, 1);
-	wheel_init(&w, now);
+	begin(now);
 	for (unsigned i = 0; i < 500; i++)
-		wheel_timer_init(&t[i]);
+		wheel_timer_init(&many[i]);
 	list_init(&due);
 	for (unsigned step = 0; step < 200000; step++) {
 		unsigned i = (unsigned)rng_below(&rng, 500);
 
 		want[i] = rng_below(&rng, 8) ? now + 1 + rng_below(&rng, 100 * S) : 0;
-		wheel_set(&w, &t[i], want[i]);
+		wheel_set(&w, &many[i], want[i]);
 		now += rng_below(&rng, 20000000);
 		wheel_sweep(&w, now, &due);
 		while (!list_empty(&due)) {
 			struct wheel_timer *d = list_item(due.next, struct wheel_timer, link);
 
 			list_remove(&d->link);
-			early += !want[d - t] || want[d - t] > now;
-			want[d - t] = 0;
+			early += !want[d - many] || want[d - many] > now;
+			want[d - many] = 0;
 		}
 		late += want[i] && want[i] + WHEEL_TICK_NS + 20000000 < now;
 	}
