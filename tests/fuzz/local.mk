@@ -74,7 +74,7 @@ tests_fuzz_fuzz_conf_LDADD = $(SHELL_LIBS)
 tests_fuzz_fuzz_packet_SOURCES = tests/fuzz/fuzz_packet.c tests/fuzz/fuzz.h
 tests_fuzz_fuzz_packet_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 tests_fuzz_fuzz_packet_LDADD = $(FAILOVER_CORE_LIBS)
-tests_fuzz_fuzz_h2_SOURCES = tests/fuzz/fuzz_h2.c tests/fuzz/fuzz.h $(H2_RIG_SOURCES)
+tests_fuzz_fuzz_h2_SOURCES = tests/fuzz/fuzz_h2.c tests/fuzz/h2_mutator.c tests/fuzz/fuzz.h $(H2_RIG_SOURCES)
 tests_fuzz_fuzz_h2_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) -fno-sanitize=fuzzer-no-link
 tests_fuzz_fuzz_h2_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS) $(FAKE_NET_WRAPS)
 tests_fuzz_fuzz_h2_LDADD = $(PROXY_LIBS)

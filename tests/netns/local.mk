@@ -45,8 +45,9 @@ netns_row = $(foreach n,$(shell seq 2 $(words $(1))),$(eval $(word $(n),$(1)): $
 $(call netns_row,$(filter $(TEST_LOGS),$(NETNS_TIMED_1:.py=.log)))
 $(call netns_row,$(filter $(TEST_LOGS),$(NETNS_TIMED_2:.py=.log)))
 
-# What takes long: twenty rounds a fault, and the times that the product promises on a quiet machine.
+# What takes long: every allocation of OpenSSL's, twenty rounds a fault, and the times that the product promises on a quiet machine.
 check-long: all $(check_PROGRAMS)
+	TANDEM_EVERY_ALLOCATION=1 tests/unit/test_tls
 	TANDEM_ROUNDS=20 TANDEM_STRICT=1 $(top_srcdir)/tests/netns/run $(top_srcdir)/tests/netns/test_failover.py
 	TANDEM_BUSY_S=60 $(top_srcdir)/tests/netns/run $(top_srcdir)/tests/netns/test_busy.py || test $$? = 77
 	TANDEM_STRICT=1 $(top_srcdir)/tests/netns/run $(top_srcdir)/tests/netns/test_tickle.py

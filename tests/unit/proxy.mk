@@ -25,8 +25,9 @@ tests_unit_test_certs_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)
 tests_unit_test_worker_SOURCES = tests/unit/test_worker.c
 tests_unit_test_worker_CFLAGS = $(AM_CFLAGS) $(PROXY_CFLAGS)
 tests_unit_test_worker_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)
-tests_unit_test_tls_SOURCES = tests/unit/test_tls.c
+tests_unit_test_tls_SOURCES = tests/unit/test_tls.c $(SCARCE_SOURCES)
 tests_unit_test_tls_CFLAGS = $(AM_CFLAGS) $(PROXY_CFLAGS)
+tests_unit_test_tls_LDFLAGS = $(AM_LDFLAGS) $(SCARCE_WRAPS)
 tests_unit_test_tls_LDADD = $(PROXY_LIBS) $(UNIT_LIBS)
 
 # Every allocation fails once, on the fuzzer's rig.

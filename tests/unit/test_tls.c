@@ -14,6 +14,7 @@
 #include "proxy/worker.h"
 #include "shared/units.h"
 #include "tests/unit/check.h"
+#include "tests/unit/scarce.h"
 
 #define HEARD_MAX (8 * 1024 * 1024)
 #define RECORDS_MAX 4096
@@ -525,6 +526,119 @@ static void without_memory_for_a_session_there_is_no_tls(void)
 	end();
 }
 
+/* --- out of memory -----------------------------------------------------------------------------
+ */
+
+/* OpenSSL's, through the allocator that fails on demand. */
+
+static bool scarce;
+
+/* LeakSanitizer's, where that is built in. */
+void __lsan_disable(void) __attribute__((weak));
+void __lsan_enable(void) __attribute__((weak));
+
+/* Without memory for all of a certificate OpenSSL 3.0 leaks what it has read of it: while memory is
+ * scarce nobody looks at what OpenSSL does with its own. */
+static void *its_malloc(size_t size, const char *file, int line)
+{
+	bool hidden = scarce && __lsan_disable;
+	void *ptr;
+
+	(void)file, (void)line;
+	if (hidden)
+		__lsan_disable();
+	ptr = malloc(size);
+	if (hidden)
+		__lsan_enable();
+	return ptr;
+}
+
+static void *its_realloc(void *old, size_t size, const char *file, int line)
+{
+	(void)file, (void)line;
+	return realloc(old, size);
+}
+
+static void its_free(void *ptr, const char *file, int line)
+{
+	(void)file, (void)line;
+	free(ptr);
+}
+
+static struct tls_kept kept;
+
+/* A question, and an answer up to the end, as far as it goes. */
+static void talk(const char *answer, size_t bytes)
+{
+	SSL *ours = SSL_new(server_ctx), *theirs;
+
+	if (tls_accept(&server.conn, ours, on_ready) < 0)
+		return;
+	conn_start(&server.conn);
+	theirs = SSL_new(client_ctx);
+	if (tls_connect(&client.conn, theirs, &kept) < 0)
+		return;
+	conn_start_connecting(&client.conn);
+	turn(20);
+	if (!client.ready || client.freed || say(&client, "question", 8) < 0)
+		return;
+	turn(5);
+	if (!server.heard_bytes || server.freed)
+		return;
+	if (say(&server, answer, bytes) < 0) {
+		conn_abort(&server.conn);
+		turn(5);
+		return;
+	}
+	for (unsigned i = 0; i < 100 && !server.freed && conn_blocked(&server.conn); i++)
+		turn(1);
+	if (!server.freed && !conn_blocked(&server.conn))
+		conn_shutdown(&server.conn);
+	turn(10);
+}
+
+/* The nth allocation fails, or all from it on. False: there are not so many. */
+static bool talk_without(size_t nth, bool lasting, const char *answer, size_t bytes)
+{
+	size_t made;
+	int fds[2];
+
+	begin();
+	SSL_CTX_set_num_tickets(server_ctx, 2);
+	make_pair(fds);
+	side_init(&server, fds[0]);
+	side_init(&client, fds[1]);
+	worker->tls.told_ns = worker->now_ns + 1;
+	scarce = true;
+	scarce_begin(nth, lasting);
+	talk(answer, bytes);
+	made = scarce_end();
+	scarce = false;
+	CHECK(server.heard_bytes <= 8 && memcmp(server.heard, "question", server.heard_bytes) == 0);
+	CHECK(client.heard_bytes <= bytes && memcmp(client.heard, answer, client.heard_bytes) == 0);
+	CHECK(!client.ended || client.heard_bytes == bytes);
+	CHECK(made < nth ? client.ended : true);
+	tls_kept_drop(&kept);
+	end();
+	return made >= nth;
+}
+
+static void a_failed_allocation_costs_a_connection_and_nothing_looks_whole(void)
+{
+	const size_t bytes = 40 * 1024;
+	const size_t step = getenv("TANDEM_EVERY_ALLOCATION") ? 1 : 17;
+	char *answer = pattern(bytes);
+	size_t n = 1;
+
+	CHECK(!talk_without(SIZE_MAX, false, answer, bytes)); /* and all is loaded that is kept */
+	while (talk_without(n, false, answer, bytes))
+		n += step;
+	CHECK(n > 1000);
+	for (n = 1; talk_without(n, true, answer, bytes);)
+		n += 3 * step;
+	free(answer);
+}
+
 static const struct test_case cases[] = {
 	TEST(bytes_pass_both_ways_after_the_handshake),
 	TEST(what_the_socket_does_not_take_comes_later_and_in_order),
@@ -540,6 +654,12 @@ static const struct test_case cases[] = {
 	TEST(of_too_many_handshakes_the_oldest_makes_way),
 	TEST(a_server_that_is_not_who_it_should_be_is_refused),
 	TEST(without_memory_for_a_session_there_is_no_tls),
+	TEST(a_failed_allocation_costs_a_connection_and_nothing_looks_whole),
 };
 
-TESTS_MAIN("tls", cases)
+int main(void)
+{
+	if (!CRYPTO_set_mem_functions(its_malloc, its_realloc, its_free))
+		return 99;
+	return tests_run("tls", cases, countof(cases));
+}
