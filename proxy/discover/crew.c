@@ -237,7 +237,7 @@ static unsigned room_for(const struct list_of *l)
 	return room < SOURCE_SERVERS_MAX ? (unsigned)room : SOURCE_SERVERS_MAX;
 }
 
-bool crew_settled(const struct crew *c)
+bool crew_settled(struct crew *c)
 {
 	for (unsigned i = 0; i < c->now.count; i++)
 		if (c->now.hosts[i] && !c->now.hosts[i]->asked)

@@ -40,7 +40,7 @@ int crew_set(struct crew *c, const struct crew_entry *list, unsigned count, stru
 /* Publishes again, where the pool's snapshot is another. */
 void crew_publish(struct crew *c);
 /* Every host was answered or has failed once. */
-bool crew_settled(const struct crew *c);
+bool crew_settled(struct crew *c);
 /* Some server of its, or of a crew before it in the same place, is or was published. */
 bool crew_published(const struct crew *c);
 /* Calls `each` for every entry, with its host or NULL, and which of that one's addresses a named

@@ -87,7 +87,7 @@ void errand_hasten(struct errand *e, uint64_t after_ns)
 		errand_plan(e, after_ns);
 }
 
-bool errand_is_idle(const struct errand *e)
+bool errand_is_idle(struct errand *e)
 {
 	return !ev_is_active(&e->next) && !probe_running(&e->probe) && list_empty(&e->waiting);
 }

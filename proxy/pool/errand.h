@@ -41,6 +41,6 @@ void errand_plan(struct errand *e, uint64_t after_ns);
 /* The same, where that is earlier than planned; one that is under way is left alone. */
 void errand_hasten(struct errand *e, uint64_t after_ns);
 /* Neither planned nor under way. */
-bool errand_is_idle(const struct errand *e);
+bool errand_is_idle(struct errand *e);
 /* Not under way any more, and not planned. */
 void errand_halt(struct errand *e);
