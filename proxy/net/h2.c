@@ -573,17 +573,23 @@ void h2_ping(struct h2 *h)
 	h2_wake(h);
 }
 
+/* What a connection is to end with: without memory to say it, it ends at once. */
+static void submitted(struct h2 *h, int rc)
+{
+	if (rc == 0)
+		h2_wake(h);
+	else
+		h2_break(h);
+}
+
 void h2_say_goodbye(struct h2 *h)
 {
-	nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
-		nghttp2_session_get_last_proc_stream_id(h->session), NGHTTP2_NO_ERROR, NULL, 0);
-	h2_wake(h);
+	submitted(h, nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
+			     nghttp2_session_get_last_proc_stream_id(h->session), NGHTTP2_NO_ERROR,
+			     NULL, 0));
 }
 
 void h2_fail(struct h2 *h, uint32_t code)
 {
-	if (nghttp2_session_terminate_session(h->session, code) == 0)
-		h2_wake(h);
-	else
-		h2_break(h);
+	submitted(h, nghttp2_session_terminate_session(h->session, code));
 }
