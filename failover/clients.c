@@ -284,6 +284,14 @@ void clients_clear(struct clients *c, unsigned source)
 
 /* --- looking -----------------------------------------------------------------------------------
  */
+bool clients_has(const struct clients *c, const struct client_key *k)
+{
+	uint64_t hash = hash_of(c, k);
+	const struct shard *s = &c->shards[hash >> 56];
+
+	return s->size && slot_of(s, k, hash)->named;
+}
+
 uint64_t clients_count(const struct clients *c, const struct cidr *vips, unsigned vip_count)
 {
 	uint64_t count = 0;

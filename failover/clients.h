@@ -47,6 +47,7 @@ void clients_begin(struct clients *c, unsigned source);
 void clients_end(struct clients *c, unsigned source);
 void clients_clear(struct clients *c, unsigned source);
 
+bool clients_has(const struct clients *c, const struct client_key *k);
 /* How many are connected to these addresses. */
 uint64_t clients_count(const struct clients *c, const struct cidr *vips, unsigned vip_count);
 uint64_t clients_total(const struct clients *c);

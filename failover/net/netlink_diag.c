@@ -9,8 +9,6 @@
 #include <netlink/socket.h>
 #include <string.h>
 
-#include "shared/assert.h"
-
 #define NEW_SYN_RECV 12 /* the kernel's state of a connection that nobody accepted yet */
 /* Not what only waits for time or for a client's last word: both sides have all of it. */
 #define STATES                                                                                   \
@@ -72,10 +70,10 @@ static int on_socket(struct nl_msg *msg, void *arg)
 }
 
 /* A socket that listens on :: has its IPv4 connections among those of IPv6. */
-static int dump(struct nl_sock *sock, struct nl_cb *on_answer, uint8_t family)
+static int dump(struct nl_sock *sock, struct nl_cb *on_answer, uint8_t family, uint32_t states)
 {
 	struct inet_diag_req_v2 req = {
-		.sdiag_family = family, .sdiag_protocol = IPPROTO_TCP, .idiag_states = STATES};
+		.sdiag_family = family, .sdiag_protocol = IPPROTO_TCP, .idiag_states = states};
 	int rc = nl_send_simple(sock, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, &req, sizeof(req));
 
 	return rc < 0 ? rc : nl_recvmsgs(sock, on_answer);
@@ -96,9 +94,9 @@ int netlink_diag_each(const struct cidr *vips, unsigned vip_count,
 		nl_cb_set(on_answer, NL_CB_VALID, NL_CB_CUSTOM, on_socket, &q);
 		rc = nl_connect(sock, NETLINK_SOCK_DIAG);
 		if (rc >= 0)
-			rc = dump(sock, on_answer, AF_INET);
+			rc = dump(sock, on_answer, AF_INET, STATES);
 		if (rc >= 0 && !q.enough)
-			rc = dump(sock, on_answer, AF_INET6);
+			rc = dump(sock, on_answer, AF_INET6, STATES);
 	}
 	nl_cb_put(on_answer);
 	if (sock)
@@ -123,93 +121,73 @@ int netlink_diag_any(const struct cidr *vips, unsigned vip_count, bool *ret_any,
 	return 0;
 }
 
-/* --- what is left of a connection ----------------------------------------------------------------
+/* --- what is left of connections -----------------------------------------------------------------
  */
-struct nl_sock *netlink_diag_open(struct err *err)
-{
-	struct nl_sock *sock = nl_socket_alloc();
-	int rc = sock ? nl_connect(sock, NETLINK_SOCK_DIAG) : -NLE_NOMEM;
+struct leftovers {
+	const struct question *q;
+	struct nl_sock *sock; /* for orders: the other one is being read */
+	struct nl_cb *on_answer;
+	int rc;
+};
 
-	if (rc >= 0)
-		rc = nl_socket_set_nonblocking(sock);
-	if (rc >= 0) {
-		nl_socket_disable_auto_ack(sock);
-		return sock;
-	}
-	err_set(err, "cannot look at connections: %s", nl_geterror(rc));
-	netlink_diag_close(sock);
-	return NULL;
-}
-
-void netlink_diag_close(struct nl_sock *sock)
-{
-	if (sock)
-		nl_socket_free(sock);
-}
-
-static void put_end(const struct addr *a, __be32 bytes[4], __be16 *port)
-{
-	if (a->sa.sa_family == AF_INET)
-		memcpy(bytes, &a->in.sin_addr, sizeof(a->in.sin_addr));
-	else
-		memcpy(bytes, &a->in6.sin6_addr, sizeof(a->in6.sin6_addr));
-	*port = htons(addr_port(a));
-}
-
-static int any_sequence(struct nl_msg *msg, void *arg)
-{
-	(void)msg, (void)arg;
-	return NL_OK;
-}
-
-/* Also what listens there is found, when nothing else is. */
-static int on_found(struct nl_msg *msg, void *arg)
-{
-	const struct inet_diag_msg *m = nlmsg_data(nlmsg_hdr(msg));
-	struct inet_diag_msg *ret_found = arg;
-
-	if (nlmsg_datalen(nlmsg_hdr(msg)) >= (int)sizeof(*m))
-		*ret_found = *m;
-	return NL_OK;
-}
-
-/* The kernel has answered when it has taken the question: one datagram, which may be an error. */
-static int ask(struct nl_sock *sock, int type, int flags, struct inet_diag_req_v2 *req,
-	struct inet_diag_msg *ret_found)
-{
-	struct nl_cb *on_answer = nl_cb_alloc(NL_CB_DEFAULT);
-	int rc = -NLE_NOMEM;
-
-	if (on_answer) {
-		nl_cb_set(on_answer, NL_CB_SEQ_CHECK, NL_CB_CUSTOM, any_sequence, NULL);
-		nl_cb_set(on_answer, NL_CB_VALID, NL_CB_CUSTOM, on_found, ret_found);
-		rc = nl_send_simple(sock, type, flags, req, sizeof(*req));
-	}
-	if (rc >= 0)
-		rc = nl_recvmsgs(sock, on_answer);
-	nl_cb_put(on_answer);
-	return rc;
-}
-
-int netlink_diag_forget(
-	struct nl_sock *sock, const struct addr *local, const struct addr *remote, struct err *err)
+/* That one, by its cookie, and no other that may have its ends by now. It may have ended. */
+static int end_one(const struct leftovers *l, const struct inet_diag_msg *m)
 {
 	struct inet_diag_req_v2 req = {
-		.sdiag_family = (uint8_t)local->sa.sa_family, .sdiag_protocol = IPPROTO_TCP};
-	struct inet_diag_msg found = {0};
-	int rc;
+		.sdiag_family = m->idiag_family, .sdiag_protocol = IPPROTO_TCP, .id = m->id};
+	int rc = nl_send_simple(l->sock, SOCK_DESTROY, 0, &req, sizeof(req));
 
-	ASSERT(local->sa.sa_family == remote->sa.sa_family);
-	put_end(local, req.id.idiag_src, &req.id.idiag_sport);
-	put_end(remote, req.id.idiag_dst, &req.id.idiag_dport);
-	memset(req.id.idiag_cookie, 0xff, sizeof(req.id.idiag_cookie)); /* INET_DIAG_NOCOOKIE */
-	rc = ask(sock, SOCK_DIAG_BY_FAMILY, 0, &req, &found);
-	if (rc >= 0 && found.idiag_state == TCP_TIME_WAIT) {
-		/* That one, and no other that may be there by now. */
-		memcpy(req.id.idiag_cookie, found.id.idiag_cookie, sizeof(req.id.idiag_cookie));
-		rc = ask(sock, SOCK_DESTROY, NLM_F_ACK, &req, &found);
+	if (rc >= 0)
+		rc = nl_recvmsgs(l->sock, l->on_answer);
+	return rc == -NLE_OBJ_NOTFOUND ? 0 : rc;
+}
+
+static int on_left(struct nl_msg *msg, void *arg)
+{
+	const struct inet_diag_msg *m = nlmsg_data(nlmsg_hdr(msg));
+	struct leftovers *l = arg;
+	struct addr local, remote;
+
+	if (nlmsg_datalen(nlmsg_hdr(msg)) < (int)sizeof(*m) || m->idiag_state != TCP_TIME_WAIT ||
+		(m->idiag_family != AF_INET && m->idiag_family != AF_INET6))
+		return NL_OK;
+	local = to_addr(m->idiag_family, m->id.idiag_src, m->id.idiag_sport);
+	remote = to_addr(m->idiag_family, m->id.idiag_dst, m->id.idiag_dport);
+	if (is_wanted(l->q, &local) && l->q->on_connection(l->q->ctx, &local, &remote) &&
+		l->rc >= 0)
+		l->rc = end_one(l, m);
+	return NL_OK;
+}
+
+int netlink_diag_forget(const struct cidr *vips, unsigned vip_count,
+	bool (*wanted)(void *ctx, const struct addr *local, const struct addr *remote), void *ctx,
+	struct err *err)
+{
+	struct question q = {
+		.vips = vips, .vip_count = vip_count, .on_connection = wanted, .ctx = ctx};
+	struct nl_sock *sock = nl_socket_alloc();
+	struct nl_cb *on_answer = nl_cb_alloc(NL_CB_DEFAULT);
+	struct leftovers l = {
+		.q = &q, .sock = nl_socket_alloc(), .on_answer = nl_cb_alloc(NL_CB_DEFAULT)};
+	int rc = -NLE_NOMEM;
+
+	if (sock && on_answer && l.sock && l.on_answer) {
+		nl_cb_set(on_answer, NL_CB_VALID, NL_CB_CUSTOM, on_left, &l);
+		rc = nl_connect(sock, NETLINK_SOCK_DIAG);
+		if (rc >= 0)
+			rc = nl_connect(l.sock, NETLINK_SOCK_DIAG);
+		if (rc >= 0)
+			rc = dump(sock, on_answer, AF_INET, 1U << TCP_TIME_WAIT);
+		if (rc >= 0)
+			rc = dump(sock, on_answer, AF_INET6, 1U << TCP_TIME_WAIT);
 	}
-	if (rc >= 0 || rc == -NLE_OBJ_NOTFOUND)
-		return 0;
-	return err_set(err, "cannot end what is left of a connection: %s", nl_geterror(rc));
+	nl_cb_put(on_answer);
+	nl_cb_put(l.on_answer);
+	if (sock)
+		nl_socket_free(sock);
+	if (l.sock)
+		nl_socket_free(l.sock);
+	rc = rc < 0 ? rc : l.rc;
+	return rc < 0 ? err_set(err, "cannot end what is left of connections: %s", nl_geterror(rc))
+		      : 0;
 }

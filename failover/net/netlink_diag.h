@@ -20,11 +20,8 @@ int netlink_diag_each(const struct cidr *vips, unsigned vip_count,
 /* Whether there is any. */
 int netlink_diag_any(const struct cidr *vips, unsigned vip_count, bool *ret_any, struct err *err);
 
-struct nl_sock;
-/* For the call below. Returns owned; NULL with err. */
-struct nl_sock *netlink_diag_open(struct err *err);
-void netlink_diag_close(struct nl_sock *sock);
-/* Ends the TIME_WAIT of a connection with these ends, if there is one. A connection that lives, or
- * that somebody still has to close, is left alone. */
-int netlink_diag_forget(
-	struct nl_sock *sock, const struct addr *local, const struct addr *remote, struct err *err);
+/* Ends the TIME_WAIT of each connection to one of the addresses that is wanted. A connection that
+ * lives, or that somebody still has to close, is left alone. */
+int netlink_diag_forget(const struct cidr *vips, unsigned vip_count,
+	bool (*wanted)(void *ctx, const struct addr *local, const struct addr *remote), void *ctx,
+	struct err *err);

@@ -112,19 +112,6 @@ static enum sent send_one(const struct tickle *t, const struct client_key *k)
 	return errno == ENOBUFS || errno == EAGAIN || errno == ENOMEM ? FULL : FAILED;
 }
 
-/* It would answer in the place of our reset. */
-static void forget_left(const struct tickle *t, const struct client_key *k)
-{
-	struct addr local, remote;
-	struct err err;
-
-	client_key_addrs(k, &local, &remote);
-	if (t->diag && netlink_diag_forget(t->diag, &local, &remote, &err) != 0)
-		log_event(LOG_WARNING, "peer.clients_untold", err.text,
-			F_TEXT("decision", "going on: a client that was here before may not learn "
-					   "that its connection is gone"));
-}
-
 static bool concerns(const struct tickle *t, const struct client_key *k)
 {
 	bool v4 = is_v4(k->local);
@@ -152,7 +139,6 @@ static bool send_some(struct tickle *t)
 			return false;
 		if (!concerns(t, k))
 			continue;
-		forget_left(t, k);
 		switch (send_one(t, k)) {
 		case SENT:
 			t->sent++;
@@ -220,6 +206,24 @@ static bool drop_vip(struct tickle *t, const struct cidr *vip)
 	return false;
 }
 
+static bool is_client(void *ctx, const struct addr *local, const struct addr *remote)
+{
+	struct client_key k = client_key(local, remote);
+
+	return clients_has(ctx, &k);
+}
+
+/* They would answer in the place of our resets. */
+static void forget_left(const struct clients *clients, const struct cidr *vips, unsigned vip_count)
+{
+	struct err err;
+
+	if (netlink_diag_forget(vips, vip_count, is_client, (void *)(uintptr_t)clients, &err) != 0)
+		log_event(LOG_WARNING, "peer.clients_untold", err.text,
+			F_TEXT("decision", "going on: a client that was here before may not learn "
+					   "that its connection is gone"));
+}
+
 void tickle_start(struct tickle *t, const struct clients *clients, const struct cidr *vips,
 	unsigned vip_count)
 {
@@ -230,6 +234,7 @@ void tickle_start(struct tickle *t, const struct clients *clients, const struct 
 	}
 	if (clients_count(clients, vips, vip_count) == 0)
 		return;
+	forget_left(clients, vips, vip_count);
 	t->clients = clients;
 	t->round = 0;
 	t->began_ns = monotonic_ns();
@@ -264,13 +269,8 @@ static int open_raw(int family)
 
 void tickle_init(struct tickle *t, struct ev_loop *loop)
 {
-	struct err err;
-
 	*t = (struct tickle){.loop = loop, .fd4 = open_raw(AF_INET), .fd6 = open_raw(AF_INET6)};
 	ev_init(&t->next, on_next);
-	t->diag = netlink_diag_open(&err);
-	if (!t->diag)
-		log_event(LOG_WARNING, "peer.clients_untold", err.text);
 }
 
 void tickle_fini(struct tickle *t)
@@ -280,5 +280,4 @@ void tickle_fini(struct tickle *t)
 		close(t->fd4);
 	if (t->fd6 >= 0)
 		close(t->fd6);
-	netlink_diag_close(t->diag);
 }

@@ -19,8 +19,7 @@
 
 struct tickle {
 	struct ev_loop *loop;
-	int fd4, fd6;	      /* raw sockets; -1: not open */
-	struct nl_sock *diag; /* NULL: not open, what is in TIME_WAIT stays */
+	int fd4, fd6; /* raw sockets; -1: not open */
 	ev_timer next;
 	/* the run */
 	const struct clients *clients;
