@@ -94,7 +94,12 @@ class Tickle(LabTest):
     def back_to_a(self):
         if self.lab.active() is not self.a:
             self.lab.settle(self.b)
-            self.b.ask("agent", "switchover")
+            def moved():  # on a busy machine the other may not be ready in time
+                if self.b.state() == "ACTIVE":
+                    self.b.rpc("agent", "switchover")
+                return self.a.state() == "ACTIVE"
+
+            wait_for("lb-a has it back", moved, every_s=0.5)
             self.lab.settle(self.a)
 
     def test_an_unplugged_nodes_clients_are_told(self):
