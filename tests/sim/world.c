@@ -267,6 +267,13 @@ static void condition_fault(
 	node_event(w, n, (struct fsm_event){.kind = kind, .good = good});
 }
 
+/* told_once: what has no end, only a beginning. */
+static void told_once(struct world *w, struct node *n, enum fsm_event_kind kind, bool on)
+{
+	if (on)
+		node_event(w, n, (struct fsm_event){.kind = kind});
+}
+
 static void apply(struct world *w, const struct fault *f, bool on)
 {
 	struct node *n = &w->nodes[f->node];
@@ -314,8 +321,7 @@ static void apply(struct world *w, const struct fault *f, bool on)
 		condition_fault(w, n, FSM_EV_FENCE, &n->fence, !on);
 		break;
 	case FAULT_SWITCHOVER:
-		if (on)
-			node_event(w, n, (struct fsm_event){.kind = FSM_EV_SWITCHOVER});
+		told_once(w, n, FSM_EV_SWITCHOVER, on);
 		break;
 	case FAULT_OPERATOR_FREEZE:
 		node_event(w, n, (struct fsm_event){.kind = on ? FSM_EV_FREEZE : FSM_EV_RESUME});
@@ -347,8 +353,7 @@ static void apply(struct world *w, const struct fault *f, bool on)
 		n->rules_fail = on;
 		break;
 	case FAULT_CONFLICT:
-		if (on)
-			node_event(w, n, (struct fsm_event){.kind = FSM_EV_ADDRESS_CONFLICT});
+		told_once(w, n, FSM_EV_ADDRESS_CONFLICT, on);
 		break;
 	case FAULT_SUSPENDED:
 	case FAULT_VM_PAUSED:
