@@ -257,6 +257,15 @@ static void ask_again(struct step *s)
 	}
 }
 
+/* The witness can hardly say in time that it heard the claim: as an owner of whom nobody knows we
+ * would let go again at once. Or it was configured since, and there is no promise. */
+static bool promise_ends(const struct fsm *m, uint64_t now)
+{
+	const struct times *t = &m->config.times;
+
+	return now - m->promise_asked_ns > t->lease_ns - t->heartbeat_ns;
+}
+
 void probing_run(struct step *s)
 {
 	struct fsm *m = s->m;
@@ -284,8 +293,7 @@ void probing_run(struct step *s)
 	if (m->probing)
 		act(s, FSM_DO_PROBE_STOP);
 	m->probing = false;
-	/* It was configured since: all is asked again. */
-	if (m->config.witness && !m->promise_asked_ns) {
+	if (m->config.witness && !m->by_release && promise_ends(m, s->now)) {
 		begin_round(s);
 		return;
 	}

@@ -213,6 +213,27 @@ static void what_a_reload_asks_for_in_mid_claim_is_waited_for(void)
 	CHECK_INT(times_done(FSM_DO_FENCE_PEER), 1);
 }
 
+static void a_promise_that_is_about_to_end_is_asked_for_again(void)
+{
+	struct fsm_config config = with_fence();
+
+	config.witness = true;
+	config.times = times_of(TIMES_fast);
+	standby_of(config);
+	pass(111 * MS);
+	CHECK_INT(m.state, FSM_PROBING);
+	answer(FSM_EV_WITNESS, FSM_DO_ASK_WITNESS, true);
+	pass(35 * MS); /* the window is open for 40 */
+	answer(FSM_EV_PEER_FENCED, FSM_DO_FENCE_PEER, true);
+	tick();
+	CHECK_INT(times_sent(PACKET_CLAIM), 0);
+	CHECK_INT(times_done(FSM_DO_ASK_WITNESS), 2);
+	answer(FSM_EV_WITNESS, FSM_DO_ASK_WITNESS, true);
+	pass(12 * MS);
+	CHECK_INT(m.state, FSM_ACTIVE);
+	CHECK_INT(times_done(FSM_DO_FENCE_PEER), 1);
+}
+
 static void a_failed_fence_hook_means_no_claim(void)
 {
 	standby_of(with_fence());
@@ -547,6 +568,7 @@ static const struct test_case cases[] = {
 	TEST(a_silent_peer_is_fenced_after_the_probe_and_before_the_claim),
 	TEST(after_a_slow_fence_hook_the_network_is_asked_again),
 	TEST(what_a_reload_asks_for_in_mid_claim_is_waited_for),
+	TEST(a_promise_that_is_about_to_end_is_asked_for_again),
 	TEST(a_failed_fence_hook_means_no_claim),
 	TEST(an_owner_that_is_heard_during_the_fence_hook_keeps_it),
 	TEST(nobody_is_fenced_who_answers_or_lives),
