@@ -118,7 +118,7 @@ static void drop_elder(struct proxy_link *l, struct proxy_elder *e)
 /* A source that nobody has: that of the oldest elder when there is no other. */
 static unsigned free_source(struct proxy_link *l)
 {
-	struct proxy_elder *oldest = NULL;
+	struct proxy_elder *oldest = &l->elders[l->source == 0 ? 1 : 0];
 
 	for (unsigned i = 0; i < CLIENTS_SOURCES; i++) {
 		struct proxy_elder *e = &l->elders[i];
@@ -127,7 +127,7 @@ static unsigned free_source(struct proxy_link *l)
 			continue;
 		if (!e->caller)
 			return i;
-		if (!oldest || e->caller < oldest->caller)
+		if (e->caller < oldest->caller)
 			oldest = e;
 	}
 	log_event(LOG_WARNING, "proxy.elders_full",

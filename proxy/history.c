@@ -101,13 +101,15 @@ struct conf *history_load(const struct history *h, struct conf_report *report, s
 	err_set(err, !h->previous ? "no other configuration has run before this one"
 		     : !count	  ? "the configuration before was too large to be kept"
 				  : "out of memory");
+	if (!kept)
+		return NULL;
 	json_array_foreach (files, i, file) {
 		const json_t *text = json_object_get(file, "text");
 
 		kept[i].name = json_string_value(json_object_get(file, "name"));
 		kept[i].text = span_make(json_string_value(text), json_string_length(text));
 	}
-	if (kept && count)
+	if (count)
 		conf = conf_load_kept(kept, count, report);
 	free(kept);
 	return conf;

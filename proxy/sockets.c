@@ -60,8 +60,10 @@ int sockets_open(struct sockets *k, const struct settings *s, const struct socke
 	*k = (struct sockets){
 		.all = calloc((size_t)total * workers + in->count + 1, sizeof(*k->all)),
 		.ends = calloc(workers, sizeof(*k->ends))};
-	if (!binds || !k->all || !k->ends)
-		rc = err_set(err, "out of memory");
+	if (!binds || !k->all || !k->ends) {
+		err_set(err, "out of memory");
+		rc = -1;
+	}
 	for (unsigned i = 0; rc == 0 && i < s->listener_count; i++)
 		for (unsigned j = 0; j < s->listeners[i].bind_count; j++)
 			if (!listens(running, &s->listeners[i].binds[j]) &&

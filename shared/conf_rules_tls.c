@@ -51,7 +51,7 @@ static void check_service(
 {
 	const struct conf_node *dns = good(pool, "discover.dns");
 
-	if (dns && span_starts(dns->text, SPAN("_")))
+	if (at && dns && span_starts(dns->text, SPAN("_")))
 		conf_error(report, at->name_pos, "write tls: {server_name: NAME}",
 			"servers of pool '%.*s' come by SRV records: which name their "
 			"certificates must have has to be said",

@@ -266,7 +266,7 @@ json_t *registry_json(const struct registry *r)
 				"weight", (int)e->what.weight, "zone", e->zone, "backup",
 				e->what.backup, "load", e->what.load, "lease_ms",
 				(json_int_t)(e->what.lease_ns / NS_PER_MS), "until_ms",
-				(json_int_t)(now_ms + left_ns / NS_PER_MS)));
+				(json_int_t)now_ms + (json_int_t)(left_ns / NS_PER_MS)));
 	}
 	return all;
 }

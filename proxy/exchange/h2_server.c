@@ -392,7 +392,9 @@ struct server_conn *h2_server_connect(
 
 	if (!hs)
 		hs = connect_server(w, s, x);
-	sc = hs ? add_stream(hs, x) : NULL;
+	if (!hs)
+		return NULL;
+	sc = add_stream(hs, x);
 	if (!sc)
 		return NULL;
 	sc->conn.connecting = true;

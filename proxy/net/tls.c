@@ -611,10 +611,14 @@ void tls_prepare(SSL_CTX *ctx)
 
 static int start(struct conn *c, SSL *ssl, void (*on_ready)(struct conn *c))
 {
-	struct tls *t = ssl ? calloc(1, sizeof(*t)) : NULL;
-	BIO *bio = t ? bio_new(c) : NULL;
+	struct tls *t = NULL;
+	BIO *bio = NULL;
 
 	ASSERT(!c->transport);
+	if (ssl)
+		t = calloc(1, sizeof(*t));
+	if (t)
+		bio = bio_new(c);
 	if (!bio) {
 		free(t);
 		SSL_free(ssl);

@@ -375,10 +375,13 @@ static void on_left(
 	struct membership *m, const struct pool *p, struct server *s, const char *source)
 {
 	struct roster *r = roster_get(m, p->name);
-	struct leaver *l = r ? calloc(1, sizeof(*l)) : NULL;
+	struct leaver *l;
 
 	if (source)
 		tell(m, p, s, false, source);
+	if (!r)
+		return;
+	l = calloc(1, sizeof(*l));
 	if (!l)
 		return;
 	l->server = server_ref(s);

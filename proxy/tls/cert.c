@@ -346,7 +346,7 @@ static bool exists(const char *file)
 
 static int add_pair(struct cert_store *s, const char *file, const char *key_file, struct err *err)
 {
-	struct cert *c;
+	struct cert *c = NULL;
 
 	if (cert_load(file, key_file, &c, err) < 0)
 		return -1;

@@ -384,7 +384,7 @@ int tls_server_read_staples(struct tls_server *s, struct err *err)
 {
 	struct stat st;
 	char *der;
-	size_t len;
+	size_t len = 0;
 	int rc = -1;
 
 	if (stat(s->ocsp_file, &st) < 0)

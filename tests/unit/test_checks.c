@@ -64,10 +64,14 @@ static void fake_conn_free(struct fake_conn *c)
 static void fake_send(struct ev_loop *l, ev_timer *t, int events)
 {
 	struct fake_conn *c = t->data;
-	size_t len = c->fake->answer_len ? c->fake->answer_len : strlen(c->fake->answer);
-	size_t n = len - c->sent;
+	size_t len = c->fake->answer_len, n;
 
 	(void)events;
+	if (!c->fake->answer) /* it has fallen silent since it began */
+		return;
+	if (!len)
+		len = strlen(c->fake->answer);
+	n = len > c->sent ? len - c->sent : 0;
 	if (c->fake->piece && n > c->fake->piece)
 		n = c->fake->piece;
 	if (n == 0 || send(c->fd, c->fake->answer + c->sent, n, MSG_NOSIGNAL) != (ssize_t)n) {
