@@ -20,11 +20,6 @@
 #include "shared/assert.h"
 #include "shared/map.h"
 
-#if defined(__GNUC__) && !defined(__clang__)
-/* gcc's analyzer loses sight of what hangs off the snapshot in the loops over the tree. */
-#pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak"
-#endif
-
 #define LINE_BYTES_MAX 8192
 #define FIELD_BYTES_MAX 16384
 

@@ -224,7 +224,8 @@ static bool use_name(SSL *ssl, const char *name)
 	if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name))
 		return true;
 	ERR_clear_error();
-	return SSL_set1_host(ssl, name) && SSL_set_tlsext_host_name(ssl, name);
+	/* The macro drops const, of what OpenSSL only reads. */
+	return SSL_set1_host(ssl, name) && SSL_set_tlsext_host_name(ssl, (uintptr_t)name);
 }
 
 static bool use_protocol(SSL *ssl, enum tls_protocol protocol)

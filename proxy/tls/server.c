@@ -297,7 +297,7 @@ static int use_policy(SSL_CTX *ctx, const struct tls_server_options *o, struct e
 					 SSL_OP_PRIORITIZE_CHACHA);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	if (!SSL_CTX_set_min_proto_version(ctx, o->only_1_3 ? TLS1_3_VERSION : TLS1_2_VERSION) ||
-		!SSL_CTX_set1_groups_list(ctx, GROUPS))
+		!SSL_CTX_set1_groups_list(ctx, (uintptr_t)GROUPS)) /* it is only read */
 		return err_set(err, "cannot set up TLS: %s", openssl_reason());
 	return use_ciphers(ctx, o->ciphers, err);
 }
