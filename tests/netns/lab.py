@@ -523,8 +523,9 @@ class Lab:
         wait_for("the VIP answers", lambda: self.curl("http://%s/" % VIP4, check=False).returncode == 0)
 
     def wait_servers(self, node, pool="web", up=None):
+        # One that stands by checks every 10 s, and what was down has to pass twice.
         wait_for("%s knows that its servers are up" % node.name,
-                 lambda: node.ask("proxy", "status")["pools"][pool]["up"] == (up or self.up))
+                 lambda: node.ask("proxy", "status")["pools"][pool]["up"] == (up or self.up), timeout_s=25)
 
     def active(self, group="web"):
         """The node that says ACTIVE; None while nobody does."""
