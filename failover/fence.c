@@ -3,6 +3,7 @@
 #include <inttypes.h>
 
 #include "failover/agent.h"
+#include "failover/group_vrrp.h"
 #include "failover/net/netlink_diag.h"
 #include "shared/assert.h"
 #include "shared/log.h"
@@ -27,14 +28,19 @@ static void trouble(const struct group *g, const char *event, const struct err *
 	log_event(LOG_WARNING, event, err->text, F_TEXT("group", g->settings.name));
 }
 
+static uint64_t lease_ns(const struct group *g)
+{
+	return g->vrrp ? vrrp_lease_of(g->settings.vrrp.interval_ns) : g->fsm.config.times.lease_ns;
+}
+
 static uint64_t lease_ms(const struct group *g)
 {
-	return g->fsm.config.times.lease_ns / NS_PER_MS;
+	return lease_ns(g) / NS_PER_MS;
 }
 
 /* --- texts -------------------------------------------------------------------------------------
  */
-static struct rules_spec spec_of(const struct group *g, bool renews)
+static struct rules_spec spec_of(const struct group *g, bool egress)
 {
 	const struct fence *f = &g->fence;
 	struct rules_spec s = {.table = f->table,
@@ -45,7 +51,8 @@ static struct rules_spec spec_of(const struct group *g, bool renews)
 		.lease_ms = lease_ms(g),
 		.vrid = g->settings.vrid};
 
-	if (renews) {
+	s.advertises = egress && g->vrrp;
+	if (egress && !g->vrrp) {
 		s.own = &g->agent->settings->paths[f->path].own;
 		s.peer = &g->agent->settings->paths[f->path].peer;
 	}
@@ -151,7 +158,7 @@ static enum netlink_set_state look(const struct group *g, const char *set, uint6
  */
 /* Without an egress hook. What is deleted must be there, else nothing of it happens: a claim opens
  * a lease and a lease is renewed only while they live. */
-static int renew_by_netlink(const struct group *g, const char *from)
+static int renew_by_netlink(const struct group *g, const char *from, uint64_t for_ms)
 {
 	struct err err;
 
@@ -160,7 +167,36 @@ static int renew_by_netlink(const struct group *g, const char *from)
 		"flush set netdev %s lease\n"
 		"add element netdev %s lease { \"%s\" timeout %" PRIu64 "ms }\n",
 		g->fence.table, from, g->settings.interface, g->fence.table, g->fence.table,
-		g->settings.interface, lease_ms(g));
+		g->settings.interface, for_ms);
+}
+
+/* The lease first: whenever this process stands still, it ends before who heard the advertisement
+ * claims. Of one that nobody heard only what was left before remains. */
+static int advertise_by_netlink(struct group *g, const struct fsm_action *send, const char *from)
+{
+	uint64_t end_ns = g->fence.renewed_ns + lease_ns(g), now_ns;
+	struct err err;
+
+	if (renew_by_netlink(g, from, lease_ms(g)) != 0)
+		return -1;
+	if (group_vrrp_send(g, send))
+		return 0;
+	now_ns = monotonic_ns();
+	if (send->packet == PACKET_CLAIM || now_ns + NS_PER_MS > end_ns)
+		(void)command(g, &err, "flush set netdev %s lease\n", g->fence.table);
+	else
+		(void)renew_by_netlink(g, "lease", (end_ns - now_ns) / NS_PER_MS);
+	return -1;
+}
+
+/* As it leaves it renews the lease. */
+static int send_out(struct group *g, const struct fsm_action *send, uint64_t now_ns)
+{
+	struct err err;
+
+	if (g->vrrp)
+		return group_vrrp_send(g, send) ? 0 : -1;
+	return agent_send_frame(g->agent, g, send, now_ns, &err);
 }
 
 /* Brings an owner's packet past the fence. from: the set whose member allows it. Returns what the
@@ -170,13 +206,14 @@ static enum netlink_set_state pass(
 {
 	enum netlink_set_state state;
 	uint64_t left_ms;
-	struct err err;
 	int rc;
 
-	if (g->fence.mode == FENCE_NETLINK)
-		rc = renew_by_netlink(g, from);
+	if (g->fence.mode == FENCE_KERNEL)
+		rc = send_out(g, send, now_ns);
+	else if (g->vrrp)
+		rc = advertise_by_netlink(g, send, from);
 	else
-		rc = agent_send_frame(g->agent, g, send, now_ns, &err);
+		rc = renew_by_netlink(g, from, lease_ms(g));
 	state = look(g, "lease", &left_ms);
 	if (state == NETLINK_SET_UNKNOWN)
 		return rc == 0 ? NETLINK_SET_MEMBER : NETLINK_SET_EMPTY;
@@ -198,7 +235,7 @@ static bool regain(struct group *g)
 	struct fsm_action active = {.kind = FSM_DO_SEND, .packet = PACKET_ACTIVE};
 	uint64_t now_ns = monotonic_ns();
 
-	if (now_ns - g->fence.renewed_ns <= g->fsm.config.times.lease_ns / 2 &&
+	if (now_ns - g->fence.renewed_ns <= lease_ns(g) / 2 &&
 		pass(g, &active, "claim", now_ns) == NETLINK_SET_MEMBER)
 		return true;
 	fence_close(g);
@@ -272,14 +309,13 @@ static int load(struct group *g, struct buf *text, struct err *err)
 	buf_fini(&f->loaded);
 	f->loaded = *text;
 	f->ifindex = g->link.ifindex;
-	f->lease_ms = lease_ms(g);
 	if (f->chance && group_owns(g))
 		seed_again(g);
 	return 0;
 }
 
-/* Other addresses, or another port of the heartbeats: the lease lives on, and so does what is known
- * of connections. False: the table has to be replaced. */
+/* Other addresses, another port of the heartbeats, other times: the lease lives on, and so does
+ * what is known of connections. False: the table has to be replaced. */
 static bool change(struct group *g, enum fence_mode mode, const struct rules_spec *spec)
 {
 	const struct fence *f = &g->fence;
@@ -287,8 +323,7 @@ static bool change(struct group *g, enum fence_mode mode, const struct rules_spe
 	struct err err;
 	bool whole;
 
-	if (buf_span(&f->loaded).len == 0 || f->ifindex != g->link.ifindex || f->mode != mode ||
-		f->lease_ms != spec->lease_ms)
+	if (buf_span(&f->loaded).len == 0 || f->ifindex != g->link.ifindex || f->mode != mode)
 		return false;
 	buf_init(&text, TEXT_MAX);
 	whole = rules_change(&text, spec) &&
@@ -345,6 +380,7 @@ static void unload(struct group *g)
 
 /* --- the peer ----------------------------------------------------------------------------------
  */
+/* A peer that speaks VRRP hands nothing over: nothing of it is let in without a lease. */
 static void find_path(struct group *g)
 {
 	const struct settings *s = g->agent->settings;
@@ -353,7 +389,7 @@ static void find_path(struct group *g)
 	struct err err;
 
 	f->path = -1;
-	for (unsigned i = 0; i < s->path_count && f->path < 0; i++) {
+	for (unsigned i = 0; i < s->path_count && f->path < 0 && !g->vrrp; i++) {
 		if (!(g->settings.path_mask >> i & 1))
 			continue;
 		if (netlink_address_interface(
@@ -511,24 +547,33 @@ static bool may(const struct group *g, enum fence_mode mode)
 	return wanted == FENCE_NONE || wanted == mode;
 }
 
+/* What renews the lease leaves the group's interface at once, whether the peer lives or not. */
+static bool speaks_at_once(const struct group *g, struct err *why_not)
+{
+	if (g->vrrp && g->settings.unicast_count > 0)
+		err_set(why_not, "advertisements to unicast_peer wait while its MAC is unknown");
+	else if (!g->vrrp && g->fence.path < 0)
+		err_set(why_not, "none of the group's paths has its address on interface '%s'",
+			g->settings.interface);
+	else
+		return true;
+	return false;
+}
+
 /* The best that works; why_not says what the better ones lack. */
 static enum fence_mode choose(struct group *g, bool *ret_loaded, struct err *why_not)
 {
-	struct fence *f = &g->fence;
 	struct err err = {""};
 
 	why_not->text[0] = '\0';
-	/* Advertisements of VRRP renew nothing. */
-	if (g->vrrp || (may(g, FENCE_ADDRESS) && !may(g, FENCE_KERNEL)))
+	if (may(g, FENCE_ADDRESS) && !may(g, FENCE_KERNEL))
 		return FENCE_ADDRESS;
 	if (!g->agent->nft) {
 		err_set(why_not, "the kernel's packet filter is out of reach");
 		return may(g, FENCE_ADDRESS) ? FENCE_ADDRESS : FENCE_NONE;
 	}
-	if (may(g, FENCE_KERNEL) && f->path < 0)
-		err_set(why_not, "none of the group's paths has its address on interface '%s'",
-			g->settings.interface);
-	else if (may(g, FENCE_KERNEL) && ensure(g, FENCE_KERNEL, ret_loaded, why_not) == 0)
+	if (may(g, FENCE_KERNEL) && speaks_at_once(g, why_not) &&
+		ensure(g, FENCE_KERNEL, ret_loaded, why_not) == 0)
 		return FENCE_KERNEL;
 	if (may(g, FENCE_NETLINK) && ensure(g, FENCE_NETLINK, ret_loaded, &err) == 0)
 		return FENCE_NETLINK;
@@ -665,7 +710,7 @@ bool fence_pass(struct group *g, const struct fsm_action *send, uint64_t now_ns)
 		return false;
 	if (g->fence.mode == FENCE_ADDRESS) {
 		g->fence.renewed_ns = now_ns;
-		return true;
+		return !g->vrrp || group_vrrp_send(g, send) || !claim;
 	}
 	switch (pass(g, send, claim ? "claim" : "lease", now_ns)) {
 	case NETLINK_SET_MEMBER:
@@ -776,10 +821,10 @@ uint64_t fence_lease_ms(const struct group *g, uint64_t now_ns)
 	return used_ns < view.lease_ns ? (view.lease_ns - used_ns) / NS_PER_MS : 0;
 }
 
-void fence_init(struct fence *f, uint8_t vrid)
+void fence_init(struct fence *f, const struct group_settings *settings)
 {
 	*f = (struct fence){.mode = FENCE_NONE, .path = -1};
-	rules_table_name(vrid, f->table);
+	rules_table_name(settings->vrid, settings->speaks_vrrp ? settings->name : NULL, f->table);
 	buf_init(&f->loaded, NFT_TEXT_MAX);
 	memcpy(f->wire.peer_mac, everybody, sizeof(everybody));
 }

@@ -3,10 +3,11 @@
  * them, also when the agent is dead, frozen or wrong.
  *
  * kernel   Packet rules with a lease, which only our own ACTIVE heartbeat renews, as it leaves, and
- *          only while the lease lives; a CLAIM opens one within its window. The addresses are then
- *          always on lo too: connections outlive the move of an address, and what the peer hands
- *          over is served.
- * netlink  The same rules where the kernel has no egress hook: the agent renews the lease itself.
+ *          only while the lease lives; a CLAIM opens one within its window. With VRRP an
+ *          advertisement is a heartbeat. The addresses are then always on lo too: connections
+ *          outlive the move of an address, and what the peer hands over is served.
+ * netlink  The same rules where the kernel has no egress hook, or where what is said to a peer may
+ *          wait for it (unicast advertisements): the agent renews the lease itself.
  * address  No packet rules: the addresses' life of two seconds is all.
  * none     What the configuration asks for does not work here: this node claims nothing, and lets
  * go of what it has.
@@ -30,10 +31,9 @@ struct fence {
 	enum fence_mode mode;
 	char why[160]; /* it is not the best one; "": it is */
 	char table[RULES_TABLE_MAX];
-	struct buf loaded;   /* the table's text as the kernel has it; empty: no table of ours */
-	int ifindex;	     /* for which it was loaded */
-	uint64_t lease_ms;   /* with which it was loaded */
-	int path;	     /* of this group, with our address on its interface; -1: none */
+	struct buf loaded; /* the table's text as the kernel has it; empty: no table of ours */
+	int ifindex;	   /* for which it was loaded */
+	int path;	   /* of this group, with our address on its interface; -1: none, or VRRP */
 	bool peer_mac_known; /* then it is in wire.peer_mac, else that is everybody's */
 	struct paths_wire wire;
 	bool chance;	     /* the second chance is loaded */
@@ -45,7 +45,7 @@ struct fence {
 	uint64_t repairs;		  /* times that somebody had taken the rules away */
 };
 
-void fence_init(struct fence *f, uint8_t vrid);
+void fence_init(struct fence *f, const struct group_settings *settings);
 /* Takes away what is ours: rules, and the addresses from lo. */
 void fence_fini(struct group *g);
 /* For the interface and the settings as they are now. Returns false when a lease that we had is
@@ -67,7 +67,7 @@ bool fence_check(struct group *g, uint64_t now_ns);
 void fence_open(struct group *g, uint64_t until_ns);
 void fence_close(struct group *g);
 /* Opens a lease with a CLAIM, or renews it with an ACTIVE: false when there is none after that. In
- * mode kernel this sends the packet on the group's own interface. */
+ * mode kernel this sends the packet on the group's own interface; with VRRP it always sends it. */
 bool fence_pass(struct group *g, const struct fsm_action *send, uint64_t now_ns);
 /* The paths that an owner's packet still has to take. */
 uint32_t fence_other_paths(const struct group *g);

@@ -211,21 +211,21 @@ static bool claim(struct group *g, const struct fsm_action *a, uint64_t now_ns)
 static void send_packet(struct group *g, const struct fsm_action *a)
 {
 	uint64_t now_ns = monotonic_ns();
+	bool claims = a->packet == PACKET_CLAIM, owner = claims || a->packet == PACKET_ACTIVE;
 
-	if (g->vrrp) {
-		if (!group_vrrp_send(g, a) && a->packet == PACKET_ACTIVE)
-			result(g, FSM_EV_LEASE_REFUSED);
+	if (owner && !(claims ? claim(g, a, now_ns) : fence_pass(g, a, now_ns))) {
+		result(g, claims ? FSM_EV_CLAIM_REFUSED : FSM_EV_LEASE_REFUSED);
 		return;
 	}
-	if (a->packet != PACKET_CLAIM && a->packet != PACKET_ACTIVE) {
-		agent_send(g->agent, g, a, now_ns, g->settings.path_mask);
-	} else if (a->packet == PACKET_CLAIM ? !claim(g, a, now_ns) : !fence_pass(g, a, now_ns)) {
-		result(g, a->packet == PACKET_CLAIM ? FSM_EV_CLAIM_REFUSED : FSM_EV_LEASE_REFUSED);
-	} else {
-		agent_send(g->agent, g, a, now_ns, fence_other_paths(g));
-		if (a->packet == PACKET_CLAIM)
-			result(g, FSM_EV_CLAIMED);
-	}
+	if (!g->vrrp)
+		agent_send(g->agent, g, a, now_ns,
+			owner ? fence_other_paths(g) : g->settings.path_mask);
+	else if (!owner)
+		(void)group_vrrp_send(g, a);
+	else if (g->vrrp->unheard)
+		result(g, FSM_EV_UNHEARD);
+	if (claims)
+		result(g, FSM_EV_CLAIMED);
 }
 
 /* The lease goes first: from then on nobody reaches the addresses here, gone or not. */
@@ -487,12 +487,13 @@ static void notice_drained(struct group *g, uint64_t now_ns)
 	event(g, FSM_EV_DRAINED);
 }
 
-/* kept: an owner has its lease still. VRRP has its addresses' lifetime, always. */
+/* kept: an owner has its lease still. */
 static void judge_fence(struct group *g, bool kept)
 {
 	bool good = g->fence.mode != FENCE_NONE;
+	bool unfenced = g->vrrp ? g->vrrp->machine.unfenced : g->fsm.unfenced;
 
-	if (!g->vrrp && g->link.ifindex != 0 && good == g->fsm.unfenced)
+	if (g->link.ifindex != 0 && good == unfenced)
 		group_event(g, &(struct fsm_event){.kind = FSM_EV_FENCE, .good = good});
 	if (!kept)
 		event(g, FSM_EV_LEASE_REFUSED);
@@ -878,7 +879,7 @@ struct group *group_new(struct agent *agent, const struct group_settings *settin
 	g->settings = *settings;
 	g->since_realtime_ns = realtime_ns();
 	ev_init(&g->tick, on_tick);
-	fence_init(&g->fence, settings->vrid);
+	fence_init(&g->fence, settings);
 	probe_init(&g->probe, agent->loop, &agent->announce, &handlers);
 	g->probe.before_filter = true;
 	probe_init(&g->host, agent->loop, &agent->announce, &host);

@@ -69,11 +69,13 @@ static void on_odd(void *ctx, const struct vrrp_envelope *e, enum vrrp_verdict v
  */
 bool group_vrrp_send(struct group *g, const struct fsm_action *send)
 {
-	const struct vrrp_config *config = &g->vrrp->machine.config;
+	struct group_vrrp *v = g->vrrp;
+	const struct vrrp_config *config = &v->machine.config;
 
-	ASSERT(send->packet == PACKET_ACTIVE || send->packet == PACKET_RELEASE);
-	return vrrp_port_send(&g->vrrp->port, send->packet == PACKET_RELEASE ? 0 : config->priority,
-		(uint16_t)(config->interval_ns / VRRP_CS_NS));
+	v->unheard =
+		!vrrp_port_send(&v->port, send->packet == PACKET_RELEASE ? 0 : config->priority,
+			(uint16_t)(config->interval_ns / VRRP_CS_NS));
+	return !v->unheard;
 }
 
 /* --- sockets -----------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ struct group_vrrp {
 	struct vrrp_port port;
 	struct vrrp_envelope heard; /* of the last advertisement; family 0: none yet */
 	char trouble[128];	    /* why the sockets are not open; "": they are */
+	bool unheard;		    /* the last advertisement left in no family */
 };
 
 /* For g->settings, into g->vrrp. */
@@ -28,7 +29,7 @@ void group_vrrp_apply(struct group *g);
 bool group_vrrp_link(struct group *g);
 /* Tries again to open what could not be opened. */
 void group_vrrp_retry(struct group *g);
-/* False: it left in no family. */
+/* False: it left in no family, which g->vrrp->unheard says too. */
 bool group_vrrp_send(struct group *g, const struct fsm_action *send);
 struct group_view group_vrrp_view(const struct group *g, uint64_t now_ns);
 /* Returns owned. */

@@ -111,10 +111,11 @@ static void check_preempt(struct conf_report *report, const struct conf_node *gr
 }
 
 static void check_vrrp_group(
-	struct conf_report *report, const struct conf_node *group, const struct conf_node *nodes)
+	struct conf_report *report, const struct conf_node *group, const struct conf_node *failover)
 {
 	static const char *const heartbeats[] = {"paths", NULL};
 	static const char *const claims[] = {"fence_hook", "claim_hook", NULL};
+	const struct conf_node *nodes = good(failover, "nodes");
 	const struct conf_node *peers = good(group, "unicast_peer");
 	const struct conf_node *advertise = good(group, "advertise");
 	const struct conf_node *accept = good(group, "accept");
@@ -127,6 +128,10 @@ static void check_vrrp_group(
 			"take the group's interface");
 	else
 		check_unicast(report, group, peers, nodes ? nodes->first : NULL);
+	if (peers && span_eq(conf_text(failover, "fence"), SPAN("kernel")))
+		conf_error(report, peers->name_pos, "write 'fence: auto', or 'fence: netlink'",
+			"with 'fence: kernel' an advertisement renews the lease as it leaves, and "
+			"one to unicast_peer waits while the peer's MAC is unknown");
 	refuse_keys(report, group, claims,
 		"belongs to a claim of 'protocol: tandem': VRRP claims by its timer alone");
 	check_priority(report, group, nodes);
@@ -162,7 +167,7 @@ void conf_rules_protocol(struct conf_report *report, const struct conf_node *fai
 
 	conf_each (group, groups) {
 		if (conf_speaks_vrrp(failover, group)) {
-			check_vrrp_group(report, group, good(failover, "nodes"));
+			check_vrrp_group(report, group, failover);
 			continue;
 		}
 		tandem = true;

@@ -407,6 +407,8 @@ static void on_event(struct step *s, const struct fsm_event *ev)
 	case FSM_EV_STOP:
 		on_operator_event(s, ev);
 		break;
+	case FSM_EV_UNHEARD:
+		break;
 	}
 }
 

@@ -49,6 +49,7 @@
 	X(CLAIMED)	  /* result of SEND CLAIM: it left (with a kernel lease: it opened one) */ \
 	X(CLAIM_REFUSED)  /* result of SEND CLAIM: the kernel dropped it, the window is over */    \
 	X(LEASE_REFUSED)  /* a SEND ACTIVE was dropped by the kernel: no lease any more */         \
+	X(UNHEARD)	  /* VRRP: a SEND ACTIVE left in no family, and the lease lives */         \
 	X(ADDRESS_ADDED)  /* result of ADD_ADDRESSES: all of them are in place */                  \
 	X(ADDRESS_FAILED) /* result of ADD_ADDRESSES (DAD failure too), or a REFRESH_ADDRESSES     \
 			     failed */                                                             \

@@ -9,6 +9,8 @@
  * each other at wire speed. */
 #define ASSERT_PAUSE_NS (10 * NS_PER_MS)
 #define CONFLICT_NS (10 * NS_PER_S) /* RFC 5227 2.4: defend once in that time */
+/* From the decision to claim to the claim, at most: who was held up for longer knows too little. */
+#define CLAIM_MOST_NS (200 * NS_PER_MS)
 #define LONGEST_SLEEP_NS NS_PER_S
 
 struct step {
@@ -31,7 +33,7 @@ uint64_t vrrp_down_interval_ns(const struct vrrp *m)
 
 uint64_t vrrp_lease_ns(const struct vrrp *m)
 {
-	return 3 * m->said_ns;
+	return vrrp_lease_of(m->said_ns);
 }
 
 bool vrrp_peer_alive(const struct vrrp *m, uint64_t now_ns)
@@ -42,13 +44,15 @@ bool vrrp_peer_alive(const struct vrrp *m, uint64_t now_ns)
 
 static bool able(const struct vrrp *m)
 {
-	return m->link && m->gateway && m->proxy == FSM_PROXY_OK;
+	return m->link && m->gateway && !m->unfenced && m->proxy == FSM_PROXY_OK;
 }
 
 static enum fsm_reason unable_reason(const struct vrrp *m)
 {
 	if (!m->link)
 		return REASON_LINK_DOWN;
+	if (m->unfenced)
+		return REASON_NO_FENCE;
 	return m->gateway ? fsm_proxy_reason(m->proxy) : REASON_GATEWAY_LOST;
 }
 
@@ -78,6 +82,11 @@ enum fsm_reason vrrp_switchover_check(const struct vrrp *m, uint64_t now_ns)
 		break;
 	}
 	return able(m) ? REASON_STARTED : unable_reason(m);
+}
+
+static uint64_t earliest(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
 }
 
 /* --- actions -----------------------------------------------------------------------------------
@@ -155,19 +164,17 @@ static void become_backup(struct step *s, enum fsm_reason reason)
 	enter(s, FSM_STANDBY, reason);
 }
 
-static void become_active(struct step *s, enum fsm_reason reason)
+/* First the lease, which the advertisement opens as it leaves; then the addresses. */
+static void claim(struct step *s, enum fsm_reason reason)
 {
 	struct vrrp *m = s->m;
 
-	ASSERT(m->state == FSM_STANDBY && able(m));
-	say(s, PACKET_ACTIVE);
-	enter(s, FSM_ACTIVE, reason);
-	m->moved = false;
-	m->tickle = true;
-	m->advert_ns = s->now + m->config.interval_ns;
-	m->refresh_ns = s->now + FSM_REFRESH_NS;
-	m->announce_left = 0;
-	act(s, FSM_DO_ADD_ADDRESSES);
+	ASSERT(m->state == FSM_STANDBY && able(m) && !m->claiming);
+	m->claiming = true;
+	m->claim_reason = reason;
+	act(s, FSM_DO_OPEN_CLAIM)->at_ns =
+		s->now + earliest(CLAIM_MOST_NS, vrrp_lease_of(m->config.interval_ns));
+	say(s, PACKET_CLAIM);
 }
 
 /* Fence first; resign: say so (priority 0) once that is certain. The caller says what it is then.
@@ -226,13 +233,51 @@ static void check_own_gap(struct step *s)
 	become_backup(s, REASON_FROZEN);
 }
 
-static void on_refused(struct step *s)
+static void on_unheard(struct step *s)
 {
 	struct vrrp *m = s->m;
 
 	m->sent_ns = m->sent_before_ns;
 	m->unheard = true;
 	check_own_gap(s);
+}
+
+/* Somebody took it away, or the rules: whoever is next need not wait. */
+static void on_lease_refused(struct step *s)
+{
+	if (s->m->state != FSM_ACTIVE)
+		return;
+	let_go(s, true);
+	become_backup(s, REASON_LEASE_LOST);
+}
+
+static void on_claimed(struct step *s)
+{
+	struct vrrp *m = s->m;
+
+	if (!m->claiming)
+		return;
+	m->claiming = false;
+	enter(s, FSM_ACTIVE, m->claim_reason);
+	m->moved = false;
+	m->tickle = true;
+	m->advert_ns = m->sent_ns + m->config.interval_ns;
+	m->refresh_ns = s->now + FSM_REFRESH_NS;
+	m->announce_left = 0;
+	check_own_gap(s);
+	if (m->state == FSM_ACTIVE)
+		act(s, FSM_DO_ADD_ADDRESSES);
+}
+
+static void on_claim_refused(struct step *s)
+{
+	struct vrrp *m = s->m;
+
+	if (!m->claiming)
+		return;
+	m->claiming = false;
+	act(s, FSM_DO_CLOSE_CLAIM);
+	fail(s, REASON_CLAIM_REFUSED);
 }
 
 /* --- what the states do by themselves ----------------------------------------------------------
@@ -243,16 +288,16 @@ static void run_backup(struct step *s)
 
 	if (!able(m))
 		fail(s, unable_reason(m));
-	else if (s->now >= m->down_ns && !m->frozen && !m->removing)
-		become_active(s, m->down_reason);
+	else if (s->now >= m->down_ns && !m->frozen && !m->removing && !m->claiming)
+		claim(s, m->down_reason);
 }
 
 static void run_active(struct step *s)
 {
 	struct vrrp *m = s->m;
 
-	/* Frozen by the operator it stays, whatever the proxy does; without a link it cannot. */
-	if (!able(m) && (!m->link || !m->frozen)) {
+	/* Frozen by the operator it stays, whatever the proxy does; without these it cannot. */
+	if (!able(m) && (!m->link || m->unfenced || !m->frozen)) {
 		fail(s, unable_reason(m));
 		return;
 	}
@@ -309,11 +354,6 @@ static void run(struct step *s)
 	}
 }
 
-static uint64_t earliest(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
 static void finish(struct step *s)
 {
 	struct vrrp *m = s->m;
@@ -337,6 +377,7 @@ static void finish(struct step *s)
 		break;
 	case FSM_ACTIVE:
 		next = earliest(next, earliest(m->advert_ns, m->refresh_ns));
+		next = earliest(next, m->sent_ns + vrrp_lease_ns(m) + 1);
 		if (m->announce_left > 0)
 			next = earliest(next, m->announce_ns);
 		break;
@@ -415,6 +456,8 @@ static void on_condition(struct step *s, const struct fsm_event *ev)
 		m->link = ev->good;
 	else if (ev->kind == FSM_EV_GATEWAY)
 		m->gateway = ev->good;
+	else if (ev->kind == FSM_EV_FENCE)
+		m->unfenced = !ev->good;
 	else
 		m->proxy = ev->proxy;
 	if (!able(m))
@@ -462,8 +505,8 @@ static void on_switchover(struct step *s)
 	if (vrrp_switchover_check(m, s->now) != REASON_NONE)
 		return;
 	if (m->state == FSM_STANDBY) {
-		if (able(m))
-			become_active(s, REASON_OPERATOR);
+		if (able(m) && !m->claiming)
+			claim(s, REASON_OPERATOR);
 		return;
 	}
 	let_go(s, true);
@@ -503,11 +546,12 @@ void vrrp_step(struct vrrp *m, const struct fsm_event *ev, uint64_t now_ns, stru
 	ASSERT(now_ns >= m->now_ns);
 	out->count = 0;
 	m->now_ns = now_ns;
-	if (ev->kind != FSM_EV_LEASE_REFUSED)
+	if (ev->kind != FSM_EV_UNHEARD)
 		check_own_gap(&s);
 	switch (ev->kind) {
 	case FSM_EV_LINK:
 	case FSM_EV_GATEWAY:
+	case FSM_EV_FENCE:
 	case FSM_EV_PROXY:
 		on_condition(&s, ev);
 		break;
@@ -531,8 +575,17 @@ void vrrp_step(struct vrrp *m, const struct fsm_event *ev, uint64_t now_ns, stru
 		m->frozen = ev->kind == FSM_EV_FREEZE;
 		m->frozen_until_ns = ev->until_ns;
 		break;
+	case FSM_EV_CLAIMED:
+		on_claimed(&s);
+		break;
+	case FSM_EV_CLAIM_REFUSED:
+		on_claim_refused(&s);
+		break;
 	case FSM_EV_LEASE_REFUSED:
-		on_refused(&s);
+		on_lease_refused(&s);
+		break;
+	case FSM_EV_UNHEARD:
+		on_unheard(&s);
 		break;
 	case FSM_EV_PAUSED:
 		on_paused(&s, ev->age_ns);
@@ -542,7 +595,6 @@ void vrrp_step(struct vrrp *m, const struct fsm_event *ev, uint64_t now_ns, stru
 		break;
 	case FSM_EV_TICK:
 	case FSM_EV_PACKET:
-	case FSM_EV_FENCE:
 	case FSM_EV_PROBE_SENT:
 	case FSM_EV_PROBE_FAILED:
 	case FSM_EV_PROBE_ANSWERED:
@@ -554,8 +606,6 @@ void vrrp_step(struct vrrp *m, const struct fsm_event *ev, uint64_t now_ns, stru
 	case FSM_EV_PEER_PROBE:
 	case FSM_EV_EPOCH_STORED:
 	case FSM_EV_EPOCH_FAILED:
-	case FSM_EV_CLAIMED:
-	case FSM_EV_CLAIM_REFUSED:
 	case FSM_EV_RULES_LOADED:
 	case FSM_EV_RULES_FAILED:
 	case FSM_EV_DRAINED:
@@ -580,5 +630,5 @@ void vrrp_init(struct vrrp *m, const struct vrrp_config *config, uint64_t now_ns
 	*m = (struct vrrp){
 		.state = FSM_INIT, .reason = REASON_STARTED, .since_ns = now_ns, .now_ns = now_ns};
 	vrrp_configure(m, config);
-	m->learned_ns = config->interval_ns;
+	m->learned_ns = m->said_ns = config->interval_ns;
 }

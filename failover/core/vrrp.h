@@ -3,12 +3,15 @@
  *
  * It stands where struct fsm stands for a group that speaks VRRP, takes the same events and answers
  * with the same actions (fsm.h), so that the agent does for both what it does: SEND with
- * PACKET_ACTIVE is an advertisement with our priority, with PACKET_RELEASE one with priority 0.
- * What was heard comes by vrrp_hear. Initialize is INIT, Backup is STANDBY, Active is ACTIVE; a
- * node that cannot serve is in FAULT, sends nothing and never claims.
+ * PACKET_ACTIVE is an advertisement with our priority, with PACKET_CLAIM the first of them, which
+ * opens the lease, with PACKET_RELEASE one with priority 0. What was heard comes by vrrp_hear.
+ * Initialize is INIT, Backup is STANDBY, Active is ACTIVE; a node that cannot serve is in FAULT,
+ * sends nothing and never claims.
  *
- * Where it does more than the RFC: an owner that did not run for three of its intervals steps down
- * (a backup may have claimed by then), also when it ran and nothing left it; priority 0 is said
+ * Where it does more than the RFC: an owner has a lease of two and a half of its intervals, which
+ * each advertisement that leaves renews. No backup claims before three and its skew are over, so
+ * that there is half an interval and the skew for what is late on the way. Without a lease it steps
+ * down: when it did not run, when nothing left it, when the kernel says so. Priority 0 is said
  * only once the addresses are certainly gone; preemption can wait until this node has been well for
  * a time, and rests after an ordered move; and as no connection follows the addresses, whatever
  * moved them, the clients that the peer is known to have are told. What cannot be here, for VRRP
@@ -55,6 +58,7 @@ struct vrrp {
 
 	/* our condition */
 	bool link, gateway;
+	bool unfenced; /* nothing would keep this node from using addresses that it lost */
 	enum fsm_proxy proxy;
 	struct damping damping;
 	uint64_t good_since_ns;
@@ -76,6 +80,8 @@ struct vrrp {
 	uint64_t said_ns;	 /* the interval that was advertised then */
 
 	/* having */
+	bool claiming; /* SEND CLAIM has no result yet */
+	enum fsm_reason claim_reason;
 	bool address;
 	bool tickle; /* the peer's clients are to be told once the addresses are here */
 	uint8_t announce_left;
@@ -92,8 +98,7 @@ struct vrrp {
 void vrrp_init(struct vrrp *m, const struct vrrp_config *config, uint64_t now_ns);
 /* Another configuration; a learned interval and running timers stay. */
 void vrrp_configure(struct vrrp *m, const struct vrrp_config *config);
-/* out is written whole. FSM_EV_LEASE_REFUSED: a SEND PACKET_ACTIVE left in no family. Events that
- * VRRP does not know (packets, probes, epochs, rules) do nothing.
+/* out is written whole. Events that VRRP does not know (packets, probes, epochs, rules) do nothing.
  */
 void vrrp_step(
 	struct vrrp *m, const struct fsm_event *ev, uint64_t now_ns, struct fsm_actions *out);
@@ -107,5 +112,10 @@ uint64_t vrrp_skew_ns(const struct vrrp *m);
 uint64_t vrrp_down_interval_ns(const struct vrrp *m);
 /* Another active router was heard within the Active_Down_Interval, and did not leave. */
 bool vrrp_peer_alive(const struct vrrp *m, uint64_t now_ns);
-/* As the owner: how long we may go without sending. No backup claims earlier. */
+/* What an advertisement with that interval renews: for as long its sender has the addresses. */
+static inline uint64_t vrrp_lease_of(uint64_t interval_ns)
+{
+	return interval_ns * 5 / 2;
+}
+/* As the owner: how long we may go without sending. */
 uint64_t vrrp_lease_ns(const struct vrrp *m);

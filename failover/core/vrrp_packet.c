@@ -2,7 +2,7 @@
 
 #include "shared/assert.h"
 
-enum { VERSION = 3, ADVERTISEMENT = 1, IP4_HEAD_MIN = 20 };
+enum { VERSION = VRRP_FIRST_BYTE >> 4, ADVERTISEMENT = VRRP_FIRST_BYTE & 15, IP4_HEAD_MIN = 20 };
 
 static const char *const verdict_names[] = {
 #define X(name, text) [VRRP_##name] = (text),
@@ -125,7 +125,7 @@ size_t vrrp_encode(
 
 	ASSERT(e->family == AF_INET || e->family == AF_INET6);
 	ASSERT(p->count > 0 && p->interval_cs > 0 && p->interval_cs <= VRRP_INTERVAL_MAX_CS);
-	out[0] = VERSION << 4 | ADVERTISEMENT;
+	out[0] = VRRP_FIRST_BYTE;
 	out[1] = p->vrid;
 	out[2] = p->priority;
 	out[3] = p->count;

@@ -15,6 +15,7 @@
 #define VRRP_PROTOCOL 112
 #define VRRP_TTL 255
 #define VRRP_HEAD_BYTES 8
+#define VRRP_FIRST_BYTE 0x31 /* version 3, an advertisement */
 #define VRRP_INTERVAL_MAX_CS 4095
 #define VRRP_CS_NS UINT64_C(10000000)
 /* With the most addresses that its one byte of count can say, and an IPv4 header. */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "failover/core/packet.h"
+#include "failover/core/vrrp_packet.h"
 #include "shared/assert.h"
 
 /* Before what a user's own rules do with the device, which mostly is at 0 or at -300. */
@@ -12,9 +13,15 @@
 #define DRAIN_S 5
 #define SEEN_MAX 262144
 
-void rules_table_name(uint8_t vrid, char out[RULES_TABLE_MAX])
+void rules_table_name(uint8_t vrid, const char *vrrp_group, char out[RULES_TABLE_MAX])
 {
-	(void)snprintf(out, RULES_TABLE_MAX, "tandem_%u", vrid);
+	(void)snprintf(out, RULES_TABLE_MAX, "tandem_%u%s%s", vrid, vrrp_group ? "_" : "",
+		vrrp_group ? vrrp_group : "");
+}
+
+static bool has_egress(const struct rules_spec *s)
+{
+	return s->own || s->advertises;
 }
 
 static bool has_family(const struct rules_spec *s, sa_family_t family)
@@ -77,20 +84,19 @@ static bool put_nd_target(struct buf *to, const struct rules_spec *s)
 
 /* --- the fence ---------------------------------------------------------------------------------
  */
+/* What is in lease and claim says itself how long it lives: so a change of the lease keeps them. */
 static bool put_sets(struct buf *to, const struct rules_spec *s)
 {
 	return put_vip_set(to, s, AF_INET, "vip4 { type ipv4_addr") &&
 	       put_vip_set(to, s, AF_INET6, "vip6 { type ipv6_addr") &&
 	       buf_printf(to,
 		       "\tset peer { type ether_addr; }\n"
-		       "\tset lease { type ifname; flags dynamic,timeout; timeout %" PRIu64
-		       "ms; size 8; }\n"
-		       "\tset claim { type ifname; flags dynamic,timeout; timeout %" PRIu64
-		       "ms; size 8; }\n"
+		       "\tset lease { type ifname; flags dynamic,timeout; size 8; }\n"
+		       "\tset claim { type ifname; flags dynamic,timeout; size 8; }\n"
 		       "\tset drain { type ifname; flags timeout; timeout %ds; }\n"
 		       "\tchain chance4 { }\n"
 		       "\tchain chance6 { }\n",
-		       s->lease_ms, s->lease_ms, DRAIN_S) == 0;
+		       DRAIN_S) == 0;
 }
 
 /* Who asks for an address, and from nowhere: somebody who is about to claim it. That ends the claim
@@ -165,24 +171,64 @@ static bool put_heartbeats(struct buf *to, const struct rules_spec *s)
 		       PACKET_ACTIVE, PACKET_CLAIM) == 0;
 }
 
-static bool put_egress(struct buf *to, const struct rules_spec *s)
+/* Our own advertisements, by their third byte, the priority. */
+static bool put_advertisements(struct buf *to, const struct rules_spec *s)
+{
+	return buf_printf(to,
+		       "\tchain heartbeat {\n"
+		       "\t\t@th,16,8 0 counter accept comment \"priority 0 gives it up\"\n"
+		       "\t\toifname @lease update @lease { oifname timeout %" PRIu64
+		       "ms } counter accept comment \"an advertisement renews a lease that "
+		       "lives\"\n"
+		       "\t\toifname @claim update @lease { oifname timeout %" PRIu64
+		       "ms } counter accept comment \"within its window the first opens one\"\n"
+		       "\t\tcounter drop comment \"of a past that nobody knows of\"\n"
+		       "\t}\n",
+		       s->lease_ms, s->lease_ms) == 0;
+}
+
+static bool put_heartbeats_out(struct buf *to, const struct rules_spec *s)
 {
 	const char *ip = s->own->sa.sa_family == AF_INET ? "ip" : "ip6";
 	char own[ADDR_TEXT_MAX], peer[ADDR_TEXT_MAX];
-	bool ok;
 
 	addr_format_ip(s->own, own);
 	addr_format_ip(s->peer, peer);
-	ok = put_heartbeats(to, s) &&
+	return buf_printf(to,
+		       "\t\t%s saddr %s %s daddr %s udp sport %u udp dport %u @th,96,16 %u"
+		       " jump heartbeat\n",
+		       ip, own, ip, peer, addr_port(s->own), addr_port(s->peer), s->vrid) == 0;
+}
+
+/* Whatever is routed through here has a smaller TTL: what has 255 began on this machine. */
+static bool put_advertisements_out(struct buf *to, const struct rules_spec *s)
+{
+	bool ok = true;
+
+	if (has_family(s, AF_INET))
+		ok = buf_printf(to,
+			     "\t\tip protocol %d ip ttl %d @th,0,16 0x%x%02x jump heartbeat\n",
+			     VRRP_PROTOCOL, VRRP_TTL, VRRP_FIRST_BYTE, s->vrid) == 0;
+	if (has_family(s, AF_INET6))
+		ok = ok && buf_printf(to,
+				   "\t\tip6 nexthdr %d ip6 hoplimit %d @th,0,16 0x%x%02x"
+				   " jump heartbeat\n",
+				   VRRP_PROTOCOL, VRRP_TTL, VRRP_FIRST_BYTE, s->vrid) == 0;
+	return ok;
+}
+
+static bool put_egress(struct buf *to, const struct rules_spec *s)
+{
+	bool ok;
+
+	ok = (s->own ? put_heartbeats(to, s) : put_advertisements(to, s)) &&
 	     buf_printf(to,
 		     "\tchain out {\n"
-		     "\t\ttype filter hook egress device \"%s\" priority %d; policy accept;\n"
-		     "\t\t%s saddr %s %s daddr %s udp sport %u udp dport %u @th,96,16 %u"
-		     " jump heartbeat\n"
-		     "\t\tarp saddr ip @vip4 oifname != @lease counter drop"
-		     " comment \"no lease: no announcement\"\n",
-		     s->interface, PRIORITY, ip, own, ip, peer, addr_port(s->own),
-		     addr_port(s->peer), s->vrid) == 0;
+		     "\t\ttype filter hook egress device \"%s\" priority %d; policy accept;\n",
+		     s->interface, PRIORITY) == 0 &&
+	     (s->own ? put_heartbeats_out(to, s) : put_advertisements_out(to, s)) &&
+	     buf_printf(to, "\t\tarp saddr ip @vip4 oifname != @lease counter drop"
+			    " comment \"no lease: no announcement\"\n") == 0;
 	if (has_family(s, AF_INET6))
 		ok = ok && buf_printf(to, "\t\ticmpv6 type nd-neighbor-advert ") == 0 &&
 		     put_nd_target(to, s) &&
@@ -203,7 +249,7 @@ static bool put_table(struct buf *to, const struct rules_spec *s)
 		       "table netdev %s {\n"
 		       "\tcomment \"Tandem, group %s: the fence of its addresses\"\n",
 		       s->table, s->group) == 0 &&
-	       put_sets(to, s) && put_ingress(to, s) && (!s->own || put_egress(to, s)) &&
+	       put_sets(to, s) && put_ingress(to, s) && (!has_egress(s) || put_egress(to, s)) &&
 	       buf_printf(to, "}\n") == 0;
 }
 
@@ -220,7 +266,7 @@ static bool put_flush(struct buf *to, const char *what, const char *table, const
 bool rules_change(struct buf *to, const struct rules_spec *s)
 {
 	static const char *const chains[] = {"who_has", "to4", "to6", "in", "heartbeat", "out"};
-	unsigned count = s->own ? countof(chains) : countof(chains) - 2;
+	unsigned count = has_egress(s) ? countof(chains) : countof(chains) - 2;
 	bool ok = put_flush(to, "set", s->table, "vip4") && put_flush(to, "set", s->table, "vip6");
 
 	for (unsigned i = 0; i < count; i++)

@@ -9,20 +9,22 @@
 #include "shared/addr.h"
 #include "shared/buf.h"
 
-#define RULES_TABLE_MAX 32
+#define RULES_TABLE_MAX 96
 #define RULES_MAC_LEN 6
 
 struct rules_spec {
-	const char *table;     /* rules_table_name */
+	const char *table;
 	const char *group;     /* for people */
 	const char *interface; /* whose ingress and egress is guarded */
 	const struct cidr *vips;
 	unsigned vip_count;
 	uint64_t lease_ms;
 	uint8_t vrid;
-	/* The path on that interface, with ports: what leaves here from own to peer renews the
-	 * lease. NULL: the kernel has no egress hook, and whoever owns the group renews it. */
+	/* What renews the lease as it leaves here: our heartbeats on the path of that interface,
+	 * from own to peer, with ports; or our advertisements of VRRP. Neither (NULL, false): the
+	 * kernel has no egress hook, and whoever owns the group renews it. */
 	const struct addr *own, *peer;
+	bool advertises;
 };
 
 /* What a second chance needs beside it. */
@@ -33,14 +35,16 @@ struct rules_chance {
 	uint64_t remember_s;   /* how long a connection is known as ours */
 };
 
-void rules_table_name(uint8_t vrid, char out[RULES_TABLE_MAX]);
+/* Groups that speak VRRP may share a number, and are told apart by their name. NULL: it is not one
+ * of them. */
+void rules_table_name(uint8_t vrid, const char *vrrp_group, char out[RULES_TABLE_MAX]);
 /* All of these append whole commands; false when the text did not fit. */
 
 /* Replaces the table, whatever it was, by one without lease, claim and second chance. */
 bool rules_table(struct buf *to, const struct rules_spec *s);
-/* For one that is there with the same lease and the same hooks: other rules and addresses, in one
- * step and with the lease, the claim and the connections that it knows. The kernel refuses it where
- * the table is not. */
+/* For one that is there with the same hooks: other rules and addresses, in one step and with the
+ * lease, the claim and the connections that it knows. The kernel refuses it where the table is not.
+ */
 bool rules_change(struct buf *to, const struct rules_spec *s);
 bool rules_delete(struct buf *to, const char *table);
 /* The peer's MAC, from which packets for our addresses are accepted. NULL: unknown. */

@@ -7,6 +7,7 @@ tests_netns_pulse_LDADD = $(CORE_LIBS)
 NETNS_TESTS = \
 	tests/netns/test_vrrp.py \
 	tests/netns/test_vrrp_active.py \
+	tests/netns/test_vrrp_lease.py \
 	tests/netns/test_vrrp_pair.py \
 	tests/netns/test_proxy.py \
 	tests/netns/test_postgres.py \

@@ -215,6 +215,9 @@ static void vrrp_has_keys_of_its_own(void)
 	CHECK_PRINTS(VRRP(", unicast_peer: \"fd00::2\"", ""),
 		"group 'g' has IPv4 addresses and no IPv4 peer\n");
 	CHECK_PRINTS(VRRP(", unicast_peer: [nodes, 10.0.0.2]", ""), "write 'nodes' alone");
+	CHECK_PRINTS("failover: {" NODES ", protocol: vrrp3, fence: kernel, groups: {g: {vrid: 7, "
+		     "interface: eth0, virtual_ips: 10.0.0.100/24, unicast_peer: nodes}}}\n",
+		"write 'fence: auto', or 'fence: netlink'");
 	CHECK_PRINTS(VRRP("", ", h: {vrid: 8, interface: eth0, virtual_ips: \"fd00::1/64\"}"),
 		"warning: RFC 9568 wants a link-local address");
 }

@@ -69,7 +69,28 @@ static void a_table_is_replaced_as_a_whole(void)
 		      80) == 0);
 	check_has(text, "set vip4 { type ipv4_addr; elements = { 10.0.0.100 }; }");
 	check_has(text, "set vip6 { type ipv6_addr; elements = { fd00::100 }; }");
-	check_has(text, "set lease { type ifname; flags dynamic,timeout; timeout 250ms; size 8; }");
+	check_has(text, "set lease { type ifname; flags dynamic,timeout; size 8; }");
+	buf_fini(&b);
+}
+
+/* The sets are the same whatever the lease is: the kernel refuses to change one in place. */
+static void another_lease_changes_only_what_renews_it(void)
+{
+	struct rules_spec s = spec();
+	struct buf a, b;
+	const char *chain = "\tchain chance4 { }";
+	size_t same;
+
+	buf_init(&a, 65536);
+	buf_init(&b, 65536);
+	CHECK_TRUE(rules_change(&a, &s));
+	s.lease_ms = 1000;
+	CHECK_TRUE(rules_change(&b, &s));
+	same = (size_t)(strstr(text_of(&a), chain) - buf_span(&a).ptr);
+	CHECK_INT(strncmp(buf_span(&a).ptr, text_of(&b), same), 0);
+	check_has(buf_span(&b).ptr, "update @lease { oifname timeout 1000ms }");
+	CHECK(strstr(buf_span(&b).ptr, "250ms") == NULL);
+	buf_fini(&a);
 	buf_fini(&b);
 }
 
@@ -146,6 +167,42 @@ static void only_our_own_heartbeat_renews_and_a_claim_opens(void)
 		"@th,64,8 { 1, 2 } oifname @claim update @lease { oifname timeout 250ms }");
 	check_order(text, "oifname @claim update @lease", "@th,64,8 { 1, 2 } counter drop");
 	buf_fini(&b);
+}
+
+static void our_own_advertisements_renew_and_the_first_opens(void)
+{
+	struct rules_spec s = spec();
+	struct buf b;
+	const char *text;
+
+	s.own = s.peer = NULL;
+	s.advertises = true;
+	text = table_of(&b, &s);
+	check_has(text, "ip protocol 112 ip ttl 255 @th,0,16 0x3133 jump heartbeat");
+	check_has(text, "ip6 nexthdr 112 ip6 hoplimit 255 @th,0,16 0x3133 jump heartbeat");
+	CHECK(strstr(text, "udp") == NULL);
+	check_order(text, "@th,16,8 0 counter accept",
+		"oifname @lease update @lease { oifname timeout 250ms } counter accept");
+	check_order(text, "oifname @lease update @lease",
+		"oifname @claim update @lease { oifname timeout 250ms } counter accept");
+	check_order(text, "oifname @claim update @lease", "\t\tcounter drop");
+	check_order(text, "jump heartbeat", "arp saddr ip @vip4 oifname != @lease counter drop");
+	buf_fini(&b);
+	/* The other family's may be another group's, of the same number. */
+	s.vip_count = 1;
+	text = table_of(&b, &s);
+	CHECK(strstr(text, "ip6 nexthdr") == NULL);
+	buf_fini(&b);
+}
+
+static void groups_that_share_a_number_have_tables_of_their_own(void)
+{
+	char table[RULES_TABLE_MAX];
+
+	rules_table_name(51, NULL, table);
+	CHECK_TEXT(span_of(table), "tandem_51");
+	rules_table_name(51, "web", table);
+	CHECK_TEXT(span_of(table), "tandem_51_web");
 }
 
 static void without_an_egress_hook_there_is_none(void)
@@ -237,10 +294,13 @@ static void an_unknown_peer_is_nobody(void)
 
 static const struct test_case cases[] = {
 	TEST(a_table_is_replaced_as_a_whole),
+	TEST(another_lease_changes_only_what_renews_it),
 	TEST(a_change_deletes_nothing_that_is_remembered),
 	TEST(the_next_second_chance_begins_with_nothing_known),
 	TEST(without_a_lease_nothing_is_answered_reached_or_announced),
 	TEST(only_our_own_heartbeat_renews_and_a_claim_opens),
+	TEST(our_own_advertisements_renew_and_the_first_opens),
+	TEST(groups_that_share_a_number_have_tables_of_their_own),
 	TEST(without_an_egress_hook_there_is_none),
 	TEST(a_group_of_one_family_asks_nothing_of_the_other),
 	TEST(what_began_at_the_peer_goes_to_its_mac),

@@ -14,8 +14,8 @@ static uint64_t now;
 /* --- hands: what the agent does with an action --------------------------------------------------
  */
 static unsigned sent_active, sent_zero, announced, refreshed, removed_before_zero;
-static unsigned clients_told, told_unannounced;
-static bool has_address, stuck, unheard, told_stopped;
+static unsigned clients_told, told_unannounced, claims, early_addresses;
+static bool has_address, stuck, unheard, refuses, told_stopped, window, lease;
 static enum fsm_reason told;
 
 static void step(enum fsm_event_kind kind);
@@ -29,18 +29,31 @@ static void perform(void)
 	for (uint32_t i = 0; i < todo.count; i++) {
 		const struct fsm_action *a = &todo.list[i];
 
-		if (a->kind == FSM_DO_SEND && a->packet == PACKET_ACTIVE) {
-			sent_active += !unheard;
-			if (unheard)
+		if (a->kind == FSM_DO_OPEN_CLAIM) {
+			window = a->at_ns > now;
+		} else if (a->kind == FSM_DO_CLOSE_CLAIM) {
+			window = false;
+		} else if (a->kind == FSM_DO_SEND && a->packet == PACKET_CLAIM) {
+			lease = window && !unheard && !refuses;
+			claims++;
+			sent_active += lease;
+			results[count++] = lease ? FSM_EV_CLAIMED : FSM_EV_CLAIM_REFUSED;
+		} else if (a->kind == FSM_DO_SEND && a->packet == PACKET_ACTIVE) {
+			sent_active += !unheard && !refuses;
+			if (refuses)
 				results[count++] = FSM_EV_LEASE_REFUSED;
+			else if (unheard)
+				results[count++] = FSM_EV_UNHEARD;
 		} else if (a->kind == FSM_DO_SEND) {
 			sent_zero++;
 			removed_before_zero += !has_address;
 		} else if (a->kind == FSM_DO_ADD_ADDRESSES) {
 			has_address = true;
+			early_addresses += !lease;
 			results[count++] = FSM_EV_ADDRESS_ADDED;
 		} else if (a->kind == FSM_DO_REMOVE_ADDRESSES) {
 			has_address = stuck;
+			lease = false;
 			results[count++] = stuck ? FSM_EV_ADDRESS_STUCK : FSM_EV_ADDRESS_REMOVED;
 		} else if (a->kind == FSM_DO_ANNOUNCE) {
 			announced++;
@@ -104,14 +117,14 @@ static void pass(uint64_t ns)
 static void forget(void)
 {
 	sent_active = sent_zero = announced = refreshed = removed_before_zero = 0;
-	clients_told = told_unannounced = 0;
+	clients_told = told_unannounced = claims = early_addresses = 0;
 }
 
 /* A node that is well, just Backup. */
 static void backup(struct vrrp_config config)
 {
 	now = 1000 * NS_PER_S;
-	has_address = stuck = unheard = told_stopped = false;
+	has_address = stuck = unheard = refuses = told_stopped = window = lease = false;
 	forget();
 	vrrp_init(&m, &config, now);
 	step(FSM_EV_TICK);
@@ -172,6 +185,53 @@ static void it_claims_after_three_intervals_and_the_skew(void)
 	CHECK_INT(told, REASON_ADVERT_SILENT);
 	CHECK_INT(sent_active, 1);
 	CHECK_INT(announced, 1);
+}
+
+static void its_first_advertisement_opens_the_lease_before_it_has_an_address(void)
+{
+	backup(usual);
+	pass(3 * ADVERTISE + skew(100));
+	CHECK_INT(m.state, FSM_ACTIVE);
+	CHECK_INT(claims, 1);
+	CHECK(lease && has_address);
+	CHECK_INT(early_addresses, 0);
+	pass(60 * NS_PER_S);
+	CHECK_INT(claims, 1);
+	CHECK_INT(sent_active, 61);
+}
+
+static void a_claim_that_the_kernel_refuses_is_a_fault_and_nobody_hears_of_it(void)
+{
+	backup(usual);
+	refuses = true;
+	pass(3 * ADVERTISE + skew(100));
+	CHECK_INT(m.state, FSM_FAULT);
+	CHECK_INT(told, REASON_CLAIM_REFUSED);
+	CHECK(!window && !has_address);
+	CHECK_INT(announced + sent_zero + clients_told, 0);
+	refuses = false;
+	pass(DAMPING_FIRST_NS + 3 * ADVERTISE + skew(100));
+	CHECK_INT(m.state, FSM_ACTIVE);
+}
+
+static void an_old_decision_to_claim_is_no_claim(void)
+{
+	const struct {
+		uint64_t interval_ns, window_ns;
+	} cases[] = {{ADVERTISE, 200 * MS}, {20 * MS, 50 * MS}, {10 * MS, 25 * MS}};
+
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct vrrp_config config = usual;
+
+		config.interval_ns = cases[i].interval_ns;
+		backup(config);
+		now += vrrp_down_interval_ns(&m);
+		vrrp_step(&m, &(struct fsm_event){.kind = FSM_EV_TICK}, now, &out);
+		CHECK_INT(out.list[0].kind, FSM_DO_OPEN_CLAIM);
+		CHECK_INT(out.list[0].at_ns, now + cases[i].window_ns);
+		CHECK_INT(out.list[1].packet, PACKET_CLAIM);
+		CHECK_INT(m.state, FSM_STANDBY);
+	}
 }
 
 static void a_higher_priority_makes_a_shorter_skew(void)
@@ -421,9 +481,10 @@ static void a_dead_proxy_hands_over_by_priority_zero(void)
 
 static void a_node_that_cannot_serve_never_claims(void)
 {
-	const enum fsm_event_kind conditions[] = {FSM_EV_LINK, FSM_EV_GATEWAY, FSM_EV_PROXY};
+	const enum fsm_event_kind conditions[] = {
+		FSM_EV_LINK, FSM_EV_GATEWAY, FSM_EV_PROXY, FSM_EV_FENCE};
 
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < sizeof(conditions) / sizeof(*conditions); i++) {
 		backup(usual);
 		set(conditions[i], false);
 		CHECK_INT(m.state, FSM_FAULT);
@@ -465,11 +526,11 @@ static void a_deleted_address_is_added_and_announced_again(void)
 	CHECK_INT(announced, 1);
 }
 
-static void an_owner_that_stood_still_for_three_intervals_steps_down(void)
+static void an_owner_that_stood_still_for_longer_than_its_lease_steps_down(void)
 {
 	active(usual);
 	pass(500 * MS);
-	now = m.sent_ns + 3 * ADVERTISE + 1;
+	now = m.sent_ns + 5 * ADVERTISE / 2 + 1;
 	forget();
 	/* a backup claimed meanwhile, and its word comes first */
 	hear(50);
@@ -482,24 +543,45 @@ static void an_owner_that_stood_still_for_three_intervals_steps_down(void)
 static void an_owner_that_stood_still_for_less_stays(void)
 {
 	active(usual);
-	now = m.sent_ns + 3 * ADVERTISE;
+	now = m.sent_ns + 5 * ADVERTISE / 2;
 	step(FSM_EV_TICK);
 	CHECK_INT(m.state, FSM_ACTIVE);
 	CHECK_INT(sent_active, 1);
 }
 
-static void an_owner_that_nobody_hears_lets_go_after_three_intervals(void)
+static void an_owner_whose_lease_was_taken_away_gives_it_up_at_once(void)
+{
+	active(usual);
+	refuses = true;
+	pass(ADVERTISE);
+	CHECK_INT(m.state, FSM_STANDBY);
+	CHECK_INT(told, REASON_LEASE_LOST);
+	CHECK_INT(sent_zero, 1);
+	CHECK_INT(removed_before_zero, 1);
+}
+
+static void an_owner_without_a_fence_lets_go_though_it_is_frozen_by_the_operator(void)
+{
+	active(usual);
+	give((struct fsm_event){.kind = FSM_EV_FREEZE});
+	set(FSM_EV_FENCE, false);
+	CHECK_INT(m.state, FSM_FAULT);
+	CHECK_INT(told, REASON_NO_FENCE);
+	CHECK(!has_address);
+}
+
+static void an_owner_that_nobody_hears_lets_go_when_its_lease_is_over(void)
 {
 	active(usual);
 	unheard = true;
-	pass(2 * ADVERTISE);
+	pass(ADVERTISE);
 	CHECK_INT(m.state, FSM_ACTIVE);
-	unheard = false; /* for a moment */
+	unheard = false; /* for a moment, half an interval ago when it ends */
 	pass(ADVERTISE);
 	unheard = true;
-	pass(2 * ADVERTISE);
+	pass(2 * ADVERTISE - 1);
 	CHECK_INT(m.state, FSM_ACTIVE);
-	pass(ADVERTISE);
+	pass(2);
 	CHECK_INT(m.state, FSM_FAULT);
 	CHECK_INT(m.reason, REASON_LEASE_LOST);
 	CHECK(!has_address);
@@ -647,9 +729,40 @@ static void no_backup_of_any_priority_claims_while_an_owner_may_still_think_it_i
 	}
 }
 
+/* Whole milliseconds, as the kernel counts it; one advertisement may get lost, or be late by an
+ * interval and a half; and before the most eager backup half an interval is left. */
+static void a_lease_ends_half_an_interval_before_any_backup_claims(void)
+{
+	struct vrrp backup_of_254 = {.config = {.priority = 254}};
+
+	for (uint64_t cs = 1; cs <= VRRP_INTERVAL_MAX_CS; cs++) {
+		uint64_t interval_ns = cs * VRRP_CS_NS, lease_ns = vrrp_lease_of(interval_ns);
+
+		backup_of_254.learned_ns = interval_ns;
+		CHECK(lease_ns % MS == 0 && lease_ns > 2 * interval_ns);
+		CHECK(lease_ns + interval_ns / 2 < vrrp_down_interval_ns(&backup_of_254));
+	}
+}
+
+/* What the peer learned with the last advertisement counts, until the next one says otherwise. */
+static void a_new_interval_changes_the_lease_when_it_has_been_advertised(void)
+{
+	struct vrrp_config slow = usual;
+
+	active(usual);
+	slow.interval_ns = 4 * ADVERTISE;
+	vrrp_configure(&m, &slow);
+	CHECK_INT(vrrp_lease_ns(&m), 5 * ADVERTISE / 2);
+	pass(ADVERTISE);
+	CHECK_INT(vrrp_lease_ns(&m), 10 * ADVERTISE);
+}
+
 static const struct test_case cases[] = {
 	TEST(it_stays_in_initialize_until_it_can_serve),
 	TEST(it_claims_after_three_intervals_and_the_skew),
+	TEST(its_first_advertisement_opens_the_lease_before_it_has_an_address),
+	TEST(a_claim_that_the_kernel_refuses_is_a_fault_and_nobody_hears_of_it),
+	TEST(an_old_decision_to_claim_is_no_claim),
 	TEST(a_higher_priority_makes_a_shorter_skew),
 	TEST(an_advertisement_of_the_same_or_a_higher_priority_starts_the_wait_again),
 	TEST(the_active_routers_interval_is_learned),
@@ -674,9 +787,11 @@ static const struct test_case cases[] = {
 	TEST(addresses_that_cannot_be_added_are_a_fault),
 	TEST(an_address_that_is_stuck_is_not_given_away),
 	TEST(a_deleted_address_is_added_and_announced_again),
-	TEST(an_owner_that_stood_still_for_three_intervals_steps_down),
+	TEST(an_owner_that_stood_still_for_longer_than_its_lease_steps_down),
 	TEST(an_owner_that_stood_still_for_less_stays),
-	TEST(an_owner_that_nobody_hears_lets_go_after_three_intervals),
+	TEST(an_owner_whose_lease_was_taken_away_gives_it_up_at_once),
+	TEST(an_owner_without_a_fence_lets_go_though_it_is_frozen_by_the_operator),
+	TEST(an_owner_that_nobody_hears_lets_go_when_its_lease_is_over),
 	TEST(a_suspended_owner_steps_down_and_a_suspended_backup_listens_anew),
 	TEST(somebody_else_who_has_the_address_is_an_alarm_and_is_answered_once),
 	TEST(a_switchover_gives_it_away_and_does_not_take_it_back),
@@ -687,5 +802,7 @@ static const struct test_case cases[] = {
 	TEST(a_freeze_ends_by_itself),
 	TEST(a_shorter_interval_counts_at_once),
 	TEST(no_backup_of_any_priority_claims_while_an_owner_may_still_think_it_is_one),
+	TEST(a_lease_ends_half_an_interval_before_any_backup_claims),
+	TEST(a_new_interval_changes_the_lease_when_it_has_been_advertised),
 };
 TESTS_MAIN("vrrp", cases)
