@@ -287,6 +287,8 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 		spend(h, &h->budget.resets);
 	if (type == NGHTTP2_DATA)
 		earn(h, FRAMES_A_CONTENT);
+	if (type == NGHTTP2_GOAWAY && frame->goaway.last_stream_id != INT32_MAX)
+		conn_resume(h->conn);
 	if ((type != NGHTTP2_DATA && type != NGHTTP2_HEADERS) ||
 		!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
 		return 0;
@@ -582,8 +584,12 @@ static void submitted(struct h2 *h, int rc)
 		h2_break(h);
 }
 
+/* A stream that comes before this has left would be served, though the other side is told that it
+ * was not, and asks for the same elsewhere. So nothing comes until then. */
 void h2_say_goodbye(struct h2 *h)
 {
+	if (h->role->server)
+		conn_pause(h->conn);
 	submitted(h, nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
 			     nghttp2_session_get_last_proc_stream_id(h->session), NGHTTP2_NO_ERROR,
 			     NULL, 0));
