@@ -2,6 +2,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,11 +25,13 @@ struct access_log {
 	ev_timer timer;
 	char *file; /* "stderr" or a path */
 	int fd;
+	bool stream; /* fd is no regular file: a pipe, a socket or a terminal, whose reader may
+			stand still */
+	bool losing; /* it does, and the buffer is full */
 	enum access_format format;
 	uint64_t lost_lines;
 	uint64_t stamp_ms; /* of the text below */
 	char stamp[32];
-	unsigned lines; /* in the buffer */
 	size_t used;
 	char data[BUFFER_BYTES];
 };
@@ -35,7 +40,7 @@ static int open_file(const char *file)
 {
 	if (strcmp(file, "stderr") == 0)
 		return dup(STDERR_FILENO);
-	return open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+	return open(file, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0640);
 }
 
 int access_log_check(const char *file, struct err *err)
@@ -95,6 +100,7 @@ void access_log_apply(struct worker *w, struct access_log **log, const struct se
 
 void access_log_reopen(struct access_log *l)
 {
+	struct stat st;
 	int fd;
 
 	access_log_flush(l);
@@ -108,6 +114,7 @@ void access_log_reopen(struct access_log *l)
 	if (l->fd >= 0)
 		close(l->fd);
 	l->fd = fd;
+	l->stream = fstat(fd, &st) == 0 && !S_ISREG(st.st_mode);
 }
 
 void access_log_free(struct access_log *l)
@@ -121,27 +128,80 @@ void access_log_free(struct access_log *l)
 	free(l);
 }
 
+static void tell_lost(const struct access_log *l, const char *sentence, const char *reason)
+{
+	log_event(LOG_ERROR, "access_log.lost", sentence, F_TEXT("file", l->file),
+		F_TEXT("reason", reason), F_INT("lost_total", l->lost_lines));
+}
+
+/* How much is written at once: all of it; or whole lines, and no more than a pipe takes in one
+ * piece, between which other workers may write theirs. */
+static size_t piece(const struct access_log *l, size_t at)
+{
+	const char *from = l->data + at, *end;
+	size_t len = l->used - at;
+
+	if (!l->stream || len <= PIPE_BUF)
+		return len;
+	end = memrchr(from, '\n', PIPE_BUF);
+	return end ? (size_t)(end - from) + 1 : PIPE_BUF;
+}
+
+/* A stream may be shared with others, hence blocking: what is writable takes a piece. */
+static bool takes(const struct access_log *l)
+{
+	struct pollfd to = {.fd = l->fd, .events = POLLOUT};
+
+	return !l->stream || poll(&to, 1, 0) != 0;
+}
+
+static void write_again_soon(struct access_log *l)
+{
+	if (ev_is_active(&l->timer))
+		return;
+	ev_timer_set(&l->timer, FLUSH_S, 0);
+	ev_timer_start(l->worker->loop, &l->timer);
+}
+
 void access_log_flush(struct access_log *l)
 {
 	size_t at = 0;
 
 	ev_timer_stop(l->worker->loop, &l->timer);
-	while (at < l->used) {
-		ssize_t n = write(l->fd, l->data + at, l->used - at);
+	while (at < l->used && takes(l)) {
+		ssize_t n = write(l->fd, l->data + at, piece(l, at));
 
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && errno == EAGAIN)
+			break;
 		if (n <= 0) {
-			l->lost_lines += l->lines;
-			log_event(LOG_ERROR, "access_log.lost", "cannot write; lines are lost",
-				F_TEXT("file", l->file), F_TEXT("reason", strerror(errno)),
-				F_INT("lost_total", l->lost_lines));
+			while (at < l->used)
+				l->lost_lines += l->data[at++] == '\n';
+			tell_lost(l, "cannot write; lines are lost", strerror(errno));
 			break;
 		}
 		at += (size_t)n;
 	}
-	l->used = 0;
-	l->lines = 0;
+	l->used -= at;
+	memmove(l->data, l->data + at, l->used);
+	if (l->used)
+		write_again_soon(l);
+	if (l->losing && l->used <= BUFFER_BYTES - LINE_BYTES) {
+		l->losing = false;
+		tell_lost(l, "lines were lost", "who reads it stood still");
+	}
+}
+
+static bool has_room(struct access_log *l)
+{
+	if (l->used <= BUFFER_BYTES - LINE_BYTES)
+		return true;
+	l->lost_lines++;
+	if (!l->losing)
+		tell_lost(l, "lines are lost", "who reads it stands still");
+	l->losing = true;
+	return false;
 }
 
 /* --- formatting: every put_* has room, since a line's parts are bounded
@@ -378,19 +438,16 @@ static void stamp(struct access_log *l)
 
 void access_log_exchange(struct access_log *l, const struct exchange *x)
 {
-	if (l->fd < 0)
+	if (l->fd < 0 || !has_room(l))
 		return;
 	stamp(l);
 	if (l->format == ACCESS_JSON)
 		format_json(l, x);
 	else
 		format_combined(l, x);
-	l->lines++;
 	ASSERT(l->used <= BUFFER_BYTES);
 	if (l->used > BUFFER_BYTES - LINE_BYTES)
 		access_log_flush(l);
-	else if (!ev_is_active(&l->timer)) {
-		ev_timer_set(&l->timer, FLUSH_S, 0);
-		ev_timer_start(l->worker->loop, &l->timer);
-	}
+	else
+		write_again_soon(l);
 }

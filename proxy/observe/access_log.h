@@ -1,7 +1,8 @@
 /*
  * The access log: one line an exchange, JSON or combined. Each worker formats into a buffer of its
- * own and writes it out in one go, when it is full or 100 ms old. A disk that is full loses lines,
- * which are counted and said, and never delays a request.
+ * own and writes it out when it is full or 100 ms old: a file in one go, a pipe, a socket or a
+ * terminal in pieces of whole lines, since other workers write there, too. A disk that is full and
+ * a reader that stands still lose lines, which are counted and said, and never delay a request.
  */
 #pragma once
 

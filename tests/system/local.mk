@@ -1,5 +1,6 @@
 # tests/system: the real program on loopback, between raw sockets that send and record exact bytes.
 SYSTEM_TESTS = \
+	tests/system/test_access_log.py \
 	tests/system/test_admin.py \
 	tests/system/test_binary_upgrade.py \
 	tests/system/test_binary_upgrade_servers.py \
