@@ -37,7 +37,6 @@ shared_libshell_a_SOURCES = \
 	shared/daemon.c shared/daemon.h \
 	shared/thread.c shared/thread.h \
 	shared/digest.c shared/digest.h \
-	shared/json_text.c shared/json_text.h \
 	shared/log.c shared/log.h \
 	shared/rpc.c shared/rpc.h \
 	shared/rpc_client.c \

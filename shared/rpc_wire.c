@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "shared/assert.h"
-#include "shared/json_text.h"
 
 int rpc_address(const char *path, struct sockaddr_un *ret_address, struct err *err)
 {
@@ -73,19 +72,20 @@ enum rpc_flush_rc rpc_flush(int fd, struct buf *out)
 	return RPC_FLUSHED;
 }
 
+static int put_text(const char *text, size_t len, void *out)
+{
+	return buf_append((struct buf *)out, span_make(text, len));
+}
+
 int rpc_put_json(struct buf *out, json_t *value, size_t flags)
 {
 	size_t before = out->len;
-	char *text = NULL;
-	int rc = -1;
+	int rc = value ? json_dump_callback(value, put_text, out, flags) : -1;
 
-	if (value && flags == JSON_COMPACT)
-		rc = json_text_put(out, value);
-	else if (value && (text = json_dumps(value, flags)))
-		rc = buf_append(out, span_of(text));
-	if (rc == 0 && (rc = buf_append(out, span_of("\n"))) < 0)
+	if (rc == 0)
+		rc = buf_append(out, span_of("\n"));
+	if (rc < 0)
 		buf_shorten(out, before);
-	free(text);
 	json_decref(value);
 	return rc;
 }

@@ -1,7 +1,7 @@
 # Unit tests of shared/'s shell: log, digests, JSON-RPC, daemon start; and of the proxy's link, which stands on it.
 SHARED_SHELL_TESTS = tests/unit/test_log tests/unit/test_digest tests/unit/test_rpc tests/unit/test_rpc_client \
 	tests/unit/test_rpc_link tests/unit/test_daemon tests/unit/test_failover_link \
-	tests/unit/test_state_file tests/unit/test_json_text
+	tests/unit/test_state_file
 check_PROGRAMS += $(SHARED_SHELL_TESTS)
 TESTS += $(SHARED_SHELL_TESTS)
 EXTRA_DIST += tests/unit/rpc_bench.h
@@ -14,9 +14,6 @@ tests_unit_test_digest_LDADD = $(SHELL_LIBS) $(UNIT_LIBS)
 tests_unit_test_rpc_SOURCES = tests/unit/test_rpc.c
 tests_unit_test_rpc_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_rpc_LDADD = $(SHELL_LIBS) $(UNIT_LIBS)
-tests_unit_test_json_text_SOURCES = tests/unit/test_json_text.c
-tests_unit_test_json_text_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
-tests_unit_test_json_text_LDADD = $(SHELL_LIBS) $(UNIT_LIBS)
 tests_unit_test_rpc_client_SOURCES = tests/unit/test_rpc_client.c
 tests_unit_test_rpc_client_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_rpc_client_LDADD = $(SHELL_LIBS) $(UNIT_LIBS)
