@@ -559,9 +559,9 @@ void client_uncount_all(struct acceptor *a)
 /* --- making room
  * ---------------------------------------------------------------------------------------- */
 
-static bool is_silent(const struct client *c)
+static bool is_silent(const struct client *c, uint64_t so_long_ns)
 {
-	return c->conn.worker->now_ns - c->silent_since_ns >= CLIENT_SILENT_NS;
+	return c->conn.worker->now_ns - c->silent_since_ns >= so_long_ns;
 }
 
 unsigned client_shed_silent(struct acceptor *a)
@@ -574,7 +574,7 @@ unsigned client_shed_silent(struct acceptor *a)
 
 		if (c->conn.closing)
 			continue;
-		if (shed == CLIENT_SHED_MAX || !is_silent(c))
+		if (shed == CLIENT_SHED_MAX || !is_silent(c, CLIENT_NEWCOMER_NS))
 			break; /* who comes after it is newer */
 		client_close(c);
 		shed++;
@@ -586,7 +586,8 @@ unsigned client_shed_silent(struct acceptor *a)
 		list_remove(&c->link); /* the next time it is others' turn */
 		list_append(&a->clients, &c->link);
 		if (c->exchange || c->state != CLIENT_OPEN || conn_blocked(&c->conn) ||
-			c->conn.closing || !is_silent(c) || (c->h2 && h2_client_busy(c)))
+			c->conn.closing || !is_silent(c, CLIENT_SILENT_NS) ||
+			(c->h2 && h2_client_busy(c)))
 			continue;
 		client_close(c);
 		shed++;

@@ -41,8 +41,11 @@ struct client {
 #define CLIENT_LINGER_BYTES (64 * 1024)
 #define CLIENT_LINGER_NS (2 * NS_PER_S)
 
-/* When there is no room for others, who has been silent for so long may be closed. */
+/* When there is no room for others, who has been silent for so long may be closed: who has asked
+ * for something before, and who never has. The second is short of what a flood of them needs to
+ * fill ten thousand places, and long enough for a request that is under way. */
 #define CLIENT_SILENT_NS (1 * NS_PER_S)
+#define CLIENT_NEWCOMER_NS (250 * NS_PER_MS)
 #define CLIENT_SHED_MAX 32	 /* closed at a time */
 #define CLIENT_SHED_LOOK_MAX 256 /* looked at for that */
 
