@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Alerts: by webhook and by program, once a condition has lasted, and not more often than asked for."""
 
+import atexit
 import json
 import os
+import shutil
 import tempfile
 import time
 
 from lab import PROXY, LabTest, main, wait_for
 
 DIR = tempfile.mkdtemp(prefix="tandem-alerts.")
+atexit.register(shutil.rmtree, DIR, ignore_errors=True)
 PROGRAM = os.path.join(DIR, "tell")
 with open(PROGRAM, "w", encoding="ascii") as f:
     f.write('#!/bin/sh\necho "$1 $TANDEM_ALERT $TANDEM_ALERT_STATE $TANDEM_SUBJECT" >>%s/told\n' % DIR)

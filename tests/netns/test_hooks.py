@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """The operator's own programs: told of what happened, in order, with a deadline, and never in the way."""
 
+import atexit
 import os
+import shutil
 import tempfile
 import time
 
 from lab import VIP4, VIP6, LabTest, main, wait_for
 
 DIR = tempfile.mkdtemp(prefix="tandem-hooks.")
+atexit.register(shutil.rmtree, DIR, ignore_errors=True)
 TOLD = """#!/bin/sh
 echo "$TANDEM_NODE $TANDEM_HOOK $TANDEM_GROUP $TANDEM_FROM $TANDEM_STATE $1" >>%s/told
 """ % DIR

@@ -3,13 +3,16 @@
 the signals: requests in flight and waiting, the time that answers take, and what servers tell of themselves.
 TANDEM_SCALE_LONG=1 also waits until slow answers are forgotten."""
 
+import atexit
 import json
 import os
+import shutil
 import tempfile
 
 from lab import LabTest, Pulse, good, main, outcomes, wait_for
 
 DIR = tempfile.mkdtemp(prefix="tandem-scale.")
+atexit.register(shutil.rmtree, DIR, ignore_errors=True)
 EXAMPLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../examples")
 SERVER = os.path.join(DIR, "server.py")
 with open(SERVER, "w", encoding="ascii") as f:

@@ -1,5 +1,6 @@
 """Runs the real tandem-proxy on loopback between raw sockets: clients that send exact bytes, and servers
 that record exact bytes and answer what a test tells them."""
+import atexit
 import json
 import os
 import resource
@@ -143,6 +144,7 @@ class Proxy:
 
     def __init__(self, config, workers=1, wait=True, args=(), files=None):
         self.tmp = tempfile.mkdtemp(prefix="tandem-")
+        atexit.register(shutil.rmtree, self.tmp, ignore_errors=True)
         self.port = free_port()
         self.file = os.path.join(self.tmp, "tandem.yaml")
         self.workers = workers
