@@ -412,12 +412,15 @@ static void check_once_and_in_order(const struct outcome *o)
 		}
 }
 
-static bool is_ours(unsigned status, struct span content)
+/* One of the proxy's own errors, or as much of it as the client took. */
+static bool is_ours(unsigned status, struct span content, bool whole)
 {
 	char text[64];
 	int n = snprintf(text, sizeof(text), "%u %s\n", status, http_reason(status));
+	struct span all = span_make(text, (size_t)n);
 
-	return status >= 400 && (content.len == 0 || span_eq(content, span_make(text, (size_t)n)));
+	return status >= 400 &&
+	       (content.len == 0 || (whole ? span_eq(content, all) : begins(all, content)));
 }
 
 /* What came to the client as whole is somebody's whole answer. */
@@ -429,7 +432,8 @@ static void check_answers(const struct outcome *o)
 
 		ASSERT(m->nth == 0 || asked_of(o, m->conn, m->nth - 1));
 		if (!asked_of(o, m->conn, m->nth))
-			ASSERT(is_ours(m->status, content_of(o, m))); /* of what was no request */
+			ASSERT(is_ours(m->status, content_of(o, m),
+				m->whole)); /* of what was no request */
 		for (unsigned j = 0; !found && j < o->answered_count; j++) {
 			const struct message *a = &o->answered[j];
 
@@ -437,7 +441,7 @@ static void check_answers(const struct outcome *o)
 				(m->whole ? a->whole && span_eq(content_of(o, a), content_of(o, m))
 					  : begins(content_of(o, a), content_of(o, m)));
 		}
-		ASSERT(found || is_ours(m->status, content_of(o, m)));
+		ASSERT(found || is_ours(m->status, content_of(o, m), m->whole));
 	}
 }
 
@@ -466,7 +470,7 @@ bool outcome_may_answer(const struct outcome *o, unsigned status, struct span co
 		if (a->whole && a->status == status && span_eq(content_of(o, a), content))
 			return true;
 	}
-	return (o->switched && status == 200) || is_ours(status, content);
+	return (o->switched && status == 200) || is_ours(status, content, true);
 }
 
 /* Two ways to cut the same bytes: the same messages, but that one which is not whole may be shorter
