@@ -564,12 +564,8 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *p, int events)
 	(void)events;
 	while (!list_empty(&w->reap_exchanges))
 		exchange_reap(list_item(w->reap_exchanges.next, struct exchange, link));
-	while (!list_empty(&w->reap)) {
-		struct conn *c = list_item(w->reap.next, struct conn, reap_link);
-
-		list_remove(&c->reap_link);
-		c->handler->free(c);
-	}
+	while (!list_empty(&w->reap))
+		conn_reap(list_item(w->reap.next, struct conn, reap_link));
 }
 
 static void *thread_main(void *arg)

@@ -360,7 +360,7 @@ static struct h2_server *connect_server(struct worker *w, struct server *s, stru
 
 	if (!hs)
 		return NULL;
-	fd = upstream_open(s);
+	fd = upstream_open(s, false);
 	if (fd < 0) {
 		error = errno;
 		free(hs);

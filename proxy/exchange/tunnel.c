@@ -83,9 +83,16 @@ static void broke(struct exchange *x, struct conn *c)
 	pump(x, c);
 }
 
+/* Bytes are about to go. To a server the first go at once in any case, and are often the last. */
 static void count(struct exchange *x, const struct conn *from, uint64_t bytes)
 {
-	*(from == &x->client->conn ? &x->bytes_in : &x->bytes_out) += bytes;
+	if (from != &x->client->conn) {
+		x->bytes_out += bytes;
+		return;
+	}
+	if (x->upstream->patient && x->bytes_in)
+		upstream_hurry(x->upstream);
+	x->bytes_in += bytes;
 }
 
 /* -1: that is all for now. */

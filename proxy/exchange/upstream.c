@@ -183,16 +183,29 @@ struct server_conn *upstream_take(struct worker *w, struct server *s, struct exc
 	return NULL;
 }
 
-static int open_socket(const struct server *s)
+static void hurry(int fd)
 {
 	static const int on = 1;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
+void upstream_hurry(struct server_conn *sc)
+{
+	sc->patient = false;
+	hurry(sc->conn.fd);
+}
+
+static int open_socket(const struct server *s, bool patient)
+{
 	int fd = socket(
 		s->address.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
 	int error;
 
 	if (fd < 0)
 		return -1;
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (!patient)
+		hurry(fd);
 	if (connect(fd, &s->address.sa, addr_len(&s->address)) == 0 || errno == EINPROGRESS)
 		return fd;
 	error = errno;
@@ -201,9 +214,9 @@ static int open_socket(const struct server *s)
 	return -1;
 }
 
-int upstream_open(const struct server *s)
+int upstream_open(const struct server *s, bool patient)
 {
-	int fd = open_socket(s), error = errno;
+	int fd = open_socket(s, patient), error = errno;
 
 	if (fd < 0 && (error == EMFILE || error == ENFILE || error == EADDRNOTAVAIL))
 		log_event(LOG_ERROR, "server.unconnectable", "cannot make a connection to a server",
@@ -220,6 +233,7 @@ void upstream_init_stream(
 	sc->server = s;
 	sc->exchange = x;
 	sc->stream = true;
+	sc->patient = false;
 	sc->tls = 0;
 }
 
@@ -234,6 +248,8 @@ static void want_idle(struct upstream *u, const struct server *s)
 struct server_conn *upstream_connect(
 	struct worker *w, struct server *s, struct exchange *x, uint64_t timeout_ns)
 {
+	/* What is passed on first has nothing before it to wait for, and may be all there is. */
+	bool patient = x->plain && !x->server_pool->tls && !x->server_pool->send_proxy;
 	struct server_conn *sc;
 	int fd, error;
 
@@ -242,7 +258,7 @@ struct server_conn *upstream_connect(
 	sc = malloc(sizeof(*sc));
 	if (!sc)
 		return NULL;
-	fd = upstream_open(s);
+	fd = upstream_open(s, patient);
 	if (fd < 0) {
 		error = errno;
 		free(sc);
@@ -254,6 +270,7 @@ struct server_conn *upstream_connect(
 	sc->server = s;
 	sc->exchange = x;
 	sc->stream = false;
+	sc->patient = patient;
 	sc->tls = 0;
 	atomic_fetch_add_explicit(&w->server_conns, 1, memory_order_relaxed);
 	want_idle(&w->upstreams[s->slot], s);

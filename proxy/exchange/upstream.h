@@ -16,6 +16,7 @@ struct server_conn {
 	struct server *server;
 	struct exchange *exchange; /* NULL: idle */
 	bool stream;		   /* of a connection that it shares (h2_server.h); never idle */
+	bool patient;		   /* small packets may wait for the one before (no TCP_NODELAY) */
 	uint64_t tls;		   /* what it was made with: tls_client_id() */
 };
 
@@ -30,9 +31,11 @@ struct server_conn *upstream_take(struct worker *w, struct server *s, struct exc
  * _connect_failed follows, never from inside this call. */
 struct server_conn *upstream_connect(
 	struct worker *w, struct server *s, struct exchange *x, uint64_t timeout_ns);
+/* From now on nothing that is sent waits. */
+void upstream_hurry(struct server_conn *sc);
 /* For h2_server.c: a socket on its way to the server, -1 with errno; and what is the same for a
  * stream. */
-int upstream_open(const struct server *s);
+int upstream_open(const struct server *s, bool patient);
 void upstream_init_stream(
 	struct server_conn *sc, struct worker *w, struct server *s, struct exchange *x);
 /* Back to idle, or closed when there are enough, the server has left, or the worker stops. */

@@ -114,11 +114,20 @@ static void stop_send_clock(struct conn *c)
 	c->send_left_ns = until_ns > now_ns ? until_ns - now_ns : 1;
 }
 
+/* Only an error makes the socket readable as well, or a server that has spoken already. */
+static void end_connecting(struct conn *c, int events)
+{
+	ev_io_stop(c->worker->loop, &c->wr);
+	ev_io_modify(&c->wr, EV_WRITE);
+	c->doubtful = events & EV_READ;
+}
+
 static void on_write_event(struct ev_loop *loop, ev_io *io, int events)
 {
 	struct conn *c = io->data;
 
-	(void)events;
+	if (c->connecting)
+		end_connecting(c, events);
 	if (c->read_wants_write && !uncross_write(c))
 		return;
 	if (!c->connecting && conn_blocked(c)) {
@@ -147,7 +156,7 @@ void conn_init(struct conn *c, struct worker *w, const struct conn_handler *h, i
 	c->acked_bytes = 0;
 	c->pipe = NULL;
 	c->reading = c->read_wants_write = c->write_wants_read = false;
-	c->connecting = c->closing = c->eof = false;
+	c->connecting = c->doubtful = c->closing = c->eof = false;
 	list_init(&c->reap_link);
 	wheel_timer_init(&c->timer);
 	ev_io_init(&c->rd, on_read_event, fd, EV_READ);
@@ -167,19 +176,23 @@ void conn_start(struct conn *c)
 void conn_start_connecting(struct conn *c)
 {
 	c->connecting = true;
+	ev_io_modify(&c->wr, EV_READ | EV_WRITE);
 	ev_io_start(c->worker->loop, &c->wr);
 }
 
-int conn_connect_error(struct conn *c)
+int conn_socket_error(struct conn *c)
 {
 	int error = 0;
 	socklen_t len = sizeof(error);
 
-	if (c->transport)
-		return c->transport->connect_error(c);
-	if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+	if (c->doubtful && getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
 		return errno;
 	return error;
+}
+
+int conn_connect_error(struct conn *c)
+{
+	return c->transport ? c->transport->connect_error(c) : conn_socket_error(c);
 }
 
 void conn_feed(struct conn *c, int event)
@@ -423,12 +436,9 @@ static void close_now(struct conn *c, bool abort)
 	conn_drop_in(c);
 	if (c->transport)
 		c->transport->close(c, abort);
-	if (c->fd >= 0) {
-		if (abort)
-			setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-		close(c->fd);
-	}
-	c->fd = -1;
+	if (c->fd >= 0 && abort)
+		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	c->fd = -1; /* the watchers still know it */
 	list_append(&c->worker->reap, &c->reap_link);
 }
 
@@ -440,4 +450,13 @@ void conn_close(struct conn *c)
 void conn_abort(struct conn *c)
 {
 	close_now(c, true);
+}
+
+void conn_reap(struct conn *c)
+{
+	ASSERT(c->closing);
+	list_remove(&c->reap_link);
+	if (c->rd.fd >= 0)
+		close(c->rd.fd);
+	c->handler->free(c);
 }

@@ -7,7 +7,8 @@
  * conn_pause(), and conn_resume() later. Writing is done at once; only what the kernel does not
  * take is copied to `out`, and only then does a write watcher start. A worker's thread owns it all.
  *
- * conn_close() never frees: the memory goes after the loop iteration (worker.c).
+ * conn_close() never frees: memory and socket go after the loop iteration (worker.c). Another
+ * socket with its number would make libev take that for the same one, and ask the kernel in vain.
  */
 #pragma once
 
@@ -41,18 +42,19 @@ struct conn {
 	void *layer;			   /* the transport's state */
 	ev_io rd, wr;
 	struct wheel_timer timer;
-	struct iobuf *in;  /* NULL when nothing is in hand */
-	struct buf *out;   /* NULL when nothing is pending; never beside a pipe */
-	struct pipe *pipe; /* that leads here; NULL when nothing is pending in one */
-	struct list reap_link;
+	struct iobuf *in;      /* NULL when nothing is in hand */
+	struct buf *out;       /* NULL when nothing is pending; never beside a pipe */
+	struct pipe *pipe;     /* that leads here; NULL when nothing is pending in one */
+	struct list reap_link; /* worker.reap: closed, and to be freed */
 	uint64_t send_ns; /* on_deadline, when bytes were pending for so long (ask conn_stalled) */
 	uint64_t send_left_ns; /* of that, when nothing was pending in between */
 	uint64_t send_span_ns; /* for so long bytes were pending when it is over */
 	uint64_t acked_bytes;  /* by the other side when it was last asked about */
-	int fd;		       /* -1: a transport without a socket of its own, or closed */
+	int fd;		       /* -1: a transport without a socket of its own, or closing */
 	bool reading;	       /* not paused */
 	bool read_wants_write, write_wants_read; /* the transport's (conn_cross) */
 	bool connecting;			 /* wr watches for the connect */
+	bool doubtful;				 /* it may have failed: the socket is to be asked */
 	bool closing;
 	bool eof;
 };
@@ -77,6 +79,8 @@ void conn_start(struct conn *c); /* starts reading */
 void conn_start_connecting(struct conn *c);
 /* on_writable with `connecting`: what became of it, 0 or an errno. Once. */
 int conn_connect_error(struct conn *c);
+/* The same of the socket, whatever lies over it. */
+int conn_socket_error(struct conn *c);
 /* For a transport: calls what EV_READ or EV_WRITE on the socket would call, soon. EV_READ is not to
  * be fed while it is paused. */
 void conn_feed(struct conn *c, int event);
@@ -173,6 +177,8 @@ int conn_shutdown(struct conn *c);
 void conn_close(struct conn *c);
 /* The same with a reset instead of a FIN: the other side must not take what it got for complete. */
 void conn_abort(struct conn *c);
+/* For worker.c: after the loop iteration its socket is closed, and its memory goes back. */
+void conn_reap(struct conn *c);
 
 static inline void conn_resume(struct conn *c)
 {

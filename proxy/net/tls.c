@@ -554,18 +554,12 @@ static void on_readable(struct conn *c)
 static void on_writable(struct conn *c)
 {
 	struct tls *t = tls_get(c);
-	int error = 0;
-	socklen_t len = sizeof(error);
+	int error = SSL_in_before(t->ssl) && c->connecting ? conn_socket_error(c) : 0;
 
-	if (SSL_in_before(t->ssl) && c->connecting) {
-		if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
-			error = errno;
-		if (error) {
-			connect_done(t, error);
-			return;
-		}
-	}
-	step(t);
+	if (error)
+		connect_done(t, error);
+	else
+		step(t);
 }
 
 static void on_write_error(struct conn *c)

@@ -169,6 +169,28 @@ class Bytes(Tcp):
         self.assertGreater(p.status()["pipes"]["open"], 0)
 
 
+    def test_a_second_message_does_not_wait_until_the_first_is_acknowledged(self):
+        gaps = []
+
+        def script(conn, n):  # acknowledges late, and not what it answers: it says nothing
+            conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+            conn.recv(1)
+            began = time.monotonic()
+            conn.recv(1)
+            gaps.append(time.monotonic() - began)
+        s = self.serve(script)
+        s.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+        p = self.start(config(s.port))
+        for tries in range(1, 11):
+            with p.connect() as c:
+                c.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                c.sendall(b"a")
+                time.sleep(0.005)
+                c.sendall(b"b")
+                self.eventually(lambda: len(gaps) == tries)
+        self.assertLess(min(gaps), 0.03)
+
+
 class Pool(Tcp):
     def test_a_server_that_refuses_is_passed_over(self):
         s = self.echo_server()
