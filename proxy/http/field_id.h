@@ -45,12 +45,14 @@ static inline __attribute__((always_inline)) bool name_is(const char *p, const c
 /* Names by id, with room for a whole vector. */
 #define NAME_BYTES 32
 extern const char http1_names[HTTP_F_COUNT][NAME_BYTES];
-/* By length and first letter (modulo 32): the id that a name may have. One place has two, see
- * http1_field_id(). */
+/* By length and first letter (modulo 32): the id that a name may have. Some have a second, see
+ * http1_second_field_id(). */
 #define NAME_LENGTHS 20
 extern const uint8_t http1_candidates[NAME_LENGTHS][32];
 
 enum http_field_id http1_long_field_id(struct span name);
+/* Of a name that has a candidate and is not that one. */
+enum http_field_id http1_second_field_id(struct span name);
 
 static inline unsigned name_candidate(const char *name, size_t len)
 {
@@ -70,9 +72,7 @@ static inline enum http_field_id http1_field_id(struct span name)
 		return HTTP_F_OTHER;
 	if (name_is(name.ptr, http1_names[id], name.len))
 		return id;
-	if (id == HTTP_F_X_FORWARDED_HOST && SPAN_IS(name, "x-forwarded-port"))
-		return HTTP_F_X_FORWARDED_PORT;
-	return HTTP_F_OTHER;
+	return http1_second_field_id(name);
 }
 
 /*
@@ -98,7 +98,7 @@ static inline __attribute__((always_inline)) size_t name_at_once(const char *p, 
 		same = (unsigned)_mm_movemask_epi8(
 			_mm_cmpeq_epi8(lower, _mm_load_si128((const __m128i *)known)));
 		if (same + 1 != 1u << len)
-			id = HTTP_F_OTHER;
+			id = http1_second_field_id(span_make(p, len));
 	}
 	*ret_id = id;
 	return len;

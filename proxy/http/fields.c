@@ -25,19 +25,30 @@ const uint8_t http1_candidates[NAME_LENGTHS][32] = {
 		AT('s') = HTTP_F_SET_COOKIE, AT('k') = HTTP_F_KEEP_ALIVE},
 	[11] = {AT('r') = HTTP_F_RETRY_AFTER},
 	[12] = {AT('c') = HTTP_F_CONTENT_TYPE, AT('x') = HTTP_F_X_REQUEST_ID},
-	[13] = {AT('a') = HTTP_F_AUTHORIZATION},
+	[13] = {AT('a') = HTTP_F_AUTHORIZATION, AT('x') = HTTP_F_X_FORWARDED},
 	[14] = {AT('c') = HTTP_F_CONTENT_LENGTH, AT('x') = HTTP_F_X_CLIENT_CERT},
 	[15] = {AT('x') = HTTP_F_X_FORWARDED_FOR},
 	[16] = {AT('p') = HTTP_F_PROXY_CONNECTION, AT('x') = HTTP_F_X_FORWARDED_HOST},
 	[17] = {AT('t') = HTTP_F_TRANSFER_ENCODING, AT('x') = HTTP_F_X_FORWARDED_PROTO},
-	[18] = {AT('p') = HTTP_F_PROXY_AUTHENTICATE},
-	[19] = {AT('p') = HTTP_F_PROXY_AUTHORIZATION},
+	[18] = {AT('p') = HTTP_F_PROXY_AUTHENTICATE, AT('x') = HTTP_F_X_FORWARDED},
+	[19] = {AT('p') = HTTP_F_PROXY_AUTHORIZATION, AT('x') = HTTP_F_X_FORWARDED},
 };
+
+enum http_field_id http1_second_field_id(struct span name)
+{
+	if (SPAN_IS(name, "x-forwarded-port")) /* beside x-forwarded-host */
+		return HTTP_F_X_FORWARDED_PORT;
+	if (name.len >= 12 && name_is(name.ptr, "x-forwarded-", 12))
+		return HTTP_F_X_FORWARDED;
+	return HTTP_F_OTHER;
+}
 
 enum http_field_id http1_long_field_id(struct span name)
 {
 	if (name_is(name.ptr, "x-client-cert-", 14))
 		return HTTP_F_X_CLIENT_CERT;
+	if (name_is(name.ptr, "x-forwarded-", 12))
+		return HTTP_F_X_FORWARDED;
 	return SPAN_IS(name, "strict-transport-security") ? HTTP_F_STRICT_TRANSPORT_SECURITY
 							  : HTTP_F_OTHER;
 }

@@ -215,7 +215,7 @@ static void nominate(struct http_head *h, struct span token)
 	for (unsigned i = 0; i < h->field_count; i++) {
 		struct http_field *f = &h->fields[i];
 
-		if (f->id == id && (id != HTTP_F_OTHER || span_ieq(f->name, token)))
+		if (http_field_is(f, id, token))
 			f->nominated = true;
 	}
 }

@@ -79,7 +79,8 @@ enum parse_rc http1_bad_name(
 
 bool http1_is_lookalike(struct span name)
 {
-	static const uint64_t guarded = FIELDS_OURS | FIELDS_HOP_BY_HOP | FIELD_BIT(EXPECT);
+	static const uint64_t guarded =
+		FIELDS_OURS | FIELD_BIT(X_FORWARDED) | FIELDS_HOP_BY_HOP | FIELD_BIT(EXPECT);
 	char dashed[32];
 	bool found = false;
 

@@ -198,7 +198,7 @@ static __attribute__((noinline)) struct pen list_fields(
 			continue;
 		if (h->h2)
 			rest = list_add(rest, f->name, f->value);
-		else if (f->id != HTTP_F_OTHER) /* one that stands ready in lower case */
+		else if (http_id_names_one((enum http_field_id)f->id)) /* ready in lower case */
 			rest = list_add(rest, span_make(http1_names[f->id], f->name.len), f->value);
 		else
 			rest = list_named(rest, f->name, f->value);
@@ -361,7 +361,8 @@ static inline __attribute__((always_inline)) size_t write_request(
 	static const uint64_t never = FIELDS_HOP_BY_HOP | FIELD_BIT(HOST) |
 				      FIELD_BIT(CONTENT_LENGTH) | FIELD_BIT(EXPECT) |
 				      FIELD_BIT(X_FORWARDED_FOR);
-	static const uint64_t of_the_untrusted = FIELDS_FORWARDED | FIELD_BIT(X_REQUEST_ID);
+	static const uint64_t of_the_untrusted =
+		FIELDS_FORWARDED | FIELD_BIT(X_FORWARDED) | FIELD_BIT(X_REQUEST_ID);
 	const char *out = pen.at;
 	uint64_t skip = o->trusted ? never : never | of_the_untrusted;
 	/* The set of ids that came in and stay. */

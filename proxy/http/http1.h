@@ -36,6 +36,7 @@ enum http_method {
 	X(AUTHORIZATION, "authorization") X(USER_AGENT, "user-agent") X(REFERER, "referer") \
 	X(RETRY_AFTER, "retry-after") X(SET_COOKIE, "set-cookie") \
 	X(X_CLIENT_CERT, "x-client-cert-") /* and all that begin so */ \
+	X(X_FORWARDED, "x-forwarded-") /* and all that begin so but the four above */ \
 	X(STRICT_TRANSPORT_SECURITY, "strict-transport-security")
 /* clang-format on */
 enum http_field_id {
@@ -139,6 +140,17 @@ bool http_upgrade_agrees(struct span asked, struct span named);
  * is idle; of several the least. False: it says nothing that can be read. */
 bool http_keep_alive_timeout(const struct http_head *h, uint64_t *ret_s);
 #define HTTP_KEEP_ALIVE_MAX_S 31536000 /* more is nonsense */
+/* Has one name only this id? */
+static inline bool http_id_names_one(enum http_field_id id)
+{
+	return id != HTTP_F_OTHER && id != HTTP_F_X_CLIENT_CERT && id != HTTP_F_X_FORWARDED;
+}
+/* Is this the field of that name, of which `id` is the id? */
+static inline bool http_field_is(
+	const struct http_field *f, enum http_field_id id, struct span name)
+{
+	return f->id == id && (http_id_names_one(id) || span_ieq(f->name, name));
+}
 const struct http_field *http_field_find(const struct http_head *h, enum http_field_id id);
 /* What a proxy before us, if it is to be trusted, calls the request; empty: nothing. */
 static inline struct span http_request_id_given(const struct http_head *h)

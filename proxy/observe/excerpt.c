@@ -266,6 +266,7 @@ static bool is_open(enum http_field_id id)
 	case HTTP_F_REFERER:
 	case HTTP_F_SET_COOKIE:
 	case HTTP_F_X_CLIENT_CERT:
+	case HTTP_F_X_FORWARDED:
 	case HTTP_F_STRICT_TRANSPORT_SECURITY:
 	case HTTP_F_COUNT:
 		break;

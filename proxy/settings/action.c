@@ -178,12 +178,26 @@ size_t action_location(const struct action *a, const struct route_ask *ask, char
 	return len;
 }
 
+/* Are they one and the same to a server that makes no difference between _ and -? */
+static bool are_alike(struct span a, struct span b)
+{
+	size_t at = 0;
+
+	if (a.len != b.len)
+		return false;
+	while (at < a.len && (ascii_lower(a.ptr[at]) == ascii_lower(b.ptr[at]) ||
+				     (a.ptr[at] == '_' && b.ptr[at] == '-')))
+		at++;
+	return at == a.len;
+}
+
 static void mark_gone(struct http_head *h, struct span name)
 {
 	enum http_field_id id = http_field_id(name);
 
 	for (struct http_field *f = h->fields; f < h->fields + h->field_count; f++)
-		if (f->id == id && (id != HTTP_F_OTHER || span_ieq(f->name, name)))
+		if (http_field_is(f, id, name) ||
+			(f->id == HTTP_F_OTHER && are_alike(f->name, name)))
 			f->nominated = true;
 }
 

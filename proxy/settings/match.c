@@ -56,8 +56,7 @@ static bool header_fits(struct look *l)
 	if (c->field != HTTP_F_OTHER && !h->first[c->field])
 		return false;
 	for (const struct http_field *f = h->fields; f < h->fields + h->field_count; f++)
-		if (f->id == c->field && (c->field != HTTP_F_OTHER || span_ieq(f->name, c->name)) &&
-			value_fits(l, f->value))
+		if (http_field_is(f, c->field, c->name) && value_fits(l, f->value))
 			return true;
 	return false;
 }

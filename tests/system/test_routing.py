@@ -185,6 +185,9 @@ class Acting(Routing):
         self.assertIn("x-was: /one/x?y one 127.0.0.1\r\n", head)
         self.assertNotIn("ookie", head)
         self.assertIn("Accept: a\r\n", head)
+        ask(p, get("/one/", "X_Was: 6\r\nx_SET: 6\r\nx-se_: 6\r\n"))  # to many servers the same as ours
+        self.assertEqual(re.findall("(?i)x[-_]was: (.*)\r", self.got()), ["/one/ one 127.0.0.1"])
+        self.assertEqual(re.findall("(?i)x[-_]se[t_]: (.*)\r", self.got()), ["6", "new"])
         r = ask(p, get("/two/"))  # other routes are left alone
         self.assertEqual((r.get("server"), r.get("x-powered-by")), ("x/1", "junk"))
 

@@ -27,6 +27,15 @@ static void every_known_name_is_found_in_any_case(void)
 	}
 }
 
+/* Of a name that is none of the known ones. */
+static unsigned id_of_another(const char *name, size_t n)
+{
+	const struct span family = SPAN("x-forwarded-");
+	bool in = n >= family.len && span_ieq(span_make(name, family.len), family);
+
+	return in ? HTTP_F_X_FORWARDED : HTTP_F_OTHER;
+}
+
 /* Any one byte changed makes another name, unless only its case changed. */
 static void nothing_else_is_taken_for_a_known_name(void)
 {
@@ -39,18 +48,34 @@ static void nothing_else_is_taken_for_a_known_name(void)
 			for (int c = 0; c < 256; c++) {
 				other[i] = (char)c;
 				CHECK_INT(http_field_id(span_make(other, n)),
-					ascii_lower((char)c) == names[id][i] ? id : HTTP_F_OTHER);
+					ascii_lower((char)c) == names[id][i]
+						? id
+						: id_of_another(other, n));
 			}
 		}
 		memcpy(other, names[id], n);
 		other[n] = 'x';
-		CHECK_INT(http_field_id(span_make(other, n + 1)), HTTP_F_OTHER);
+		CHECK_INT(http_field_id(span_make(other, n + 1)), id_of_another(other, n + 1));
 	}
 	CHECK_INT(http_field_id(span_make(NULL, 0)), HTTP_F_OTHER);
 	CHECK_INT(http_field_id(SPAN("x")), HTTP_F_OTHER);
 	CHECK_INT(http_field_id(SPAN("X-Client-Cert-Fingerprint")), HTTP_F_X_CLIENT_CERT);
 	CHECK_INT(http_field_id(SPAN("x-client-certainly-not-this")), HTTP_F_OTHER);
 	CHECK_INT(http_field_id(SPAN("a-name-that-is-longer-than-any-known-one")), HTTP_F_OTHER);
+}
+
+static void whatever_begins_as_the_forwarded_fields_is_one_of_them(void)
+{
+	static const char *const others[] = {"X-Forwarded-", "x-forwarded-b", "X-Forwarded-By",
+		"X-Forwarded-Ssl", "x-forwarded-user", "X-Forwarded-Proxy", "X-Forwarded-Prefix",
+		"X-Forwarded-Server1", "X-Forwarded-For-Original-Client", "x-forwarded-_"};
+
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		CHECK_INT(http_field_id(span_of(others[i])), HTTP_F_X_FORWARDED);
+	CHECK_INT(http_field_id(SPAN("X-Forwarded")), HTTP_F_OTHER);
+	CHECK_INT(http_field_id(SPAN("X-Forwarder-By")), HTTP_F_OTHER);
+	CHECK(!http_field_reserved(SPAN("X-Forwarded-Prefix"))); /* an operator may */
+	CHECK(http_field_reserved(SPAN("X-Forwarded-For")) != NULL);
 }
 
 /* What a look at sixteen bytes says of this line is what the portable way says; it may say nothing.
@@ -137,6 +162,7 @@ static void reasons_are_known_for_our_own_statuses(void)
 static const struct test_case cases[] = {
 	TEST(every_known_name_is_found_in_any_case),
 	TEST(nothing_else_is_taken_for_a_known_name),
+	TEST(whatever_begins_as_the_forwarded_fields_is_one_of_them),
 	TEST(names_read_at_once_are_those_read_bytewise),
 	TEST(usual_names_are_read_at_once_where_there_are_vectors),
 	TEST(reasons_are_known_for_our_own_statuses),

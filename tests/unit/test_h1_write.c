@@ -146,7 +146,8 @@ static void framing_is_what_we_say_not_what_came(void)
 #define CLAIMS                                                                                 \
 	"X-Forwarded-For: 1.1.1.1\r\nForwarded: for=x\r\nX-Request-Id: R\r\nX-Forwarded-For: " \
 	"2.2.2.2, 3.3.3.3\r\n"                                                                 \
-	"X-Forwarded-Proto: https\r\nX-Forwarded-Host: h\r\nVia: 1.0 w\r\n"
+	"X-Forwarded-Proto: https\r\nX-Forwarded-Host: h\r\nX-Forwarded-Prefix: /p\r\n"        \
+	"X-Forwarded-By: b\r\nVia: 1.0 w\r\n"
 
 static void claims_of_the_untrusted_are_dropped(void)
 {
@@ -166,7 +167,8 @@ static void claims_of_the_trusted_are_kept_and_the_list_grows(void)
 	o.trusted = true;
 	request_becomes(&o,
 		"GET / HTTP/1.1\r\nHost: a\r\nForwarded: for=x\r\nX-Request-Id: R\r\n"
-		"X-Forwarded-Proto: https\r\nX-Forwarded-Host: h\r\nVia: 1.0 w\r\n"
+		"X-Forwarded-Proto: https\r\nX-Forwarded-Host: h\r\nX-Forwarded-Prefix: /p\r\n"
+		"X-Forwarded-By: b\r\nVia: 1.0 w\r\n"
 		"X-Forwarded-For: 1.1.1.1, 2.2.2.2, 3.3.3.3, 192.0.2.7\r\nVia: 1.1 lb\r\n\r\n");
 	parsed("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
 	o = request_out();

@@ -290,11 +290,13 @@ static void a_request_becomes_a_list(void)
 		http1_parse_request(&head,
 			SPAN("POST /x HTTP/1.1\r\nHost: a.test\r\nTE: trailers\r\nAccept: */*\r\n"
 			     "Cookie: lb=1; a=b\r\nX-Forwarded-For: 198.51.100.1\r\n"
+			     "X-Client-Cert-Subject: s\r\nX-Forwarded-Prefix: /y\r\n"
 			     "Transfer-Encoding: chunked\r\n\r\n"),
 			&LIMITS, &fault) == PARSE_DONE);
 	CHECK_INT(http2_list_request(&list, room, sizeof(room), &head, &o), 0);
 	lists(PAIRS({":method", "POST"}, {":scheme", "http"}, {":authority", "a.test"},
-		{":path", "/p"}, {"accept", "*/*"}, {"cookie", "a=b"},
+		{":path", "/p"}, {"accept", "*/*"}, {"x-client-cert-subject", "s"},
+		{"x-forwarded-prefix", "/y"}, {"cookie", "a=b"},
 		{"x-forwarded-for", "198.51.100.1, 192.0.2.7"}, {"x-forwarded-host", "a.test"},
 		{"x-forwarded-proto", "http"}, {"x-forwarded-port", "80"}, {"x-request-id", "ID"},
 		{"te", "trailers"}));
