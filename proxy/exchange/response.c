@@ -11,8 +11,10 @@
 #include "proxy/exchange/tunnel.h"
 #include "proxy/worker.h"
 
-const struct http_limits exchange_response_limits = {
-	.line_bytes = 8192, .head_bytes = 40 * 1024, .field_bytes = 16 * 1024, .fields = 100};
+const struct http_limits exchange_response_limits = {.line_bytes = 8192,
+	.head_bytes = 40 * 1024,
+	.field_bytes = 40 * 1024,
+	.fields = HTTP_FIELDS_MAX};
 
 /* All of its answer is here. */
 static void let_server_go(struct exchange *x)

@@ -108,6 +108,15 @@ class Forwarding(Case):
                 self.assertEqual((answer.status, answer.get("x-32"), answer.body), (200, "v" * 900, b"ok"))
         self.assertEqual(bytes(s.received[0]).count(b"v" * 900), 99)
 
+    def test_a_response_may_have_one_long_field_or_many(self):
+        heads = (b"X: " + b"v" * 39000 + b"\r\n", b"Set-Cookie: a=b\r\n" * 120)
+        for fields in heads:
+            s = self.serve()
+            s.script = lambda conn, n: s.answer_all(conn, n, b"ok", fields)
+            r = ask(self.proxy(config(s)), get())
+            self.assertEqual((r.status, r.body), (200, b"ok"))
+            self.assertIn(fields, r.head + b"\r\n")
+
     def test_an_empty_body_with_a_length_is_a_complete_request(self):
         s = self.serve()
         p = self.proxy(config(s))
