@@ -4,6 +4,18 @@
  */
 #include "proxy/exchange/exchange.h"
 
+/* An address, to which some proxies add the client's port: 192.0.2.1:4711, [2001:db8::1]:4711. */
+static int read_address(struct span text, struct addr *found)
+{
+	struct span ip = exchange_without_port(text);
+
+	if (addr_parse_ip(text, found, NULL) == 0)
+		return 0;
+	if (ip.len > 2 && ip.ptr[0] == '[' && ip.ptr[ip.len - 1] == ']')
+		ip = span_make(ip.ptr + 1, ip.len - 2);
+	return addr_parse_ip(ip, found, NULL);
+}
+
 /* Goes from the right through a list of addresses while they are trusted; false: stops here. */
 static bool look_behind(const struct listener *l, struct span list, struct addr *found)
 {
@@ -14,8 +26,7 @@ static bool look_behind(const struct listener *l, struct span list, struct addr 
 
 		while (from > 0 && list.ptr[from - 1] != ',')
 			from--;
-		if (addr_parse_ip(
-			    span_trim(span_make(list.ptr + from, end_at - from)), found, NULL) < 0)
+		if (read_address(span_trim(span_make(list.ptr + from, end_at - from)), found) < 0)
 			return false; /* what cannot be read is nobody's */
 		end_at = from > 0 ? from - 1 : 0;
 	}

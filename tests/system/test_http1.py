@@ -360,6 +360,15 @@ pools: {web: {servers: {a: "127.0.0.1:1"}}}
         self.assertIn(b"X-Request-Id: keep-me\r\n", head)
         self.assertEqual(self.log_lines(p)[-1]["client"], "2.2.2.2")
 
+    def test_a_trusted_proxy_may_name_the_clients_port_too(self):
+        p = self.proxy(config(self.serve(), listener=", trusted_proxies: [127.0.0.0/8, 10.0.0.0/8]"))
+        for n, (said, client) in enumerate((("6.6.6.6, 1.2.3.4:5678, 10.0.0.9:80", "1.2.3.4"),
+                                            ("[2001:db8::1]:443", "2001:db8::1"), ("[2001:db8::2]", "2001:db8::2"),
+                                            ("2001:db8::3", "2001:db8::3"), ("1.2.3.4:x", "127.0.0.1"),
+                                            ("[1.2.3.4", "127.0.0.1"), ("", "127.0.0.1")), 1):
+            ask(p, get("/", "X-Forwarded-For: %s\r\n" % said))
+            self.assertEqual(self.log_lines(p, n)[-1]["client"], client, said)
+
     def test_a_trusted_name_of_a_request_is_its_name_everywhere(self):
         s = self.serve()
         p = self.proxy(config(s, listener=", trusted_proxies: [127.0.0.0/8]"))
