@@ -209,6 +209,14 @@ void exchange_client_eof(struct exchange *x)
 	exchange_cut(x, END_CLIENT_GONE);
 }
 
+/* What a head that is not whole, or malformed, says of others is not believed. */
+static void end_head(struct exchange *x)
+{
+	x->head_done = true;
+	if (!x->client_ip.len)
+		x->client_ip = client_ip(x->client);
+}
+
 void exchange_client_timeout(struct exchange *x)
 {
 	struct client *c = x->client;
@@ -218,7 +226,7 @@ void exchange_client_timeout(struct exchange *x)
 			exchange_cut(x, END_CLIENT_TIMEOUT);
 			return;
 		}
-		x->head_done = true;
+		end_head(x);
 		exchange_answer(x, 408, END_CLIENT_TIMEOUT);
 		return;
 	}
@@ -236,7 +244,7 @@ void exchange_client_timeout(struct exchange *x)
 void exchange_reject(struct exchange *x, const struct http_fault *fault)
 {
 	fault_note(x, FAULT_REQUEST, EXCERPT_HEAD, iobuf_span(x->client->conn.in), fault);
-	x->head_done = true;
+	end_head(x);
 	exchange_answer(x, fault->status, END_CLIENT_BAD);
 }
 
@@ -358,6 +366,7 @@ static void begin(struct exchange *x)
 	if (h->framing != HTTP_NO_BODY)
 		settle(x);
 	x->head_done = true;
+	x->head_ns = x->worker->now_ns;
 	x->keep_client = h->keep_alive;
 	x->body_at = c->conn.in->start + h->head_bytes;
 	x->rewindable = true;

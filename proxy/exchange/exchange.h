@@ -98,7 +98,7 @@ struct exchange {
 	struct http1_body request_body, response_body;
 	struct span path, query;
 
-	uint64_t started_ns, chosen_ns, connected_ns, first_byte_ns;
+	uint64_t started_ns, head_ns, chosen_ns, connected_ns, first_byte_ns;
 	uint64_t queued_ns;
 	uint64_t server_idle_ns;      /* how long its connection may be kept; 0: not */
 	uint64_t bytes_in, bytes_out; /* content */

@@ -287,6 +287,10 @@ static void put_times(struct access_log *l, const struct exchange *x)
 {
 	PUT(l, ",\"total_ms\":");
 	put_ms(l, between(x->started_ns, x->worker->now_ns));
+	if (x->head_ns > x->started_ns) {
+		PUT(l, ",\"head_ms\":");
+		put_ms(l, x->head_ns - x->started_ns);
+	}
 	if (x->queued_ns) {
 		PUT(l, ",\"queue_ms\":");
 		put_ms(l, x->queued_ns);

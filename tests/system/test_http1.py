@@ -652,11 +652,25 @@ class Operating(Case):
                           line["server"], line["end"], line["user_agent"], line["bytes_out"]),
                          ("HTTP/1.1", "GET", "/x?y=1", 200, "web", "s0", "ok", 't"e\\st', 2))
         self.assertNotIn("tls", line)
+        self.assertNotIn("head_ms", line)  # it came at once
         ask(p, b"GET /old HTTP/1.0\r\n\r\n")
         ask(p, b"GET  /broken HTTP/1.1\r\n\r\n")
         _, old, broken = self.log_lines(p, 3)
         self.assertEqual((old["target"], old["protocol"], broken["status"]), ("/old", "HTTP/1.0", 400))
         self.assertNotIn("protocol", broken)
+        self.assertEqual(broken["client"], "127.0.0.1")
+
+    def test_the_access_log_says_how_long_a_head_took(self):
+        s = self.serve()
+        p = self.proxy(config(s))
+        with p.connect() as c:
+            c.sendall(get()[:20])
+            time.sleep(0.3)
+            c.sendall(get()[20:])
+            self.assertEqual(Reader(c).response().status, 200)
+        line = self.log_lines(p)[-1]
+        self.assertGreater(line["head_ms"], 250)
+        self.assertGreaterEqual(line["total_ms"], line["head_ms"])
 
     def test_a_reload_under_load_fails_nothing(self):
         a, b = self.serve(), self.serve()
