@@ -353,8 +353,10 @@ static void check_limits(struct rules *r, const struct conf_node *pool)
 {
 	const struct conf_node *limits = good(pool, "limits");
 	const struct conf_node *wait = good(limits, "queue_timeout");
+	const struct conf_node *queue = good(limits, "queue");
 
-	if (limits && !conf_find(limits, "connections_per_server"))
+	if (limits && !conf_find(limits, "connections_per_server") &&
+		(queue || wait || !conf_find(limits, "idle_per_server")))
 		conf_error(r->report, limits->name_pos, NULL,
 			"'limits' of pool '%.*s' needs 'connections_per_server': without it "
 			"nobody ever waits",

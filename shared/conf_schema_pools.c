@@ -180,6 +180,12 @@ static const struct conf_key pool_limits_keys[] = {
 		.min = 0,
 		.max = 1000000,
 		.help = "Requests that wait for a server; more are answered with 503."},
+	{.name = "idle_per_server",
+		.type = CONF_TYPE_COUNT,
+		.min = 0,
+		.max = 100000,
+		.help = "Connections without a request that each worker keeps to a server; not "
+			"written: 64, and more where more were in use at once."},
 	{.name = "queue_timeout",
 		.type = CONF_TYPE_DURATION,
 		.min = 10 * MS,

@@ -279,15 +279,22 @@ struct server_conn *upstream_connect(
 	return sc;
 }
 
+static bool has_enough(const struct upstream *u, const struct pool_limits *limits)
+{
+	if (limits->has_idle)
+		return u->idle_count >= limits->idle;
+	return u->idle_count >= UPSTREAM_IDLE_MIN && u->idle_count >= u->idle_wanted;
+}
+
 void upstream_release(struct server_conn *sc, uint64_t idle_ns)
 {
 	struct worker *w = sc->conn.worker;
 	struct upstream *u = &w->upstreams[sc->server->slot];
+	const struct pool_limits *limits = &sc->exchange->server_pool->limits;
 
 	sc->exchange = NULL;
-	if (sc->stream || u->server != sc->server ||
-		(u->idle_count >= UPSTREAM_IDLE_MIN && u->idle_count >= u->idle_wanted) ||
-		w->stopping || conn_blocked(&sc->conn) || sc->conn.eof) {
+	if (sc->stream || u->server != sc->server || has_enough(u, limits) || w->stopping ||
+		conn_blocked(&sc->conn) || sc->conn.eof) {
 		conn_close(&sc->conn);
 		return;
 	}

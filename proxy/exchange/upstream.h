@@ -20,8 +20,9 @@ struct server_conn {
 	uint64_t tls;		   /* what it was made with: tls_client_id() */
 };
 
-/* So many are kept, a server and worker; more where more requests were in flight at once when one
- * had to be opened, half as many each time that one has its time out without being used. */
+/* So many are kept, a server and worker, where limits.idle_per_server does not say; more where more
+ * requests were in flight at once when one had to be opened, half as many each time that one has
+ * its time out without being used. */
 #define UPSTREAM_IDLE_MIN 64
 
 /* An idle connection to this server, made as the pool of x wants them, or NULL. The exchange has it

@@ -221,6 +221,9 @@ static void build_pool(struct builder *b, const struct conf_node *node, struct p
 		p->limits.per_server = (uint32_t)conf_u64(node, "limits.connections_per_server");
 		p->limits.queue = (uint32_t)conf_u64(node, "limits.queue");
 	}
+	p->limits.has_idle = conf_find(node, "limits.idle_per_server");
+	if (p->limits.has_idle)
+		p->limits.idle = (uint32_t)conf_u64(node, "limits.idle_per_server");
 	check_build(b, node, p);
 	stream_build_pool(node, p);
 	if (pool_build_tls(b->report, p) < 0)

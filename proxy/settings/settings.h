@@ -113,6 +113,8 @@ struct retry_conf {
 struct pool_limits {
 	uint32_t per_server; /* requests in flight at one server; 0: any number, and no queue */
 	uint32_t queue;	     /* requests that wait */
+	bool has_idle;	     /* else as many idle connections are kept as there is use for */
+	uint32_t idle;	     /* kept to one server by one worker */
 };
 
 /* Without a word in the file; those of the table. */

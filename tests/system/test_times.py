@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 """Times and rates: each with short settings and real sockets, at the narrowest place where it can stand."""
+import contextlib
 import socket
+import threading
 import time
 import types
 import unittest
@@ -127,6 +129,28 @@ class Servers(Timed):
         self.assertEqual(ask(p, get()).status, 200)
         self.assertEqual(p.status()["server_connections"], 1)
         self.lasts(lambda: self.eventually(lambda: p.status()["server_connections"] == 0), 0.3, 0.9)
+
+    def test_no_more_idle_connections_to_a_server_are_kept_than_the_pool_says(self):
+        for limit in (2, 0):
+            all_here = threading.Barrier(6)
+
+            def script(conn, n):
+                rest = b""
+                while True:
+                    head, rest = s.read_head(conn, n, rest)
+                    if head is None:
+                        return
+                    all_here.wait(20)
+                    conn.sendall(OK)
+            s = self.serve(script)
+            p = self.proxy(config(s, pool="limits: {idle_per_server: %d}\ntimeouts: {server_idle: 60s}" % limit))
+            with contextlib.ExitStack() as stack:
+                clients = [stack.enter_context(p.connect()) for _ in range(6)]
+                for c in clients:
+                    c.sendall(get())
+                for c in clients:
+                    self.assertEqual(Reader(c).response().status, 200)
+                self.eventually(lambda: p.status()["server_connections"] == limit)
 
 
 class Heads(Timed):

@@ -173,6 +173,9 @@ static void a_queue_needs_a_limit_and_has_one_time(void)
 	CHECK_CLEAN(POOL_WITH("limits: {" LIMITED ", queue: 0, queue_timeout: 1s}"));
 	CHECK_PRINTS(POOL_WITH("limits: {queue: 9}"),
 		"'limits' of pool 'p' needs 'connections_per_server'");
+	CHECK_CLEAN(POOL_WITH("limits: {idle_per_server: 9}"));
+	CHECK_PRINTS(POOL_WITH("limits: {idle_per_server: 9, queue: 9}"),
+		"'limits' of pool 'p' needs 'connections_per_server'");
 	CHECK_PRINTS(POOL_WITH("limits: {" LIMITED ", queue_timeout: 1s}, timeouts: {queue: 2s}"),
 		"pool 'p' has both 'queue_timeout' and 'timeouts: {queue}'\n");
 }
