@@ -49,6 +49,7 @@ struct conf_key {
 	bool later; /* known, but not available in this version */
 	bool wild;
 	bool lines;	      /* a text may have several lines */
+	bool holds;	      /* a section whose defaults hold where it is not written, too */
 	bool secret;	      /* it, or what is in it, may be shown to nobody */
 	const char *fallback; /* the default, as one would write it; NULL: none */
 	uint64_t min, max;    /* of num, or of a list's or named map's members; max 0: no bound */

@@ -175,6 +175,7 @@ const struct conf_key conf_listener_keys[] = {
 	{.name = "limits",
 		.type = CONF_TYPE_MAP,
 		.keys = limits_keys,
+		.holds = true,
 		.help = "What a client may send."},
 	TIMEOUTS_ROW("this listener"),
 	{.name = "via",

@@ -98,8 +98,8 @@ static void show_defaults(struct show *s, const struct conf_key *map)
 			show_default(s, k);
 }
 
-/* In the order of the table. Sections that are not written are shown at the top only: below it is
- * often their being there that means something. */
+/* In the order of the table. Sections that are not written are shown at the top, and below it where
+ * the table says that they hold: of others it is their being there that means something. */
 static void show_map(struct show *s, const struct conf_node *n)
 {
 	for (const struct conf_key *k = n->key->keys; k->name; k++) {
@@ -113,7 +113,7 @@ static void show_map(struct show *s, const struct conf_node *n)
 			before = enter(s, child->name, true);
 			show_node(s, child);
 			leave(s, before);
-		} else if (s->effective && !k->later && (k->fallback || !n->parent)) {
+		} else if (s->effective && !k->later && (k->fallback || k->holds || !n->parent)) {
 			show_default(s, k);
 		}
 	}

@@ -426,9 +426,12 @@ class Tool(Change):
         self.assertNotIn("timeouts.idle", out)
         out = self.ctl(p, "config", "show", "--effective")
         for line in ("timeouts.idle: 60s  # default", "pools.web.balance: least_requests  # default",
-                     "pools.web.servers.s0.weight: 1  # default", "pools.web.health.every: 2s  # default"):
+                     "pools.web.servers.s0.weight: 1  # default", "pools.web.health.every: 2s  # default",
+                     "pools.web.retry.attempts: 3  # default", "pools.web.passive.eject: 10s  # default",
+                     "listeners.main.limits.request_head: 32KiB  # default"):
             self.assertIn(line + "\n", out)
-        self.assertNotIn("failover", out)
+        for line in ("failover", "pools.web.sticky", "pools.web.health.agent"):  # of these it would mean something
+            self.assertNotIn(line, out)
         self.assertIn("usage:", self.ctl(p, "config", "shwo", code=2))
         bundle = self.ctl(p, "dump")
         self.assertNotIn("x1y2", bundle)
