@@ -38,8 +38,8 @@ static json_t *check_here(const char *file)
 		json_array_append_new(is_error(line) ? errors : warnings, json_string(line));
 		free(line);
 	}
-	result = json_pack("{s:b, s:o, s:o, s:s}", "ok", conf_report_errors(report) == 0, "errors",
-		errors, "warnings", warnings, "text", text);
+	result = json_pack("{s:b, s:s, s:o, s:o, s:s}", "ok", conf_report_errors(report) == 0,
+		"file", file, "errors", errors, "warnings", warnings, "text", text);
 	free(text);
 	conf_free(conf);
 	conf_report_free(report);
@@ -57,24 +57,24 @@ static void print_report(const struct ctl *c, const json_t *result)
 		print_lines(text, c->out);
 }
 
+/* Without a file: the one that the proxy runs with. */
 int verb_check(struct ctl *c)
 {
-	const char *name = c->argument ? c->argument : TANDEM_SYSCONFDIR "/tandem/tandem.yaml";
-	char *file = realpath(name, NULL);
+	char *file = c->argument ? realpath(c->argument, NULL) : NULL;
 	json_t *result = NULL;
 	struct err err;
 	enum rpc_rc rc;
 	bool ok;
 
-	if (!file) {
-		complain("%s: %s", name, strerror(errno));
+	if (c->argument && !file) {
+		complain("%s: %s", c->argument, strerror(errno));
 		return REFUSED;
 	}
-	rc = ask(c, PROXY, "check", json_pack("{s:s}", "file", file), CHECK_MS, &result, &err);
+	rc = ask(c, PROXY, "check", json_pack("{s:s*}", "file", file), CHECK_MS, &result, &err);
 	if (rc == RPC_UNREACHABLE || (rc == RPC_REFUSED && geteuid() != 0)) {
 		complain("tandem-proxy %s: checked here, without what only it can tell",
 			rc == RPC_REFUSED ? "may not read files for you" : "is not reachable");
-		result = check_here(file);
+		result = check_here(file ? file : TANDEM_SYSCONFDIR "/tandem/tandem.yaml");
 	} else if (rc != RPC_OK) {
 		free(file);
 		return ask_exit(rc, &err);
@@ -85,7 +85,7 @@ int verb_check(struct ctl *c)
 	} else {
 		print_report(c, result);
 		if (ok)
-			fprintf(c->out, "%s: good\n", file);
+			fprintf(c->out, "%s: good\n", text_at(result, "file"));
 	}
 	json_decref(result);
 	free(file);

@@ -47,7 +47,8 @@ static json_t *try_file(struct trial *t, const char *file, struct err *err)
 		if (f) {
 			conf_report_print(t->report, conf, f);
 			fclose(f);
-			result = json_pack("{s:b,s:o,s:o,s:s}", "ok", t->settings != NULL, "errors",
+			result = json_pack("{s:b,s:s,s:o,s:o,s:s}", "ok", t->settings != NULL,
+				"file", file, "errors",
 				proxy_report_lines(t->report, conf, ": error: "), "warnings",
 				proxy_report_lines(t->report, conf, ": warning: "), "text", text);
 		}

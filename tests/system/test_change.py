@@ -461,6 +461,7 @@ class Tool(Change):
         self.assertIn("  pool web: server s1 removed\n", out)
         self.assertIn("  web/s1: removed; 0 sessions, 0 in flight may end\n", out)
         self.assertIn("orders that it would overrule:\n  server web/s1: it is not in the pool any more", out)
+        self.assertEqual(self.ctl(p, "check"), "%s: good\n" % p.file)  # what a reload would read
         self.assertIn("reloaded", self.ctl(p, "reload"))
         out = self.ctl(p, "rollback")
         self.assertIn("runs again, generation 3\n", out)
