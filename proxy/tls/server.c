@@ -305,20 +305,20 @@ static int use_policy(SSL_CTX *ctx, const struct tls_server_options *o, struct e
 /* Sessions belong to a listener and to what it asks of clients: no older one comes round that. */
 static int use_session_id(SSL_CTX *ctx, const struct tls_server_options *o, struct err *err)
 {
-	const STACK_OF(X509_NAME) *authorities = SSL_CTX_get_client_CA_list(ctx);
+	STACK_OF(X509_OBJECT) *authorities = X509_STORE_get0_objects(SSL_CTX_get_cert_store(ctx));
 	EVP_MD_CTX *md = EVP_MD_CTX_new();
-	unsigned char id[EVP_MAX_MD_SIZE], *der = NULL;
+	unsigned char id[EVP_MAX_MD_SIZE];
 	unsigned len = 0;
 	bool good = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) &&
 		    EVP_DigestUpdate(md, o->name.ptr, o->name.len) &&
 		    EVP_DigestUpdate(md, &o->client_auth, sizeof(o->client_auth));
 
-	for (int i = 0; good && i < sk_X509_NAME_num(authorities); i++) {
-		int bytes = i2d_X509_NAME(sk_X509_NAME_value(authorities, i), &der);
+	for (int i = 0; good && i < sk_X509_OBJECT_num(authorities); i++) {
+		const X509 *x = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(authorities, i));
 
-		good = bytes > 0 && EVP_DigestUpdate(md, der, (size_t)bytes);
-		OPENSSL_free(der);
-		der = NULL;
+		/* All of it: another key may come under the same name. */
+		good = !x ||
+		       (X509_digest(x, EVP_sha256(), id, &len) && EVP_DigestUpdate(md, id, len));
 	}
 	good = good && EVP_DigestFinal_ex(md, id, &len) &&
 	       SSL_CTX_set_session_id_context(ctx, id, SSL_MAX_SID_CTX_LENGTH);

@@ -613,6 +613,22 @@ class Clients(Case):
         with self.assertRaises((ssl.SSLError, ConnectionResetError, EOFError)):
             self.get(self.connect(p, context=c, session=s.session))
 
+    def test_a_session_does_not_outlive_the_authority_that_vouched_for_it(self):
+        authority = certs.make("clients", "clients.test", ca=True)
+        certs.make("guest", "Guest", signer="clients")
+        server = self.serve()
+        p = self.proxy(server, tls=", client_ca: %s, client_auth: optional" % authority)
+        c = self.context(cert="guest")
+        s = self.connect(p, context=c)
+        self.get(s)
+        self.assertEqual(self.fields(server)["x-client-cert-verify"], "SUCCESS")
+        certs.make("clients", "clients.test", ca=True)  # of the same name, with another key
+        self.assertTrue(p.rpc("reload")["result"]["ok"])
+        again = self.connect(p, context=c, session=s.session)
+        self.get(again)
+        self.assertFalse(again.session_reused)
+        self.assertTrue(self.fields(server)["x-client-cert-verify"].startswith("FAILED:"))
+
 
 class Resumption(Case):
     PAIR = """
