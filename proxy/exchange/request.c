@@ -60,7 +60,7 @@ static int stage_head(struct exchange *x)
 		.upgrade = upgrade,
 		.websocket = upgrade ? exchange_websocket_ask(x, handshake) : (struct span){0},
 		.own_cookie = x->server_pool->sticky.cookie,
-		.scheme = SPAN("http"),
+		.scheme = x->server_pool->tls ? SPAN("https") : SPAN("http"),
 		.framing = exchange_framing_for(&x->upstream->conn, x->request.framing),
 		.length = x->request.length,
 	};

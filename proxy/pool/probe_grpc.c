@@ -197,7 +197,7 @@ static int submit(struct grpc_call *c)
 				   : span_make(address, addr_format(&c->probe->address, address));
 	const nghttp2_nv head[] = {
 		field(SPAN(":method"), SPAN("POST")),
-		field(SPAN(":scheme"), SPAN("http")),
+		field(SPAN(":scheme"), conf->tls ? SPAN("https") : SPAN("http")),
 		field(SPAN(":path"), SPAN("/grpc.health.v1.Health/Check")),
 		field(SPAN(":authority"), host),
 		field(SPAN("content-type"), SPAN("application/grpc")),

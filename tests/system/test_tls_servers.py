@@ -452,6 +452,7 @@ class Http2(Case):
         for _ in range(3):
             self.assertEqual(rig.ask(p, GET).body, b"ok")
         self.assertEqual(len(s.conns), 1)
+        self.assertEqual(s.heads[0][":scheme"], "https")
         p.write(self.config([s], "{ca: CA, server_name: shop.internal}", pool="protocol: h2"))
         self.assertTrue(p.rpc("reload")["result"]["ok"])
         self.refuses(p, "hostname mismatch")
