@@ -227,13 +227,23 @@ static const struct conn_handler handler = {
 /* --- its streams
  * --------------------------------------------------------------------------------------- */
 
+/* It has not looked at this request. A server that says goodbye, as one does that is restarted, or
+ * whose connection is old, takes it over a new connection; said again there, it is a refusal. */
+static void refused(const struct h2_stream *s, struct exchange *x)
+{
+	bool goodbye = s->h2 && !h2_takes_more(s->h2) && !x->fresh_only;
+
+	x->head_sent = false;
+	exchange_failed(x, goodbye ? RETRY_WENT_STALE : RETRY_UNCONNECTED, 502, END_SERVER_CUT);
+}
+
 /* Reset by the server, or lost with the connection. */
 static void on_reset(struct h2_stream *s, struct server_conn *sc)
 {
 	struct exchange *x = sc->exchange;
 
 	if (s->code == NGHTTP2_REFUSED_STREAM && !x->response_head_done) {
-		exchange_failed(x, RETRY_UNCONNECTED, 502, END_SERVER_CUT);
+		refused(s, x);
 		return;
 	}
 	if (!s->lost)
@@ -269,47 +279,19 @@ static void on_event(struct h2_stream *s)
 		on_reset(s, sc);
 }
 
-static void on_quiet(struct h2 *h)
-{
-	struct h2_server *hs = of_h2(h);
-
-	h->ponged = false;
-	if (h->greeted && !hs->ready) {
-		hs->ready = true;
-		hs->conn.worker->upstreams[hs->server->slot].streams_max = h2_streams_max(h);
-		tell_waiting(hs);
-	}
-	h->greeted = false;
-	if (h->stream_count)
-		return;
-	if (!hs->ready)
-		give_up(hs); /* who wanted it waits no more */
-	else if (hs->conn.worker->stopping)
-		say_goodbye(hs);
-	else
-		set_deadline(hs);
-}
-
-static void on_end(struct h2 *h)
-{
-	give_up(of_h2(h));
-}
-
-static const struct h2_role role = {
-	.on_event = on_event,
-	.on_quiet = on_quiet,
-	.on_over = on_end,
-	.on_broken = on_end,
-};
-
-static bool has_room(const struct h2_server *hs)
+/* How many requests it takes at a time, as far as is known. */
+static uint32_t streams_max(const struct h2_server *hs)
 {
 	uint32_t known = hs->conn.worker->upstreams[hs->server->slot].streams_max;
 	uint32_t max = hs->ready || !known ? h2_streams_max(&hs->h2) : known;
 
-	if (hs->leaving || hs->conn.closing || !h2_takes_more(&hs->h2))
-		return false;
-	return hs->h2.stream_count < (max < H2_SERVER_STREAMS_MAX ? max : H2_SERVER_STREAMS_MAX);
+	return max < H2_SERVER_STREAMS_MAX ? max : H2_SERVER_STREAMS_MAX;
+}
+
+static bool has_room(const struct h2_server *hs)
+{
+	return !hs->leaving && !hs->conn.closing && h2_takes_more(&hs->h2) &&
+	       hs->h2.stream_count < streams_max(hs);
 }
 
 static struct h2_server *find(
@@ -329,29 +311,7 @@ static struct h2_server *find(
 	return NULL;
 }
 
-static struct server_conn *add_stream(struct h2_server *hs, struct exchange *x)
-{
-	struct server_stream *ss = malloc(sizeof(*ss));
-
-	if (!ss)
-		return NULL;
-	hs->idle_ns = x->timeouts->server_idle_ns;
-	upstream_init_stream(&ss->sc, hs->conn.worker, hs->server, x);
-	h2_stream_init(&ss->stream, &hs->h2, &ss->sc.conn, 0);
-	return &ss->sc;
-}
-
-struct server_conn *h2_server_take(struct worker *w, struct server *s, struct exchange *x)
-{
-	struct h2_server *hs = find(w, s, x, true);
-	struct server_conn *sc = hs ? add_stream(hs, x) : NULL;
-
-	if (!sc)
-		return NULL;
-	set_deadline(hs);
-	conn_start(&sc->conn);
-	return sc;
-}
+static const struct h2_role role;
 
 static struct h2_server *connect_server(struct worker *w, struct server *s, struct exchange *x)
 {
@@ -382,6 +342,92 @@ static struct h2_server *connect_server(struct worker *w, struct server *s, stru
 	if (w->upstreams[s->slot].server == s)
 		list_append(&w->upstreams[s->slot].shared, &hs->link);
 	return hs;
+}
+
+/* More of them wait than it takes at a time, which nobody knew: the others go on over connections
+ * of their own. Of one that takes none, for now, they stay. */
+static void share_out(struct h2_server *hs)
+{
+	uint32_t max = streams_max(hs);
+
+	while (max && hs->h2.stream_count > max) {
+		struct h2_stream *s = list_item(hs->h2.streams.prev, struct h2_stream, link);
+		struct exchange *x = of_stream(s)->exchange;
+		struct h2_server *to;
+
+		if (!x || !s->conn->connecting)
+			return;
+		to = find(hs->conn.worker, hs->server, x, false);
+		if (!to)
+			to = connect_server(hs->conn.worker, hs->server, x);
+		if (!to)
+			return;
+		to->idle_ns = hs->idle_ns;
+		h2_stream_move(s, &to->h2);
+	}
+}
+
+/* Its SETTINGS have come. */
+static void on_greeted(struct h2_server *hs)
+{
+	hs->ready = true;
+	hs->conn.worker->upstreams[hs->server->slot].streams_max = h2_streams_max(&hs->h2);
+	share_out(hs);
+	tell_waiting(hs);
+}
+
+static void on_quiet(struct h2 *h)
+{
+	struct h2_server *hs = of_h2(h);
+
+	h->ponged = false;
+	if (h->greeted && !hs->ready)
+		on_greeted(hs);
+	h->greeted = false;
+	if (h->stream_count)
+		return;
+	if (!hs->ready)
+		give_up(hs); /* who wanted it waits no more */
+	else if (hs->conn.worker->stopping)
+		say_goodbye(hs);
+	else
+		set_deadline(hs);
+}
+
+static void on_end(struct h2 *h)
+{
+	give_up(of_h2(h));
+}
+
+static const struct h2_role role = {
+	.on_event = on_event,
+	.on_quiet = on_quiet,
+	.on_over = on_end,
+	.on_broken = on_end,
+};
+
+static struct server_conn *add_stream(struct h2_server *hs, struct exchange *x)
+{
+	struct server_stream *ss = malloc(sizeof(*ss));
+
+	if (!ss)
+		return NULL;
+	hs->idle_ns = x->timeouts->server_idle_ns;
+	upstream_init_stream(&ss->sc, hs->conn.worker, hs->server, x);
+	h2_stream_init(&ss->stream, &hs->h2, &ss->sc.conn, 0);
+	return &ss->sc;
+}
+
+struct server_conn *h2_server_take(struct worker *w, struct server *s, struct exchange *x)
+{
+	struct h2_server *hs = find(w, s, x, true);
+	struct server_conn *sc = hs ? add_stream(hs, x) : NULL;
+
+	if (!sc)
+		return NULL;
+	set_deadline(hs);
+	conn_start(&sc->conn);
+	return sc;
 }
 
 struct server_conn *h2_server_connect(

@@ -274,7 +274,8 @@ static int on_content(nghttp2_session *session, uint8_t flags, int32_t id, const
 			session, NGHTTP2_FLAG_NONE, id, NGHTTP2_INTERNAL_ERROR);
 	}
 	h2_tell(s);
-	return 0;
+	return h2_keeps_connection_open(s->h2) ? nghttp2_session_consume_connection(session, len)
+					       : 0;
 }
 
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *ctx)

@@ -138,6 +138,8 @@ static inline bool h2_takes_more(const struct h2 *h)
 /* s of conn (of no socket, from conn_init) on this connection; id is 0 for one of ours, which
  * begins with its head. */
 void h2_stream_init(struct h2_stream *s, struct h2 *h, struct conn *conn, int32_t id);
+/* It has not begun: it will on that connection. */
+void h2_stream_move(struct h2_stream *s, struct h2 *to);
 /* A response's head is to come, into head: again after an interim one. limits outlive it. */
 void h2_expect_head(struct conn *c, struct http_head *head, const struct http_limits *limits,
 	enum http_method request_method);

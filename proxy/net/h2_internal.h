@@ -20,6 +20,14 @@ void h2_tell(struct h2_stream *s);
 void h2_pump(struct h2 *h);
 void h2_set_nv(nghttp2_nv *nv, const struct http_list *list);
 
+/* A server's connection carries answers to many clients: those who do not read theirs fill their
+ * own streams' windows, and never the connection's, which would stop all others. A client's
+ * connection is its own, and its window bounds what it may leave here. */
+static inline bool h2_keeps_connection_open(const struct h2 *h)
+{
+	return !h->role->server;
+}
+
 /* What nghttp2 asks when there is room for content. */
 ssize_t h2_read_content(nghttp2_session *session, int32_t id, uint8_t *buf, size_t length,
 	uint32_t *flags, nghttp2_data_source *source, void *ctx);

@@ -36,6 +36,18 @@ void h2_stream_init(struct h2_stream *s, struct h2 *h, struct conn *conn, int32_
 	conn->layer = s;
 }
 
+void h2_stream_move(struct h2_stream *s, struct h2 *to)
+{
+	ASSERT(s->id == 0 && s->h2 != to && s->h2->stream_count > 0);
+	list_remove(&s->event_link);
+	list_init(&s->event_link);
+	list_remove(&s->link);
+	s->h2->stream_count--;
+	s->h2 = to;
+	list_append(&to->streams, &s->link);
+	to->stream_count++;
+}
+
 /* The other side hears that it ends, and nghttp2 knows us no more. */
 static void drop(struct h2_stream *s, uint32_t code)
 {
@@ -56,6 +68,18 @@ static bool has_input(const struct conn *c)
 	return s->in.len || s->in_end || s->reset;
 }
 
+/* What was read may come again. */
+static void give_back(struct h2_stream *s, size_t bytes)
+{
+	nghttp2_session *session = s->h2->session;
+	int rc = h2_keeps_connection_open(s->h2)
+			 ? nghttp2_session_consume_stream(session, s->id, bytes)
+			 : nghttp2_session_consume(session, s->id, bytes);
+
+	if (rc != 0)
+		h2_break(s->h2);
+}
+
 static ssize_t stream_recv(struct conn *c, void *to, size_t bytes)
 {
 	struct h2_stream *s = stream_of(c);
@@ -70,8 +94,7 @@ static ssize_t stream_recv(struct conn *c, void *to, size_t bytes)
 	memcpy(to, s->in.data + s->in.off, n);
 	buf_consume(&s->in, n);
 	if (s->h2) {
-		if (nghttp2_session_consume(s->h2->session, s->id, n) != 0)
-			h2_break(s->h2);
+		give_back(s, n);
 		h2_wake(s->h2);
 	}
 	if (s->in.len || s->reset)
@@ -308,7 +331,8 @@ static void stream_close(struct conn *c, bool abort)
 				: abort		 ? NGHTTP2_INTERNAL_ERROR
 						 : NGHTTP2_NO_ERROR);
 		}
-		if (s->in.len && nghttp2_session_consume_connection(h->session, s->in.len) != 0)
+		if (s->in.len && !h2_keeps_connection_open(h) &&
+			nghttp2_session_consume_connection(h->session, s->in.len) != 0)
 			h2_break(h);
 		list_remove(&s->link);
 		list_remove(&s->event_link);

@@ -892,6 +892,79 @@ class Servers(H2Case):
                 self.assertEqual(self.asked(p, fields("POST", extra=[("content-length", "3")]), b"abc"), ("200", b"abc"))
             self.assertEqual(len(good.heads), 3)
 
+    def test_what_a_server_that_leaves_did_not_begin_with_it_gets_over_a_new_connection(self):  # also a POST
+        def behave(s, c, e):
+            if isinstance(e, h2.events.StreamEnded) and c.sock is not s.conns[0]:
+                H2Server.echo(s, c, e)
+            elif isinstance(e, h2.events.StreamEnded) and e.stream_id == 9:
+                c.close_connection(last_stream_id=1)
+                c.sock.sendall(c.data_to_send())
+        s = self.h2_server(behave)
+        p = self.to(s)
+        c = self.raw(p)
+        for stream in (1, 3, 5, 7, 9):  # more than the budget of retries always allows
+            c.ask(stream, fields("POST", extra=[("content-length", "3")]), False)
+            c.send(frame(DATA, END_STREAM, stream, b"abc"))
+        got = {}
+        while len(got) < 4:
+            kind, _, stream, payload = c.until(DATA, RST_STREAM)
+            if kind == RST_STREAM or payload:
+                got[stream] = payload
+        self.assertEqual(got, {stream: b"abc" for stream in (3, 5, 7, 9)})
+        self.assertEqual(p.status()["pools"]["web"]["servers"]["s0"]["failures_total"], 0)
+
+    def test_those_who_waited_for_a_server_that_takes_one_at_a_time_do_not_wait_for_each_other(self):
+        held = []
+
+        def serve(sock):  # which says late how many it takes
+            time.sleep(0.3)
+            H2Server.serve(s, sock)
+
+        def behave(s, c, e):
+            if isinstance(e, h2.events.StreamEnded):
+                held.append((c, e.stream_id))
+        s = H2Server(behave, streams=1)
+        self.addCleanup(s.kill)
+        s.serve = serve
+        p = self.to(s)
+        c = self.raw(p)
+        for stream in (1, 3, 5, 7):
+            c.ask(stream)
+        self.eventually(lambda: len(held) == 4)
+        self.assertEqual(len(s.conns), 4)
+        for conn, stream in held:
+            conn.send_headers(stream, [(":status", "200")], end_stream=True)
+            conn.sock.sendall(conn.data_to_send())
+        self.assertEqual(sorted(c.until(HEADERS)[2] for _ in range(4)), [1, 3, 5, 7])
+
+    def test_clients_that_do_not_read_do_not_hold_up_the_answers_to_others(self):
+        slow, size = 20, 1 << 20
+        left = {}
+
+        def send(c):
+            for stream in list(left):
+                while left[stream] and (n := min(c.local_flow_control_window(stream), 16384, left[stream])) > 0:
+                    c.send_data(stream, b"x" * n)
+                    left[stream] -= n
+
+        def behave(s, c, e):
+            if isinstance(e, h2.events.RequestReceived) and s.heads[-1][":path"] == "/large":
+                c.send_headers(e.stream_id, [(":status", "200")])
+                left[e.stream_id] = size
+            elif isinstance(e, h2.events.StreamEnded) and e.stream_id not in left:
+                H2Server.echo(s, c, e)
+            send(c)
+        s = self.h2_server(behave)
+        p = self.to(s)
+        c = self.raw(p)
+        for stream in range(1, 2 * slow, 2):
+            c.ask(stream, fields(path="/large"))
+        self.eventually(lambda: len(left) == slow)
+        time.sleep(0.3)
+        self.assertEqual(self.asked(p, fields()), ("200", b"ok"))
+        self.assertEqual(len(s.conns), 1)
+        self.assertGreater(sum(left.values()), slow * size // 2)
+
     def test_a_broken_answer_is_502_or_a_reset(self):
         def behave(s, c, e):
             if isinstance(e, h2.events.RequestReceived):
