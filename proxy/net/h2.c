@@ -7,6 +7,7 @@
 #define FRAMES_A_S 200
 #define RESETS_AT_ONCE 200
 #define RESETS_A_S 30
+#define CONTINUATIONS_MAX 128
 #define FRAMES_A_CONTENT 4 /* earned by a frame of content that it takes */
 #define FRAMES_A_REQUEST 8
 
@@ -106,12 +107,36 @@ static struct h2_stream *stream_by(nghttp2_session *session, int32_t id)
 	return nghttp2_session_get_stream_user_data(session, id);
 }
 
+/* nghttp2 passes over HEADERS on a stream that is over. They may have been on their way when we
+ * reset it, which is paid for; without a reset the client breaks the rules (RFC 9113 5.1, 5.1.1):
+ * it had ended the stream, or passed over its number, which is known where it left out none. */
+static void on_late_head(struct h2 *h)
+{
+	bool left_out = h->begun < ((uint32_t)h->last_id + 1) / 2;
+
+	if (h->reset_sent)
+		spend(h, &h->budget.frames);
+	else if (!h->overspent)
+		h2_fail(h, left_out ? NGHTTP2_PROTOCOL_ERROR : NGHTTP2_STREAM_CLOSED);
+}
+
+static bool is_late(const struct h2 *h, const nghttp2_frame_hd *hd)
+{
+	return h->role->server && hd->type == NGHTTP2_HEADERS && hd->stream_id & 1 &&
+	       hd->stream_id <= h->last_id &&
+	       nghttp2_session_get_stream_remote_close(h->session, hd->stream_id) < 0;
+}
+
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *ctx)
 {
 	struct h2 *h = ctx;
 
 	(void)session;
-	if (is_cheap(hd))
+	if (is_late(h, hd))
+		on_late_head(h);
+	else if (hd->type == NGHTTP2_PRIORITY && hd->stream_id == 0) /* RFC 9113 6.3 */
+		h2_fail(h, NGHTTP2_PROTOCOL_ERROR);
+	else if (is_cheap(hd))
 		spend(h, &h->budget.frames);
 	return 0;
 }
@@ -125,6 +150,8 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 	if (h->role->server && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
 		static const nghttp2_extpri fair = {NGHTTP2_EXTPRI_DEFAULT_URGENCY, 1};
 
+		h->last_id = id;
+		h->begun++;
 		s = h->role->on_request(h, id);
 		if (!s)
 			return nghttp2_submit_rst_stream(
@@ -284,12 +311,16 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 	uint8_t type = frame->hd.type;
 	struct h2_stream *s;
 
+	h->reset_sent |= type == NGHTTP2_RST_STREAM;
 	if (type == NGHTTP2_RST_STREAM && is_provoked(frame->rst_stream.error_code))
 		spend(h, &h->budget.resets);
 	if (type == NGHTTP2_DATA)
 		earn(h, FRAMES_A_CONTENT);
 	if (type == NGHTTP2_GOAWAY && frame->goaway.last_stream_id != INT32_MAX)
 		conn_resume(h->conn);
+	/* Not before it: nghttp2 lets pings overtake, and the answer is to say that it was read. */
+	if (type == NGHTTP2_GOAWAY && frame->goaway.last_stream_id == INT32_MAX)
+		return nghttp2_submit_ping(session, NGHTTP2_FLAG_NONE, NULL);
 	if ((type != NGHTTP2_DATA && type != NGHTTP2_HEADERS) ||
 		!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
 		return 0;
@@ -348,6 +379,9 @@ static int make_session(struct h2 *h)
 	if (callbacks && nghttp2_option_new(&option) == 0) {
 		nghttp2_option_set_no_auto_window_update(option, 1);
 		nghttp2_option_set_peer_max_concurrent_streams(option, 100);
+		/* The frames of one head: a few are all that one within our limits needs, but they
+		 * may be small, and they are paid for. */
+		nghttp2_option_set_max_continuations(option, CONTINUATIONS_MAX);
 		/* Its own limit of resets would end all streams as if nothing had happened. */
 		nghttp2_option_set_stream_reset_rate_limit(
 			option, RESETS_AT_ONCE + 1, RESETS_A_S + 1);
@@ -567,7 +601,7 @@ void h2_writable(struct h2 *h)
 void h2_warn(struct h2 *h)
 {
 	nghttp2_submit_shutdown_notice(h->session);
-	h2_ping(h);
+	h2_wake(h);
 }
 
 void h2_ping(struct h2 *h)

@@ -60,6 +60,9 @@ struct h2 {
 	bool overspent;	   /* and was sent away */
 	bool ponged;
 	bool greeted;	   /* its SETTINGS have come */
+	bool reset_sent;   /* by us, of any stream */
+	int32_t last_id;   /* of the streams that the other side has begun */
+	uint32_t begun;	   /* how many those were */
 	int connect_error; /* of conn, for those who wait for it; 0: none */
 	struct {
 		uint64_t filled_ns;

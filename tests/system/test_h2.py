@@ -513,6 +513,34 @@ class Refusals(H2Case):
         self.breaks(PREFACE + frame(PING, 0, 0, b"12345678"), hello=False)  # 3.4
         self.assert_serves(self.p)
 
+    def test_a_frame_on_a_stream_that_is_over_breaks_the_connection(self):  # RFC 9113 5.1, 5.1.1, 6.3
+        def after(asked, *frames, code):
+            c = self.raw(self.p)
+            c.ask(asked)
+            self.assertEqual(c.answer(asked)[0], "200")
+            c.send(b"".join(frames))
+            self.assertEqual(c.goaway(), code)
+        head = hpack.Encoder().encode(fields())
+        after(1, frame(HEADERS, END_HEADERS | END_STREAM, 1, head), code=STREAM_CLOSED)
+        after(5, frame(HEADERS, END_HEADERS | END_STREAM, 3, head), code=PROTOCOL_ERROR)  # passed over
+        after(1, frame(PRIORITY, 0, 0, b"\0" * 5), code=PROTOCOL_ERROR)
+
+    def test_what_meets_our_reset_on_its_way_is_passed_over(self):
+        c = self.raw(self.p)
+        c.ask(1, fields("TRACE"), False)
+        self.assertEqual(c.answer(1)[0], "405")
+        self.assertEqual(c.until(RST_STREAM)[2:], (1, b"\0\0\0\0"))
+        c.send(frame(DATA, 0, 1, b"x" * 1000) + frame(HEADERS, END_HEADERS | END_STREAM, 1, c.head([("x-sum", "9")])))
+        c.ask(3)
+        self.assertEqual(c.answer(3)[0], "200")
+
+    def test_a_head_may_come_in_many_small_frames(self):
+        c = self.raw(self.p)
+        head = c.head(fields(extra=[("x", "y" * 60)]))
+        c.send(frame(HEADERS, END_STREAM, 1, head[:1]) + b"".join(
+            frame(CONTINUATION, END_HEADERS if i == len(head) - 1 else 0, 1, head[i:i + 1]) for i in range(1, len(head))))
+        self.assertEqual(c.answer(1)[0], "200")
+
     def test_what_resets_a_stream(self):
         c = self.raw(self.p)
         c.ask(1, fields("POST"), False)
@@ -663,9 +691,12 @@ class Endings(H2Case):
         c.ask(1, fields(path="/slow"))
         self.eventually(lambda: s.received)
         p.proc.send_signal(signal.SIGTERM)
-        self.assertEqual(c.until(GOAWAY)[3][:8], b"\x7f\xff\xff\xff" + b"\0\0\0\0")
+        warning, ping = c.until(GOAWAY, PING), c.until(GOAWAY, PING)
+        self.assertEqual((warning[0], warning[3][:8]), (GOAWAY, b"\x7f\xff\xff\xff" + b"\0\0\0\0"))
+        self.assertEqual(ping[:2], (PING, 0))  # behind it, so that its answer says that it was read
         c.ask(3)
         self.assertEqual(c.answer(3), ("200", b"ok"))
+        c.send(frame(PING, 1, 0, ping[3]))
         last = c.until(GOAWAY)[3]
         self.assertEqual(last[:8], struct.pack(">II", 3, 0))
         gate.set()
