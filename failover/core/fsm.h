@@ -292,6 +292,7 @@ struct fsm {
 	enum fsm_reason release_reason;
 
 	/* second chance */
+	bool taken;	   /* DRAINING: the peer was heard to have the address since */
 	bool rules, rules_pending; /* loaded; LOAD_RULES under way */
 	bool ready_owed;	   /* READY goes out when the rules are loaded */
 	uint64_t rules_end_ns;

@@ -129,6 +129,7 @@ void on_fenced(struct step *s, bool certain)
 		unload_rules(s);
 		m->drain_end_ns = s->now + drain_limit_ns(m);
 		m->yield_until_ns = s->now + FSM_SETTLE_NS + 4 * m->config.times.silence_ns;
+		m->taken = false;
 		enter(s, FSM_DRAINING, REASON_FENCED);
 		m->released = m->release_owed && certain && m->config.peer != 0;
 	} else if (m->release_owed && certain && m->config.peer) {
@@ -274,7 +275,10 @@ void draining_run(struct step *s)
 {
 	struct fsm *m = s->m;
 	bool timeout = s->now >= m->drain_end_ns;
-	bool nobody = s->now - m->owner_ns >= m->config.times.silence_ns;
+	/* With a stopping agent the connections end that the peer's kernel hands over. It may be
+	 * silent for a while, and even let go and take the address again: they outlive that. */
+	bool kept = m->stopping && m->taken;
+	bool nobody = !kept && s->now - m->owner_ns >= m->config.times.silence_ns;
 	enum fsm_reason reason;
 
 	if (!nobody && (m->released || !(m->drained || timeout)))

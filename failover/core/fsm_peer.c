@@ -87,6 +87,7 @@ static void on_owner(struct step *s, const struct packet *p)
 		break;
 	case FSM_DRAINING:
 		m->released = false;
+		m->taken = true;
 		break;
 	}
 }

@@ -3,6 +3,7 @@
 
 import json
 import os
+import signal
 import sys
 import time
 
@@ -118,6 +119,19 @@ class Move(Moving):
         self.check(streams.wait(), "stop of the agent with 24 streams")
         self.assertEqual(self.a.addresses("lo"), ["127.0.0.1", "::1"])
         self.assertNotIn("tandem", self.a.run("nft", "list", "ruleset").stdout)
+
+    def test_a_stop_keeps_its_connections_while_the_new_owner_stands_still(self):
+        streams = Streams(self.client, (2, 2, 0, 2))
+        time.sleep(1)
+        self.a.programs["agent"].terminate()
+        self.b.wait_state("ACTIVE")
+        self.b.programs["agent"].send_signal(signal.SIGSTOP)
+        time.sleep(0.6 * SLOW)
+        self.b.programs["agent"].send_signal(signal.SIGCONT)
+        time.sleep(1)
+        self.assertTrue(self.a.running("agent"))
+        self.check(streams.wait(), "stop of the agent with 12 streams, the other stands still for 0.6 s")
+        self.assertEqual(self.a.programs["agent"].wait(timeout=30 * SLOW), 0)
 
     def test_a_killed_agent_costs_no_established_connection(self):
         streams = Streams(self.client, (3, 3, 3, 3))

@@ -17,7 +17,8 @@
  *  6. Within the settle bound of the last fault exactly one node has the address, and it can serve.
  *  7. From a calm pair a dead host, a dead agent and a frozen one are replaced within D + P + 2h.
  *  8. A connection that a living node serves is never reset by the other: not by a planned move,
- * not by an agent's death or freeze; what is on its way in a planned move is not fenced.
+ * not by an agent's death or freeze; what is on its way in a planned move is not fenced; a
+ * stopping service waits for what it is still handed.
  *  9. The clients of a dead host are told within 100 ms of the claim, and never while the second
  *     chance is loaded.
  */
@@ -314,6 +315,18 @@ void check_tickle(struct world *w, const struct node *n)
 		check_fail(w, "node %c tells clients while the second chance is loaded",
 			'a' + n->index);
 	w->check.untold[1 - n->index] = false;
+}
+
+/* The agent ends next, and its kernel takes no more of what the peer's hands over. Who has not
+ * heard that the address was taken does not know of it. */
+void check_drained(struct world *w, const struct node *n)
+{
+	const struct node *peer = node_peer(w, n);
+
+	if (w->sc->nodes == 2 && n->kernel.flows && n->proxy == FSM_PROXY_OK && n->gateway &&
+		n->fsm.taken && kernel_answers(w, peer) && peer->kernel.rules_from_ns <= w->now_ns)
+		check_fail(w, "node %c stops though node %c hands it connections that it serves",
+			'a' + n->index, 'a' + peer->index);
 }
 
 /* --- the end -------------------------------------------------------------------------------- */

@@ -324,6 +324,8 @@ static void tell(struct world *w, struct node *n, const struct fsm_action *a)
 	if (a->from == FSM_DRAINING &&
 		(a->reason == REASON_DRAINED || a->reason == REASON_DRAIN_TIMEOUT))
 		n->kernel.flows = false;
+	if (a->from == FSM_DRAINING && n->fsm.stopping)
+		check_drained(w, n);
 	w->check.taken += a->to == FSM_ACTIVE && a->from == FSM_PROBING;
 	if (a->to == FSM_DRAINING && w->sc->nodes == 2)
 		w->check.moves++;

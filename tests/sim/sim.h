@@ -421,6 +421,7 @@ void check_taken(struct world *w, const struct node *n);
 void check_tell_by(struct world *w, const struct node *n);
 void check_told(struct world *w, const struct node *n, uint32_t claim);
 void check_tickle(struct world *w, const struct node *n);
+void check_drained(struct world *w, const struct node *n);
 void check_resumed(struct world *w, const struct node *n, bool seen);
 /* A fault begins that the other node must answer in time. */
 void check_timed(struct world *w, const struct fault *f);

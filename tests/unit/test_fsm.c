@@ -798,6 +798,31 @@ static void a_stop_drains_no_longer_than_its_own_limit(void)
 	CHECK_INT(times_done(FSM_DO_STOPPED), 1);
 }
 
+static void a_stop_drains_on_while_the_new_owner_is_silent(void)
+{
+	active();
+	give((struct fsm_event){.kind = FSM_EV_STOP});
+	hear(PACKET_READY, FSM_STANDBY, 1);
+	hear(PACKET_ACTIVE, FSM_ACTIVE, 2);
+	pass(600 * MS);
+	hear(PACKET_RELEASE, FSM_STANDBY, 2); /* it stood still, and will take it again */
+	pass(400 * MS);
+	CHECK_INT(m.state, FSM_DRAINING);
+	CHECK_INT(times_done(FSM_DO_STOPPED), 0);
+	give((struct fsm_event){.kind = FSM_EV_DRAINED});
+	CHECK_INT(times_done(FSM_DO_STOPPED), 1);
+}
+
+static void a_stop_does_not_wait_for_what_nobody_took(void)
+{
+	active();
+	give((struct fsm_event){.kind = FSM_EV_STOP});
+	hear(PACKET_READY, FSM_STANDBY, 1);
+	CHECK_INT(m.state, FSM_DRAINING);
+	pass(500 * MS);
+	CHECK_INT(times_done(FSM_DO_STOPPED), 1);
+}
+
 static void an_address_that_nobody_took_comes_back(void)
 {
 	active();
@@ -974,6 +999,8 @@ static const struct test_case cases[] = {
 	TEST(draining_ends_when_the_last_connection_is_gone),
 	TEST(draining_ends_at_its_limit),
 	TEST(a_stop_drains_no_longer_than_its_own_limit),
+	TEST(a_stop_drains_on_while_the_new_owner_is_silent),
+	TEST(a_stop_does_not_wait_for_what_nobody_took),
 	TEST(an_address_that_nobody_took_comes_back),
 	TEST(a_stop_hands_over_and_then_ends),
 	TEST(a_stop_without_a_peer_just_lets_go),
