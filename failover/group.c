@@ -610,6 +610,8 @@ static void on_probe_failed(void *ctx, const struct err *err)
 	event(g, FSM_EV_PROBE_FAILED);
 }
 
+_Static_assert(FSM_GATEWAY_NS > GATEWAY_ASK_MS * NS_PER_MS, "the other node asks once more");
+
 static void on_gateway(void *ctx, bool good)
 {
 	struct group *g = ctx;

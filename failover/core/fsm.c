@@ -283,14 +283,17 @@ static void on_local_event(struct step *s, const struct fsm_event *ev)
 {
 	struct fsm *m = s->m;
 
-	if (ev->kind == FSM_EV_LINK)
+	if (ev->kind == FSM_EV_LINK) {
 		m->link = ev->good;
-	else if (ev->kind == FSM_EV_GATEWAY)
+	} else if (ev->kind == FSM_EV_GATEWAY) {
+		if (m->gateway != ev->good)
+			m->gateway_ns = s->now;
 		m->gateway = ev->good;
-	else if (ev->kind == FSM_EV_FENCE)
+	} else if (ev->kind == FSM_EV_FENCE) {
 		m->unfenced = !ev->good;
-	else
+	} else {
 		m->proxy = ev->proxy;
+	}
 	condition_changed(s);
 	s->beat = true;
 }

@@ -207,6 +207,9 @@ struct fsm_config {
 	(2000 * UINT64_C(1000000)) /* dead-man: what the addresses are added with */
 #define FSM_REFRESH_NS (500 * UINT64_C(1000000))
 #define FSM_HOST_NS (1000 * UINT64_C(1000000)) /* between two looks at a silent peer's host */
+/* A gateway that died is missed by both, by the other up to a question later (net/gateway.h),
+ * and by what a busy machine adds. */
+#define FSM_GATEWAY_NS (1000 * UINT64_C(1000000))
 #define FSM_WANT_NS (5000 * UINT64_C(1000000)) /* how long a wish to move is pursued */
 
 /* What was heard of the peer, in the order in which it said it. */
@@ -241,6 +244,7 @@ struct fsm {
 	enum fsm_proxy proxy;
 	struct damping damping;
 	uint64_t good_since_ns; /* able without a break; 0: not */
+	uint64_t gateway_ns;	/* it was found or lost then */
 
 	/* orders */
 	bool frozen, stopping, stopped;

@@ -211,9 +211,17 @@ static enum fsm_reason reason_to_move(const struct fsm *m, uint64_t now)
 	return REASON_NONE;
 }
 
+/* Only the gateway is lost, just now: whoever took the address at once might lose it next, and then
+ * nobody would have it until the gateway is back. */
+static bool may_be_lost_to_both(const struct fsm *m, uint64_t now)
+{
+	return unable_reason(m) == REASON_GATEWAY_LOST && now - m->gateway_ns < FSM_GATEWAY_NS;
+}
+
 void active_run(struct step *s)
 {
 	struct fsm *m = s->m;
+	bool failed = !able(m) && !may_be_lost_to_both(m, s->now);
 	enum fsm_reason move;
 
 	if (!m->link) {
@@ -221,13 +229,13 @@ void active_run(struct step *s)
 		return;
 	}
 	upkeep(s);
-	if (!able(m) && !m->frozen && peer_can_rescue(m, s->now)) {
+	if (failed && !m->frozen && peer_can_rescue(m, s->now)) {
 		/* Nothing is served here: no time to lose on making ready. */
 		enter(s, FSM_HANDOVER, unable_reason(m));
 		begin_fence(s);
 		return;
 	}
-	act_alarm(s, FSM_ALARM_CANNOT_SERVE, !able(m));
+	act_alarm(s, FSM_ALARM_CANNOT_SERVE, failed);
 	move = reason_to_move(m, s->now);
 	if (move == REASON_NONE)
 		return;
@@ -265,7 +273,7 @@ void handover_run(struct step *s)
 		step_down(s, FSM_FAULT, REASON_LINK_DOWN, true);
 	else if (m->frozen && !m->stopping)
 		keep(s, REASON_FROZEN_BY_OPERATOR);
-	else if (!able(m))
+	else if (!able(m) && !may_be_lost_to_both(m, s->now))
 		begin_fence(s);
 	else if (s->now >= m->ready_end_ns)
 		handover_refused(s, REASON_NOT_READY);

@@ -3,14 +3,16 @@
  * neighbour solicitation from ::), which need no address of ours and disturb no cache; any frame in
  * which the gateway speaks of its own address counts as an answer.
  *
- * Bad only after GATEWAY_SILENCE_MS without one, good with the first. Runs on the agent's loop.
+ * Bad when nothing was heard for three asks, good with the first answer. Runs on the agent's loop.
  */
 #pragma once
 
 #include "failover/net/probe.h"
 
 #define GATEWAY_ASK_MS 500
-#define GATEWAY_SILENCE_MS 1500
+/* An answer comes right after its ask. Looked at with each ask, half of one from where it would be
+ * a matter of chance: so the two nodes miss a gateway at most an ask apart. */
+#define GATEWAY_SILENCE_MS (5 * GATEWAY_ASK_MS / 2)
 
 struct gateway {
 	struct probe probe;

@@ -103,6 +103,33 @@ class Agent(LabTest):
         self.assertIn("another tandem-failover is running", second.stderr)
         self.assertTrue(self.active.holds_vip())
 
+    def test_a_gateway_that_is_dead_for_both_moves_nothing(self):
+        self.client.run("ip", "addr", "add", "10.77.0.250/24", "dev", "eth0")
+        self.reload(profile="  gateway: 10.77.0.250\n")
+        self.addCleanup(self.reload)
+        self.lab.settle(self.active)
+        epoch = self.active.group()["epoch"]
+        self.client.run("ip", "addr", "del", "10.77.0.250/24", "dev", "eth0")
+        wait_for("both miss it", lambda: self.peer.state() == "FAULT" and self.active.group()["alarms"])
+        self.assertEqual((self.active.state(), self.active.group()["epoch"]), ("ACTIVE", epoch))
+
+    def test_a_peer_with_another_key_moves_nothing_and_is_told_of(self):
+        key, epoch = os.path.join(self.lab.dir, "other.key"), self.active.group()["epoch"]
+        with open(key, "w", encoding="ascii") as f:
+            os.chmod(key, 0o600)
+            f.write("another secret of the other node\n")
+        self.addCleanup(self.reload)
+        before = [node.log_text("agent").count("cause=key") for node in (self.active, self.peer)]
+        self.peer.write_config(self.lab.config().replace(self.lab.dir + "/pair.key", key))
+        self.peer.ask("agent", "reload")
+        for node, count in zip((self.active, self.peer), before):  # once for each path
+            wait_for("the log of %s says so" % node.name, lambda node=node, count=count: node.log_text(
+                "agent").count("cause=key") == count + 2)
+            self.assertIn("do secret_file and old_secret_file of the nodes differ?", node.log_text("agent"))
+        wait_for("it asks, and is answered", lambda: self.peer.group()["held"])
+        self.assertRegex(self.peer.ctl("status").stdout, r"path (lan|cable), \d+ dropped \(key\)")
+        self.assertEqual((self.active.state(), self.active.group()["epoch"]), ("ACTIVE", epoch))
+
     def test_a_reload_changes_addresses_and_groups_and_moves_nothing_else(self):
         epoch = self.active.group()["epoch"]
         pulse = Pulse(self.client, rate=100, timeout_ms=3000)

@@ -538,8 +538,20 @@ static void a_lost_gateway_moves_the_address_to_a_peer_that_has_it(void)
 {
 	active();
 	give((struct fsm_event){.kind = FSM_EV_GATEWAY, .good = false});
+	pass_hearing(950 * MS, PACKET_STANDBY, FSM_STANDBY, 1);
+	CHECK_INT(m.state, FSM_ACTIVE); /* the peer may miss it in a moment too */
+	pass_hearing(100 * MS, PACKET_STANDBY, FSM_STANDBY, 1);
 	CHECK_INT(m.state, FSM_DRAINING);
 	CHECK_INT(done[place_sent(PACKET_RELEASE)].reason, REASON_GATEWAY_LOST);
+}
+
+static void a_proxy_that_dies_without_a_gateway_moves_the_address_at_once(void)
+{
+	active();
+	give((struct fsm_event){.kind = FSM_EV_GATEWAY, .good = false});
+	proxy_is(FSM_PROXY_DEAD);
+	CHECK_INT(m.state, FSM_DRAINING);
+	CHECK_INT(done[place_sent(PACKET_RELEASE)].reason, REASON_PROXY_DEAD);
 }
 
 static void a_gateway_that_both_lost_moves_nothing(void)
@@ -547,11 +559,16 @@ static void a_gateway_that_both_lost_moves_nothing(void)
 	struct packet p;
 
 	active();
-	p = peer_packet(PACKET_STANDBY, FSM_FAULT, 1);
-	p.flags = PACKET_PROXY_OK;
-	p.health = 0;
-	hear_packet(&p, 0);
 	give((struct fsm_event){.kind = FSM_EV_GATEWAY, .good = false});
+	pass_hearing(700 * MS, PACKET_STANDBY, FSM_STANDBY, 1);
+	CHECK(!fsm_alarm_on(&m, FSM_ALARM_CANNOT_SERVE));
+	for (int i = 0; i < 15; i++) {
+		pass(50 * MS);
+		p = peer_packet(PACKET_STANDBY, FSM_FAULT, 1);
+		p.flags = PACKET_PROXY_OK;
+		p.health = 0;
+		hear_packet(&p, 10 * MS);
+	}
 	CHECK_INT(m.state, FSM_ACTIVE);
 	CHECK(fsm_alarm_on(&m, FSM_ALARM_CANNOT_SERVE));
 }
@@ -590,6 +607,7 @@ static const struct test_case cases[] = {
 	TEST(a_stranger_who_answers_is_a_conflict),
 	TEST(who_lost_its_fence_gives_the_address_to_a_peer_that_can_take_it),
 	TEST(a_lost_gateway_moves_the_address_to_a_peer_that_has_it),
+	TEST(a_proxy_that_dies_without_a_gateway_moves_the_address_at_once),
 	TEST(a_gateway_that_both_lost_moves_nothing),
 };
 TESTS_MAIN("fsm_claims", cases)
