@@ -234,6 +234,7 @@ static void forget(struct proxy_link *l)
 	l->connections = 0;
 	l->clients_known = false;
 	l->late = false;
+	l->stopping = false;
 }
 
 static void await_beat(struct proxy_link *l)
@@ -424,8 +425,7 @@ int proxy_link_beat(struct proxy_link *l, const struct rpc_caller *who, const js
 	l->connections = (uint64_t)connections;
 	l->last_beat_ns = now_ns;
 	await_beat(l);
-	if (l->state != PROXY_STOPPING)
-		set_state(l, PROXY_OK);
+	set_state(l, l->stopping ? PROXY_STOPPING : PROXY_OK);
 	return 0;
 }
 
@@ -433,6 +433,7 @@ int proxy_link_stopping(struct proxy_link *l, const struct rpc_caller *who, stru
 {
 	if (proxy_link_is(l, who, err) != 0)
 		return -1;
+	l->stopping = true;
 	set_state(l, PROXY_STOPPING);
 	return 0;
 }

@@ -78,6 +78,7 @@ struct proxy_link {
 	unsigned drain_count;
 	uint64_t drain_seq;   /* of the last order, from 1 */
 	uint64_t drain_heard; /* up to which one the proxy has told all clients */
+	bool stopping;	      /* it said so: what it says after that changes nothing about it */
 	bool late;	      /* the time for beats is over; one more look at the socket is due */
 	ev_io exited;
 	ev_timer silence;

@@ -270,6 +270,9 @@ static void a_stopping_proxy_stays_so_though_it_beats(void)
 	CHECK_INT(proxy.state, PROXY_STOPPING);
 	CHECK_INT(beat(1, 2), 0);
 	CHECK_INT(proxy.state, PROXY_STOPPING);
+	await_state(PROXY_HUNG);
+	CHECK_INT(beat(1, 3), 0);
+	CHECK_INT(proxy.state, PROXY_STOPPING);
 	end();
 }
 
