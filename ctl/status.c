@@ -125,6 +125,34 @@ static void print_paths(const struct ctl *c, const json_t *paths)
 		table_add(&t, TINT_NONE, "%s", number_at(p, "rtt_us", number));
 		table_add(&t, TINT_NONE, "%s", number_at(p, "lost", number));
 	}
+/* Of a path on which nothing good is heard: what comes in its place. */
+static void print_dropped(const struct ctl *c, const json_t *path)
+{
+	const json_t *dropped = json_object_get(path, "dropped");
+	const char *cause;
+	const json_t *count;
+
+	if (json_is_true(json_object_get(path, "up")))
+		return;
+	json_object_foreach ((json_t *)(uintptr_t)dropped, cause, count) {
+		fprintf(c->out, ", %lld dropped (", (long long)json_integer_value(count));
+		tint_print(cause, TINT_NONE, false, c->out);
+		putc(')', c->out);
+	}
+}
+
+static void print_witness(const struct ctl *c, const json_t *witness)
+{
+	bool up = json_is_true(json_object_get(witness, "up"));
+
+	if (!json_is_object(witness))
+		return;
+	fprintf(c->out, "  witness: ");
+	tint_print(up ? "up" : "down", up ? TINT_GOOD : TINT_BAD, c->color, c->out);
+	print_dropped(c, witness);
+	putc('\n', c->out);
+}
+
 	table_print(&t, 2, c->color, c->out);
 	table_fini(&t);
 }
@@ -146,6 +174,15 @@ static void print_failover(const struct ctl *c, const json_t *s)
 		number_at(json_object_get(s, "config"), "generation", n));
 	if (json_is_true(json_object_get(s, "frozen"))) {
 		fprintf(c->out, ", ");
+	json_object_foreach ((json_t *)(uintptr_t)paths, name, p) {
+		if (json_is_true(json_object_get(p, "up")) ||
+			json_object_size(json_object_get(p, "dropped")) == 0)
+			continue;
+		fprintf(c->out, "  path ");
+		tint_print(name, TINT_NONE, c->color, c->out);
+		print_dropped(c, p);
+		putc('\n', c->out);
+	}
 		tint_print("FROZEN", TINT_WARN, c->color, c->out);
 	}
 	putc('\n', c->out);

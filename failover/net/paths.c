@@ -25,6 +25,7 @@ struct path {
 	struct path_state state;
 	bool on_link; /* as of on_link_ns */
 	uint64_t on_link_ns;
+	uint32_t told; /* bit d: of enum path_drop d, since the peer was heard last */
 };
 
 /* Room to receive a batch into. */
@@ -54,7 +55,7 @@ struct paths {
 const char *path_drop_name(enum path_drop d)
 {
 	static const char *const names[] = {
-#define X(name, text) text,
+#define X(name, text, words) text,
 		PATH_DROPS(X)
 #undef X
 	};
@@ -145,6 +146,7 @@ static void heard(struct path *path, const struct packet *packet, const struct r
 
 	s->received++;
 	s->last_heard_ns = now_ns;
+	path->told = 0;
 	s->lost += news->lost;
 	if (news->rtt_ns != REPLAY_AGE_UNKNOWN) {
 		uint64_t rtt_us = news->rtt_ns / NS_PER_US;
@@ -152,6 +154,23 @@ static void heard(struct path *path, const struct packet *packet, const struct r
 		s->rtt_us = s->rtt_us ? (7 * s->rtt_us + rtt_us) / 8 : rtt_us;
 	}
 	p->handlers.on_packet(p->handlers.ctx, path->index, packet, news->age_ns);
+}
+
+static void dropped(struct path *path, enum path_drop why)
+{
+	static const char *const words[] = {
+#define X(name, text, words) words,
+		PATH_DROPS(X)
+#undef X
+	};
+	uint32_t bit = UINT32_C(1) << why;
+
+	path->state.dropped[why]++;
+	if (!words[why] || path->told & bit)
+		return;
+	path->told |= bit;
+	log_event(LOG_WARNING, "path.dropped", words[why], F_TEXT("path", path->state.config.name),
+		F_TEXT("cause", path_drop_name(why)));
 }
 
 /* Returns why it is dropped, or PATH_DROP_COUNT when it was handed on. */
@@ -209,7 +228,7 @@ static int receive_batch(struct path *path)
 			&b->from[i], ttl_of(&b->msgs[i].msg_hdr));
 
 		if (why != PATH_DROP_COUNT)
-			path->state.dropped[why]++;
+			dropped(path, why);
 	}
 	return got;
 }

@@ -21,17 +21,20 @@
 #define PATH_NAME_MAX 64
 #define PATHS_KEYS_MAX 2
 
-#define PATH_DROPS(X)                                                                             \
-	X(SOURCE, "source") /* not from the peer's address on this path */                        \
-	X(KEY, "key")	    /* signed with a key that we do not have */                           \
-	X(MAC, "mac")	    /* forged, damaged, or signed with another key of the same id */      \
-	X(SHAPE, "shape")   /* not a packet that we understand */                                 \
-	X(TTL, "ttl")	    /* was routed, though the peer is on-link */                          \
-	X(NODE, "node") /* of another node id than the peer's: ourselves, or a configuration that \
-			   differs */                                                             \
-	X(REPLAY, "replay") /* old, or not proved to be alive yet */
+/* Why a datagram is dropped: name, and what to tell whoever looks after the pair. NULL: it happens
+ * in a pair that is well, or anybody can bring it about. */
+#define PATH_DROPS(X)                                                                       \
+	X(SOURCE, "source", NULL) /* not from the peer's address on this path */            \
+	X(KEY, "key",                                                                       \
+		"signed with a key that this node has not: do secret_file and "             \
+		"old_secret_file of the nodes differ?")                                     \
+	X(MAC, "mac", "forged, or damaged on the way")                                      \
+	X(SHAPE, "shape", "not understood: is it another version?")                         \
+	X(TTL, "ttl", "was routed, though the peer is on the same network")                 \
+	X(NODE, "node", "of another node id or path than the peer's: do the files differ?") \
+	X(REPLAY, "replay", NULL) /* old, or not proved to be alive yet */
 enum path_drop {
-#define X(name, text) PATH_DROP_##name,
+#define X(name, text, words) PATH_DROP_##name,
 	PATH_DROPS(X)
 #undef X
 		PATH_DROP_COUNT
