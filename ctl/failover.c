@@ -36,22 +36,37 @@ static bool has_moved(const json_t *status, const char *group, const json_t *mov
 	       strcmp(peer_state(status, group), "ACTIVE") == 0;
 }
 
-/* Marks each accepted group that has arrived with the time it took; how many are still under way.
- */
+/* The order is not pursued any more. Why, as far as it is known here; NULL: it still is. */
+static const char *given_up(const json_t *status, const char *group, const json_t *move)
+{
+	const json_t *g = json_object_get(json_object_get(status, "groups"), group);
+	const char *here = text_at(g, "state");
+
+	if (!json_is_false(json_object_get(g, "moving")))
+		return NULL;
+	if (strcmp(text_at(move, "to"), text_at(status, "node")) != 0)
+		return strcmp(here, "ACTIVE") == 0 ? text_at(g, "reason") : NULL;
+	return strcmp(here, "PROBING") != 0 ? "it was not handed over in time" : NULL;
+}
+
+/* Marks each accepted group that has arrived with the time it took, and one that will not with the
+ * reason; how many are still under way. */
 static unsigned look(const json_t *status, json_t *groups, uint64_t start_ns)
 {
-	const char *name;
+	const char *name, *why;
 	json_t *move;
 	unsigned under_way = 0;
 
 	json_object_foreach (groups, name, move) {
 		if (!json_is_true(json_object_get(move, "accepted")) ||
-			json_object_get(move, "took_ms"))
+			json_object_get(move, "took_ms") || json_object_get(move, "given_up"))
 			continue;
 		if (has_moved(status, name, move))
 			json_object_set_new(move, "took_ms",
 				json_integer(
 					(json_int_t)((monotonic_ns() - start_ns) / NS_PER_MS)));
+		else if ((why = given_up(status, name, move)) != NULL)
+			json_object_set_new(move, "given_up", json_string(why));
 		else
 			under_way++;
 	}
@@ -64,6 +79,11 @@ static int report_move(const struct ctl *c, const char *name, const json_t *move
 
 	if (!json_is_true(json_object_get(move, "accepted"))) {
 		complain("%s: refused: %s", name, text_at(move, "reason"));
+		return REFUSED;
+	}
+	if (json_object_get(move, "given_up")) {
+		complain("%s: %s did not take it from %s: %s", name, to, from,
+			text_at(move, "given_up"));
 		return REFUSED;
 	}
 	if (!json_object_get(move, "took_ms")) {

@@ -86,6 +86,25 @@ static void print_fences(const struct ctl *c, const json_t *groups)
 	}
 }
 
+/* Beside "held", which takes the reason's place. */
+static void print_alarms(const struct ctl *c, const json_t *groups)
+{
+	const json_t *g, *alarm;
+	const char *name;
+	size_t i;
+
+	json_object_foreach ((json_t *)(uintptr_t)groups, name, g) {
+		json_array_foreach (json_object_get(g, "alarms"), i, alarm) {
+			if (json_equal(alarm, json_object_get(g, "held")))
+				continue;
+			fprintf(c->out, "  %s: ", name);
+			tint_print(json_is_string(alarm) ? json_string_value(alarm) : "-", TINT_BAD,
+				c->color, c->out);
+			putc('\n', c->out);
+		}
+	}
+}
+
 /* The copy of the peer's clients and states, by which a dead node's clients are told. */
 static void print_copy(const struct ctl *c, const json_t *copy)
 {
@@ -106,25 +125,6 @@ static void print_copy(const struct ctl *c, const json_t *copy)
 		fprintf(c->out, " (%s)", trouble);
 }
 
-static void print_paths(const struct ctl *c, const json_t *paths)
-{
-	static const char *const heads[] = {
-		"PATH", "STATE", "HEARD MS AGO", "RTT US", "LOST", NULL};
-	char number[NUMBER_MAX];
-	const json_t *p;
-	const char *name;
-	struct table t;
-
-	table_init(&t, heads);
-	json_object_foreach ((json_t *)(uintptr_t)paths, name, p) {
-		bool up = json_is_true(json_object_get(p, "up"));
-
-		table_add(&t, TINT_NONE, "%s", name);
-		table_add(&t, up ? TINT_GOOD : TINT_BAD, "%s", up ? "up" : "down");
-		table_add(&t, TINT_NONE, "%s", number_at(p, "last_heard_ms", number));
-		table_add(&t, TINT_NONE, "%s", number_at(p, "rtt_us", number));
-		table_add(&t, TINT_NONE, "%s", number_at(p, "lost", number));
-	}
 /* Of a path on which nothing good is heard: what comes in its place. */
 static void print_dropped(const struct ctl *c, const json_t *path)
 {
@@ -153,8 +153,36 @@ static void print_witness(const struct ctl *c, const json_t *witness)
 	putc('\n', c->out);
 }
 
+static void print_paths(const struct ctl *c, const json_t *paths)
+{
+	static const char *const heads[] = {
+		"PATH", "STATE", "HEARD MS AGO", "RTT US", "LOST", NULL};
+	char number[NUMBER_MAX];
+	const json_t *p;
+	const char *name;
+	struct table t;
+
+	table_init(&t, heads);
+	json_object_foreach ((json_t *)(uintptr_t)paths, name, p) {
+		bool up = json_is_true(json_object_get(p, "up"));
+
+		table_add(&t, TINT_NONE, "%s", name);
+		table_add(&t, up ? TINT_GOOD : TINT_BAD, "%s", up ? "up" : "down");
+		table_add(&t, TINT_NONE, "%s", number_at(p, "last_heard_ms", number));
+		table_add(&t, TINT_NONE, "%s", number_at(p, "rtt_us", number));
+		table_add(&t, TINT_NONE, "%s", number_at(p, "lost", number));
+	}
 	table_print(&t, 2, c->color, c->out);
 	table_fini(&t);
+	json_object_foreach ((json_t *)(uintptr_t)paths, name, p) {
+		if (json_is_true(json_object_get(p, "up")) ||
+			json_object_size(json_object_get(p, "dropped")) == 0)
+			continue;
+		fprintf(c->out, "  path ");
+		tint_print(name, TINT_NONE, c->color, c->out);
+		print_dropped(c, p);
+		putc('\n', c->out);
+	}
 }
 
 static void print_failover(const struct ctl *c, const json_t *s)
@@ -174,20 +202,13 @@ static void print_failover(const struct ctl *c, const json_t *s)
 		number_at(json_object_get(s, "config"), "generation", n));
 	if (json_is_true(json_object_get(s, "frozen"))) {
 		fprintf(c->out, ", ");
-	json_object_foreach ((json_t *)(uintptr_t)paths, name, p) {
-		if (json_is_true(json_object_get(p, "up")) ||
-			json_object_size(json_object_get(p, "dropped")) == 0)
-			continue;
-		fprintf(c->out, "  path ");
-		tint_print(name, TINT_NONE, c->color, c->out);
-		print_dropped(c, p);
-		putc('\n', c->out);
-	}
 		tint_print("FROZEN", TINT_WARN, c->color, c->out);
 	}
 	putc('\n', c->out);
 	print_groups(c, json_object_get(s, "groups"));
 	print_fences(c, json_object_get(s, "groups"));
+	print_alarms(c, json_object_get(s, "groups"));
+	print_witness(c, json_object_get(s, "witness"));
 	if (!json_is_object(peer))
 		return;
 	fprintf(c->out, "  peer ");

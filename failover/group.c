@@ -815,6 +815,7 @@ struct group_view group_view(const struct group *g, uint64_t now_ns)
 		.lease_ns = m->config.times.lease_ns,
 		.sent_ns = m->sent_ns,
 		.frozen = m->frozen,
+		.moving = m->want != REASON_NONE || m->state == FSM_HANDOVER,
 		.link = m->link,
 		.gateway = m->gateway,
 		.proxy = m->proxy,

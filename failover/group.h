@@ -91,6 +91,7 @@ struct group_view {
 	uint64_t epoch; /* 0 with VRRP, which has none */
 	uint64_t next_ns, lease_ns, sent_ns;
 	bool frozen, link, gateway;
+	bool moving; /* a move was wanted and is pursued; VRRP's are over at once */
 	enum fsm_proxy proxy;
 	uint32_t alarms; /* bit a: enum fsm_alarm a */
 	bool peer_known, peer_alive;

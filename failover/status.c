@@ -68,6 +68,7 @@ static json_t *group_json(const struct group *g, uint64_t now_ns)
 		(int)g->settings.vrid, "reason", reason, "held", held, "alarms",
 		alarms_json(v.alarms), "frozen", v.frozen, "link_ok", v.link, "gateway_ok",
 		v.gateway);
+	json_object_set_new(shown, "moving", g->vrrp ? json_null() : json_boolean(v.moving));
 	json_object_set_new(shown, "connections",
 		json_integer((json_int_t)clients_count(
 			g->agent->proxy.clients, g->settings.vips, g->settings.vip_count)));
@@ -275,7 +276,7 @@ static int freeze_time(const json_t *params, uint64_t *ret_ns, struct err *err)
 		 duration_parse(span_of(json_string_value(time)), ret_ns, err) != 0)
 		return err_set(
 			err, "'for' is a duration such as \"10m\", or a number of milliseconds");
-	return 0;
+	return *ret_ns ? 0 : err_set(err, "'for' must be longer than nothing");
 }
 
 static int set_frozen(struct agent *a, const json_t *params, const struct fsm_event *ev,

@@ -89,11 +89,11 @@ static void wait_s(struct webhook *w, unsigned seconds)
 {
 	struct timespec until;
 
-	clock_gettime(CLOCK_REALTIME, &until);
+	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += (time_t)seconds;
 	pthread_mutex_lock(&w->lock);
 	while (!atomic_load(&w->ending) &&
-		pthread_cond_timedwait(&w->work, &w->lock, &until) != ETIMEDOUT)
+		pthread_cond_clockwait(&w->work, &w->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
 		;
 	pthread_mutex_unlock(&w->lock);
 }

@@ -292,11 +292,11 @@ struct fsm {
 	bool removing;	   /* REMOVE_ADDRESSES under way */
 	bool release_owed; /* RELEASE goes out when the address is gone */
 	bool released;	   /* RELEASE is said until the peer has taken it */
+	bool taken;	   /* DRAINING: the peer was heard to have the address since */
 	bool drained;
 	enum fsm_reason release_reason;
 
 	/* second chance */
-	bool taken;	   /* DRAINING: the peer was heard to have the address since */
 	bool rules, rules_pending; /* loaded; LOAD_RULES under way */
 	bool ready_owed;	   /* READY goes out when the rules are loaded */
 	uint64_t rules_end_ns;

@@ -3,10 +3,11 @@
 
 import json
 import os
+import signal
 import subprocess
 import time
 
-from lab import BUILD, LabTest, main, wait_for
+from lab import BUILD, SLOW, LabTest, main, wait_for
 
 DONE, REFUSED, USAGE, UNREACHABLE = 0, 1, 2, 3
 
@@ -115,6 +116,22 @@ class Tandemctl(LabTest):
         self.assertIn("frozen", done.stderr)
         self.b.ctl("resume")
         self.assertFalse(self.b.ask("agent", "status")["frozen"])
+
+    def test_a_move_that_comes_to_nothing_is_told_at_once(self):
+        self.b.programs["agent"].send_signal(signal.SIGSTOP)
+        begun = time.monotonic()
+        done = self.a.ctl("switchover", check=False)
+        took = time.monotonic() - begun
+        self.b.programs["agent"].send_signal(signal.SIGCONT)
+        self.assertEqual(done.returncode, REFUSED)
+        self.assertRegex(done.stderr, "did not get ready in time|cannot take it")
+        self.assertLess(took, 3 * SLOW)
+
+    def test_status_shows_what_is_wrong_in_words(self):
+        self.b.kill("proxy")
+        self.a.kill("proxy")
+        wait_for("the owner cannot serve", lambda: self.a.group()["alarms"])
+        self.assertIn("web: this node has the address and cannot serve", self.a.ctl("status").stdout)
 
     def test_events_follow_a_move(self):
         child = subprocess.Popen(
