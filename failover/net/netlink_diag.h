@@ -20,8 +20,17 @@ int netlink_diag_each(const struct cidr *vips, unsigned vip_count,
 /* Whether there is any. */
 int netlink_diag_any(const struct cidr *vips, unsigned vip_count, bool *ret_any, struct err *err);
 
-/* Ends the TIME_WAIT of each connection to one of the addresses that is wanted. A connection that
- * lives, or that somebody still has to close, is left alone. */
-int netlink_diag_forget(const struct cidr *vips, unsigned vip_count,
+/* All TIME_WAITs of this machine: tens of thousands take longer than a heartbeat may wait, so they
+ * are gone through in turns. */
+struct netlink_diag_left;
+
+/* Returns owned; NULL with err. */
+struct netlink_diag_left *netlink_diag_left_new(
 	bool (*wanted)(void *ctx, const struct addr *local, const struct addr *remote), void *ctx,
 	struct err *err);
+void netlink_diag_left_free(struct netlink_diag_left *l);
+/* A turn, until that time and a piece more, which is one socket at least: ends those that are
+ * wanted. A connection that lives, or that somebody still has to close, is left alone. -1: done as
+ * well. */
+int netlink_diag_forget(
+	struct netlink_diag_left *l, uint64_t until_ns, bool *ret_done, struct err *err);

@@ -190,10 +190,50 @@ static void run(struct tickle *t)
 	pause_for(t, ROUND_PAUSE_S);
 }
 
+static bool is_client(void *ctx, const struct addr *local, const struct addr *remote)
+{
+	const struct tickle *t = ctx;
+	struct client_key k = client_key(local, remote);
+
+	return concerns(t, &k) && clients_has(t->clients, &k);
+}
+
+static void tell_left(const struct err *err)
+{
+	log_event(LOG_WARNING, "peer.clients_untold", err->text,
+		F_TEXT("decision", "going on: a client that was here before may not learn that "
+				   "its connection is gone"));
+}
+
+static void end_left(struct tickle *t)
+{
+	netlink_diag_left_free(t->left);
+	t->left = NULL;
+}
+
+/* They would answer in the place of our resets. */
+static void forget_some(struct tickle *t)
+{
+	bool done;
+	struct err err;
+
+	if (netlink_diag_forget(t->left, monotonic_ns() + TURN_NS, &done, &err) != 0)
+		tell_left(&err);
+	if (done)
+		end_left(t);
+}
+
 static void on_next(EV_P_ ev_timer *w, int revents)
 {
+	struct tickle *t = container_of(w, struct tickle, next);
+
 	(void)loop, (void)revents;
-	run(container_of(w, struct tickle, next));
+	if (t->left)
+		forget_some(t);
+	if (t->left)
+		pause_for(t, 0.);
+	else
+		run(t);
 }
 
 static bool drop_vip(struct tickle *t, const struct cidr *vip)
@@ -206,27 +246,11 @@ static bool drop_vip(struct tickle *t, const struct cidr *vip)
 	return false;
 }
 
-static bool is_client(void *ctx, const struct addr *local, const struct addr *remote)
-{
-	struct client_key k = client_key(local, remote);
-
-	return clients_has(ctx, &k);
-}
-
-/* They would answer in the place of our resets. */
-static void forget_left(const struct clients *clients, const struct cidr *vips, unsigned vip_count)
-{
-	struct err err;
-
-	if (netlink_diag_forget(vips, vip_count, is_client, (void *)(uintptr_t)clients, &err) != 0)
-		log_event(LOG_WARNING, "peer.clients_untold", err.text,
-			F_TEXT("decision", "going on: a client that was here before may not learn "
-					   "that its connection is gone"));
-}
-
 void tickle_start(struct tickle *t, const struct clients *clients, const struct cidr *vips,
 	unsigned vip_count)
 {
+	struct err err;
+
 	for (unsigned i = 0; i < vip_count; i++) {
 		(void)drop_vip(t, &vips[i]);
 		ASSERT(t->vip_count < CLIENTS_VIPS_MAX);
@@ -234,8 +258,11 @@ void tickle_start(struct tickle *t, const struct clients *clients, const struct 
 	}
 	if (clients_count(clients, vips, vip_count) == 0)
 		return;
-	forget_left(clients, vips, vip_count);
 	t->clients = clients;
+	end_left(t);
+	t->left = netlink_diag_left_new(is_client, t, &err);
+	if (!t->left)
+		tell_left(&err);
 	t->round = 0;
 	t->began_ns = monotonic_ns();
 	t->sent_before = t->sent;
@@ -248,8 +275,10 @@ void tickle_stop(struct tickle *t, const struct cidr *vips, unsigned vip_count)
 {
 	for (unsigned i = 0; i < vip_count; i++)
 		(void)drop_vip(t, &vips[i]);
-	if (t->vip_count == 0)
-		ev_timer_stop(t->loop, &t->next);
+	if (t->vip_count > 0)
+		return;
+	ev_timer_stop(t->loop, &t->next);
+	end_left(t);
 }
 
 /* --- life --------------------------------------------------------------------------------------
@@ -276,6 +305,7 @@ void tickle_init(struct tickle *t, struct ev_loop *loop)
 void tickle_fini(struct tickle *t)
 {
 	ev_timer_stop(t->loop, &t->next);
+	end_left(t);
 	if (t->fd4 >= 0)
 		close(t->fd4);
 	if (t->fd6 >= 0)

@@ -23,6 +23,7 @@ struct tickle {
 	ev_timer next;
 	/* the run */
 	const struct clients *clients;
+	struct netlink_diag_left *left; /* TIME_WAITs, as long as they are gone through; owned */
 	struct cidr vips[CLIENTS_VIPS_MAX];
 	unsigned vip_count;
 	struct clients_cursor at;

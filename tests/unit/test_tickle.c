@@ -1,8 +1,12 @@
-/* The packet that tells a dead node's client: its bytes, and both checksums. */
+/* The packet that tells a dead node's client: its bytes, and both checksums; and how the TIME_WAITs
+ * that would answer it are found. */
 #include "failover/net/tickle.h"
 
 #include <arpa/inet.h>
+#include <unistd.h>
 
+#include "failover/net/netlink_diag.h"
+#include "shared/units.h"
 #include "tests/unit/check.h"
 
 static struct client_key key(const char *local, const char *remote)
@@ -62,7 +66,60 @@ static void an_ipv6_packet_is_too(void)
 	CHECK_INT(sum(out + 8, 32 + 20, 6 + 20), 0xffff);
 }
 
+#define LEFT 500
+
+static struct addr server;
+static unsigned found;
+
+/* None is wanted: to end one takes rights that a test need not have. */
+static bool look(void *ctx, const struct addr *local, const struct addr *remote)
+{
+	(void)ctx, (void)local;
+	found += addr_eq(remote, &server);
+	return false;
+}
+
+static void leave_time_waits(unsigned count)
+{
+	socklen_t len = sizeof(server.in);
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+
+	server.in = (struct sockaddr_in){
+		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	CHECK_TRUE(bind(listener, &server.sa, len) == 0 && listen(listener, 8) == 0);
+	CHECK_TRUE(getsockname(listener, &server.sa, &len) == 0);
+	for (unsigned i = 0; i < count; i++) {
+		int there = socket(AF_INET, SOCK_STREAM, 0), here;
+
+		CHECK_TRUE(connect(there, &server.sa, len) == 0);
+		here = accept(listener, NULL, NULL);
+		close(there);
+		close(here);
+	}
+	close(listener);
+}
+
+static void time_waits_are_gone_through_in_turns_that_end(void)
+{
+	struct netlink_diag_left *left;
+	unsigned turns = 0;
+	bool done = false;
+	struct err err;
+
+	leave_time_waits(LEFT);
+	left = netlink_diag_left_new(look, NULL, &err);
+	CHECK_TRUE(left != NULL);
+	for (unsigned before = 0; !done; turns++, before = found) {
+		CHECK_INT(netlink_diag_forget(left, monotonic_ns(), &done, &err), 0);
+		CHECK(found - before < LEFT / 2);
+	}
+	CHECK(turns > 3);
+	CHECK_INT(found, LEFT);
+	netlink_diag_left_free(left);
+}
+
 static const struct test_case cases[] = {
+	TEST(time_waits_are_gone_through_in_turns_that_end),
 	TEST(an_ipv4_packet_is_a_bare_ack_with_right_checksums),
 	TEST(an_ipv6_packet_is_too),
 };
