@@ -81,14 +81,20 @@ static void spend(struct h2 *h, uint32_t *left)
 static bool is_cheap(const nghttp2_frame_hd *hd)
 {
 	switch (hd->type) {
-	case NGHTTP2_DATA:
-		return hd->length == 0 && !(hd->flags & NGHTTP2_FLAG_END_STREAM);
+	case NGHTTP2_DATA: /* see is_empty() */
 	case NGHTTP2_HEADERS:
 	case NGHTTP2_RST_STREAM: /* which have a budget of their own, or a limit */
 		return false;
 	default: /* SETTINGS, PING, PRIORITY, WINDOW_UPDATE, CONTINUATION, unknown ones */
 		return true;
 	}
+}
+
+/* Content that is none, or only padding. */
+static bool is_empty(const nghttp2_frame *frame)
+{
+	return frame->hd.type == NGHTTP2_DATA && frame->hd.length == frame->data.padlen &&
+	       !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM);
 }
 
 /* Resets that we were made to send count like those that came. */
@@ -258,6 +264,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 	bool ends = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
 	int rc = 0;
 
+	if (is_empty(frame))
+		spend(h, &h->budget.frames);
 	switch (frame->hd.type) {
 	case NGHTTP2_HEADERS:
 	case NGHTTP2_DATA:

@@ -25,7 +25,7 @@ from test_http1 import Case, config
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
-END_STREAM, END_HEADERS = 1, 4
+END_STREAM, END_HEADERS, PADDED = 1, 4, 8
 NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR = 0, 1, 2, 3
 STREAM_CLOSED, FRAME_SIZE_ERROR, REFUSED_STREAM, CANCEL, COMPRESSION_ERROR = 5, 6, 7, 8, 9
 ENHANCE_YOUR_CALM = 11
@@ -634,12 +634,12 @@ class Floods(H2Case):
         self.flood(frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1"))
 
     def test_empty_content(self):
-        s = self.ok()
-        p = self.proxy(h2c(s))
-        c = self.raw(p)
-        c.ask(1, fields("POST"), False)
-        self.pour(c, frame(DATA, 0, 1), 20000)
-        self.sent_away(p, c)
+        for empty in (frame(DATA, 0, 1), frame(DATA, PADDED, 1, b"\0"), frame(DATA, PADDED, 1, b"\3\0\0\0")):
+            p = self.proxy(h2c(self.ok()))
+            c = self.raw(p)
+            c.ask(1, fields("POST"), False)
+            self.pour(c, empty, 20000)
+            self.sent_away(p, c)
 
     def test_continuations(self):  # the list of the frames' own limit
         p = self.proxy(h2c(self.ok()))
