@@ -8,7 +8,8 @@ PACKAGES_BUILD=(gcc make autoconf automake pkg-config libc6-dev libev-dev libssl
 	libnghttp2-dev libc-ares-dev libpcre2-dev libmaxminddb-dev)
 # What the namespaces of the demo and of the tests are made of.
 PACKAGES_LAB=(python3 iproute2 util-linux procps nginx curl)
-PACKAGES_TEST=(libcunit1-dev strace nftables keepalived tshark spin openssl nghttp2-client nghttp2-server python3-h2 postgresql)
+PACKAGES_TEST=(libcunit1-dev strace nftables keepalived tshark spin openssl nghttp2-client nghttp2-server python3-grpcio python3-h2
+	postgresql)
 # What the benchmarks compare with and measure by; they leave out what is missing.
 PACKAGES_BENCH=(nginx libnginx-mod-stream haproxy keepalived wrk nghttp2-client valgrind strace)
 # What only keeps the code in shape.

@@ -10,6 +10,7 @@ SYSTEM_TESTS = \
 	tests/system/test_errors.py \
 	tests/system/test_examples.py \
 	tests/system/test_floods.py \
+	tests/system/test_grpc.py \
 	tests/system/test_h2.py \
 	tests/system/test_http1.py \
 	tests/system/test_http1_corners.py \
