@@ -167,6 +167,17 @@ static void server_malformed(struct exchange *x)
 	exchange_answer(x, 502, END_SERVER_BAD);
 }
 
+/* A status that this request cannot be answered with. */
+static void note_status(struct exchange *x, const char *why)
+{
+	const struct iobuf *in = x->upstream->conn.in;
+	const struct http_fault fault = {502, 9, why};
+
+	fault_note(x, FAULT_RESPONSE, EXCERPT_HEAD,
+		span_make(in->data + in->start - x->response.head_bytes, x->response.head_bytes),
+		&fault);
+}
+
 /* The connection can serve others once this response, of which only the head is read, is passed
  * over: all of it is in hand, and nothing else. */
 static bool pass_over(struct exchange *x)
@@ -192,6 +203,13 @@ static void begin(struct exchange *x)
 	better = exchange_find_better(x);
 	if (better) {
 		exchange_retry(x, better, pass_over(x));
+		return;
+	}
+	/* A server of HTTP/1 that knows no WebSockets; over HTTP/2 that would say that there is one
+	 * (RFC 8441 5). */
+	if (x->request.extended && h->status < 300) {
+		note_status(x, "no 101, for a WebSocket over HTTP/2");
+		exchange_answer(x, 502, END_SERVER_BAD);
 		return;
 	}
 	x->first_byte_ns = x->worker->now_ns;
@@ -235,13 +253,7 @@ static int interim(struct exchange *x)
 		return -1;
 	}
 	if (x->response.status == 101) {
-		const struct iobuf *in = x->upstream->conn.in;
-		const struct http_fault fault = {502, 9, "101 that nothing asked for"};
-
-		fault_note(x, FAULT_RESPONSE, EXCERPT_HEAD,
-			span_make(in->data + in->start - x->response.head_bytes,
-				x->response.head_bytes),
-			&fault);
+		note_status(x, "101 that nothing asked for");
 		server_malformed(x);
 		return -1;
 	}

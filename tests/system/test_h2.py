@@ -1145,6 +1145,14 @@ class WebSockets(Servers):
         p = self.proxy(h2c(self.echo_server(b"wrong")))
         self.assertEqual(self.websocket(p).answer(1)[0], "502")
 
+    def test_an_answer_that_is_no_switch_does_not_look_like_one(self):
+        for answer, status in ((b"200 OK", "502"), (b"204 No Content", "502"), (b"403 Forbidden", "403")):
+            def script(conn, n):
+                s.read_head(conn, n)
+                conn.sendall(b"HTTP/1.1 %s\r\n%s\r\n" % (answer, b"" if answer[:3] == b"204" else b"Content-Length: 0\r\n"))
+            s = self.serve(script)
+            self.assertEqual(self.websocket(self.proxy(h2c(s))).answer(1)[0], status)
+
     def h2_echo(self):
         def behave(s, c, e):
             if isinstance(e, h2.events.RequestReceived):
