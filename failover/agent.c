@@ -104,8 +104,9 @@ void agent_tell_role(struct agent *a)
 		append_vips(vips, &g->settings);
 	}
 	daemon_status("%s", active ? "active" : "standby");
-	role = json_pack("{s:s, s:o, s:o}", "role", active ? "active" : "standby", "groups", groups,
-		"virtual_ips", vips);
+	role = json_pack("{s:s, s:o, s:o, s:I}", "role", active ? "active" : "standby", "groups",
+		groups, "virtual_ips", vips, "beat_ms",
+		(json_int_t)(a->settings->times.beat_ns / NS_PER_MS));
 	if (a->proxy.caller)
 		tell_proxy(a, a->proxy.caller, "role", json_incref(role));
 	for (unsigned i = 0; i < countof(a->proxy.elders); i++)

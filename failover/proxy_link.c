@@ -8,7 +8,6 @@
 #include "shared/log.h"
 #include "shared/units.h"
 
-#define SILENCE_NS (PROXY_BEAT_MS * PROXY_BEATS_MISSED * NS_PER_MS)
 /* A dying process closes its sockets before its exit shows. */
 #define PARTING_S 0.02
 /* Enough for one more turn of the loop. */
@@ -237,11 +236,16 @@ static void forget(struct proxy_link *l)
 	l->stopping = false;
 }
 
+static uint64_t patience_ns(const struct proxy_link *l)
+{
+	return l->beat_ms * PROXY_BEATS_MISSED * NS_PER_MS;
+}
+
 static void await_beat(struct proxy_link *l)
 {
 	l->late = false;
 	l->awaited_ns = monotonic_ns();
-	l->silence.repeat = SILENCE_NS / 1e9;
+	l->silence.repeat = (double)patience_ns(l) / 1e9;
 	ev_timer_again(l->loop, &l->silence);
 }
 
@@ -283,6 +287,7 @@ static bool fall_back(struct proxy_link *l)
 	l->pid = last->pid;
 	l->source = (unsigned)(last - l->elders);
 	l->seq = l->last_beat_ns = 0;
+	l->beat_ms = PROXY_BEAT_MS;
 	*last = (struct proxy_elder){0};
 	clients_clear(l->clients, gone);
 	watch_exit(l);
@@ -318,8 +323,8 @@ static void on_silence(EV_P_ ev_timer *w, int revents)
 	uint64_t silent_ns = monotonic_ns() - l->awaited_ns;
 
 	(void)revents;
-	if (silent_ns < SILENCE_NS) { /* the loop's clock was behind when the timer started */
-		w->repeat = (double)(SILENCE_NS - silent_ns) / 1e9;
+	if (silent_ns < patience_ns(l)) { /* the loop's clock was behind when the timer started */
+		w->repeat = (double)(patience_ns(l) - silent_ns) / 1e9;
 		ev_timer_again(EV_A_ w);
 		return;
 	}
@@ -387,6 +392,7 @@ int proxy_link_hello(
 	take_over(l, who);
 	(void)span_copy(span_of(version), l->version, sizeof(l->version));
 	watch_exit(l);
+	l->beat_ms = PROXY_BEAT_MS;
 	l->drain_heard = 0;
 	/* A new binary that takes over from one that was well, and still is: no reason to move. It
 	 * has as long to beat as any. */
@@ -414,11 +420,15 @@ int proxy_link_beat(struct proxy_link *l, const struct rpc_caller *who, const js
 {
 	json_int_t connections = json_integer_value(json_object_get(params, "connections"));
 	json_int_t seq = json_integer_value(json_object_get(params, "seq"));
+	json_int_t every_ms = json_integer_value(json_object_get(params, "every_ms"));
 
 	if (proxy_link_is(l, who, err) != 0)
 		return -1;
 	if (connections < 0 || seq < 0)
 		return err_set(err, "proxy.beat: connections and seq are whole numbers from 0");
+	if (every_ms < 0 || every_ms > PROXY_BEAT_MAX_MS)
+		return err_set(err, "proxy.beat: every_ms is at most %d", PROXY_BEAT_MAX_MS);
+	l->beat_ms = every_ms ? (uint64_t)every_ms : PROXY_BEAT_MS;
 	if (l->last_beat_ns && (uint64_t)seq > l->seq + 1)
 		l->beats_lost += (uint64_t)seq - l->seq - 1;
 	l->seq = (uint64_t)seq;

@@ -1,8 +1,9 @@
 /*
  * The agent's side of the proxy's Unix socket connection: is the proxy alive, who are its clients,
  * and what it must hear of its role and of addresses that are being moved away. The proxy says
- * proxy.hello, then proxy.beat every 50 ms, proxy.clients as they come and go, proxy.state when a
- * document of its changes, and perhaps proxy.stopping. doc/shared.md has the messages.
+ * proxy.hello, then proxy.beat as often as it says in it, proxy.clients as they come and go,
+ * proxy.state when a document of its changes, and perhaps proxy.stopping. doc/shared.md has the
+ * messages.
  *
  * Its exit is seen through a pidfd, in microseconds; a hang by PROXY_BEATS_MISSED beats that did
  * not come. One proxy at a time: the one that said hello last. Only a process of our own user or
@@ -19,7 +20,8 @@
 #include "failover/clients.h"
 #include "shared/rpc.h"
 
-#define PROXY_BEAT_MS 50
+#define PROXY_BEAT_MS 50 /* of one that does not say */
+#define PROXY_BEAT_MAX_MS 1000
 #define PROXY_BEATS_MISSED 5
 
 #define PROXY_STATES(X)                                                \
@@ -67,6 +69,7 @@ struct proxy_link {
 	char version[32];
 	uint64_t connections;  /* clients, as of the last beat */
 	uint64_t last_beat_ns; /* 0: never */
+	uint64_t beat_ms;      /* between two */
 	uint64_t awaited_ns;   /* since when a beat is awaited */
 	uint64_t beats_lost;   /* holes in the numbers of the beats */
 	uint64_t seq;

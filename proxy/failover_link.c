@@ -13,7 +13,10 @@
 #include "shared/rpc.h"
 #include "shared/units.h"
 
-static const double beat_s = 0.05;
+/* Until the agent says how often, and for one that does not. */
+#define BEAT_MS 50
+#define BEAT_LEAST_MS 10
+#define BEAT_MOST_MS 1000
 
 static const char *const role_names[] = {
 #define X(name, text) text,
@@ -26,6 +29,7 @@ struct failover_link {
 	struct failover_link_options o;
 	struct rpc_link *link;
 	ev_timer beat;
+	uint64_t beat_ms; /* between two */
 	uint64_t beaten_ns;
 	uint64_t seq; /* of the last beat on this connection: a hole tells the agent that one was
 			 lost */
@@ -53,6 +57,16 @@ static void set_role(struct failover_link *l, enum failover_role to)
 	l->role = to;
 	if (l->o.on_role)
 		l->o.on_role(l->o.ctx, from, to);
+}
+
+static void set_beat(struct failover_link *l, uint64_t every_ms)
+{
+	if (every_ms == l->beat_ms)
+		return;
+	l->beat_ms = every_ms;
+	l->beat.repeat = (double)every_ms / 1e3;
+	if (ev_is_active(&l->beat))
+		ev_timer_again(l->loop, &l->beat);
 }
 
 static void say_hello(struct failover_link *l)
@@ -83,6 +97,7 @@ static void on_closed(void *ctx)
 	struct failover_link *l = ctx;
 
 	ev_timer_stop(l->loop, &l->beat);
+	set_beat(l, BEAT_MS); /* the next agent may be an older one */
 	json_decref(l->groups);
 	json_decref(l->counts);
 	l->groups = l->counts = NULL;
@@ -175,7 +190,10 @@ static void hear_role(struct failover_link *l, const json_t *params)
 {
 	const char *word = json_string_value(json_object_get(params, "role"));
 	json_t *groups = json_object_get(params, "groups");
+	json_int_t beat_ms = json_integer_value(json_object_get(params, "beat_ms"));
 
+	if (beat_ms >= BEAT_LEAST_MS && beat_ms <= BEAT_MOST_MS)
+		set_beat(l, (uint64_t)beat_ms);
 	json_decref(l->groups);
 	l->groups = json_is_object(groups) ? json_incref(groups) : NULL;
 	if (word && strcmp(word, "active") == 0)
@@ -246,8 +264,8 @@ static void send_beat(struct failover_link *l)
 		return;
 	l->beaten_ns = monotonic_ns();
 	rpc_link_notify(l->link, "proxy.beat",
-		json_pack("{s:I, s:I}", "connections", (json_int_t)l->o.connections(l->o.ctx),
-			"seq", (json_int_t)++l->seq));
+		json_pack("{s:I, s:I, s:I}", "connections", (json_int_t)l->o.connections(l->o.ctx),
+			"seq", (json_int_t)++l->seq, "every_ms", (json_int_t)l->beat_ms));
 }
 
 static void on_beat(struct ev_loop *loop, ev_timer *w, int revents)
@@ -259,7 +277,7 @@ static void on_beat(struct ev_loop *loop, ev_timer *w, int revents)
 
 void failover_link_pulse(struct failover_link *l)
 {
-	if (ev_is_active(&l->beat) && monotonic_ns() - l->beaten_ns > (uint64_t)(beat_s * 1e9))
+	if (ev_is_active(&l->beat) && monotonic_ns() - l->beaten_ns > l->beat_ms * NS_PER_MS)
 		send_beat(l);
 }
 
@@ -279,7 +297,8 @@ struct failover_link *failover_link_new(struct ev_loop *loop, const char *run_di
 	l->loop = loop;
 	l->o = *o;
 	ev_init(&l->beat, on_beat);
-	l->beat.repeat = beat_s;
+	l->beat_ms = BEAT_MS;
+	l->beat.repeat = BEAT_MS / 1e3;
 	l->beat.data = l;
 	snprintf(path, sizeof(path), "%s/failover.sock", run_dir);
 	link.path = path;

@@ -4,8 +4,9 @@
  * without one the link keeps trying and the role is "single".
  *
  * Messages are notifications both ways, over RUN_DIR/failover.sock; doc/shared.md has them all. To
- * the agent go proxy.hello, proxy.beat every 50 ms while all event loops turn, proxy.stopping,
- * proxy.retired, proxy.clients and proxy.state; from it come role, drain, state and counts.
+ * the agent go proxy.hello, proxy.beat while all event loops turn (every 50 ms, or as often as role
+ * asks for), proxy.stopping, proxy.retired, proxy.clients and proxy.state; from it come role,
+ * drain, state and counts.
  */
 #pragma once
 

@@ -11,7 +11,7 @@
 #define SILENCE_MOST_NS (60 * NS_PER_S)
 
 static const char *const names[] = {
-#define X(name, heartbeat, lease, silence, probe, window) [TIMES_##name] = #name,
+#define X(name, heartbeat, lease, silence, probe, window, beat) [TIMES_##name] = #name,
 	TIMES_PROFILES(X)
 #undef X
 };
@@ -19,9 +19,9 @@ static const char *const names[] = {
 struct times times_of(enum times_profile profile)
 {
 	static const struct times profiles[] = {
-#define X(name, heartbeat, lease, silence, probe, window)                                \
+#define X(name, heartbeat, lease, silence, probe, window, beat)                          \
 	[TIMES_##name] = {(heartbeat)*NS_PER_MS, (lease)*NS_PER_MS, (silence)*NS_PER_MS, \
-		(probe)*NS_PER_MS, (window)*NS_PER_MS},
+		(probe)*NS_PER_MS, (window)*NS_PER_MS, (beat)*NS_PER_MS},
 		TIMES_PROFILES(X)
 #undef X
 	};

@@ -11,7 +11,7 @@ struct agent {
 	struct rpc_server *server;
 	uint64_t caller;
 	unsigned hellos, beats, stoppings, roles;
-	json_int_t last_seq, connections;
+	json_int_t last_seq, connections, every_ms;
 	json_t *hello, *other;
 	unsigned vips, states;
 	bool open, sunny;
@@ -43,6 +43,7 @@ static int on_beat(void *ctx, const struct rpc_caller *who, const json_t *params
 	a->beats++;
 	a->last_seq = json_integer_value(json_object_get(params, "seq"));
 	a->connections = json_integer_value(json_object_get(params, "connections"));
+	a->every_ms = json_integer_value(json_object_get(params, "every_ms"));
 	*ret_result = json_null();
 	return 0;
 }
@@ -177,6 +178,40 @@ static void hello_comes_first_and_beats_follow(void)
 	CHECK(monotonic_ns() - start_ns > 200 * NS_PER_MS);
 	CHECK_INT(a.last_seq, 5);
 	CHECK_INT(a.connections, 120);
+	agent_shut(&a, l);
+}
+
+static void want_beats(struct agent *a, int every_ms)
+{
+	rpc_notify(a->server, a->caller, "role",
+		json_pack("{s:s, s:i}", "role", "active", "beat_ms", every_ms));
+}
+
+static void it_beats_as_often_as_the_agent_wants_and_says_so(void)
+{
+	struct agent a;
+	struct failover_link *l = agent_open(&a);
+	uint64_t start_ns;
+
+	CHECK(bench_until(&a.bench, a.beats == 1));
+	CHECK_INT(a.every_ms, 50);
+	want_beats(&a, 20);
+	CHECK(bench_until(&a.bench, a.every_ms == 20));
+	want_beats(&a, 0); /* nonsense: as before */
+	want_beats(&a, 9);
+	want_beats(&a, 1001);
+	a.beats = 0;
+	start_ns = monotonic_ns();
+	CHECK(bench_until(&a.bench, a.beats == 6));
+	CHECK(monotonic_ns() - start_ns > 90 * NS_PER_MS);
+	CHECK_INT(a.every_ms, 20);
+	/* The next agent is another one, and has not said anything. */
+	rpc_server_free(a.server);
+	CHECK(bench_until(&a.bench, failover_link_role(l) == FAILOVER_SINGLE));
+	agent_serve(&a);
+	a.beats = 0;
+	CHECK(bench_until(&a.bench, a.beats == 1));
+	CHECK_INT(a.every_ms, 50);
 	agent_shut(&a, l);
 }
 
@@ -315,6 +350,7 @@ static void clients_and_documents_pass(void)
 
 static const struct test_case cases[] = {
 	TEST(hello_comes_first_and_beats_follow),
+	TEST(it_beats_as_often_as_the_agent_wants_and_says_so),
 	TEST(a_loop_that_hangs_stops_the_beats_without_a_hole_in_their_numbers),
 	TEST(the_agents_word_is_the_role),
 	TEST(virtual_ips_and_orders_to_drain_are_heard),

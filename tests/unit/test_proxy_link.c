@@ -90,15 +90,22 @@ static void hello(uint64_t id)
 	json_decref(params);
 }
 
-static int beat(uint64_t id, int seq)
+static int beat_every(uint64_t id, int seq, int every_ms)
 {
 	struct rpc_caller who = caller(id);
-	json_t *params = json_pack("{s:i, s:i}", "connections", 12, "seq", seq);
+	json_t *params =
+		json_pack("{s:i, s:i, s:i}", "connections", 12, "seq", seq, "every_ms", every_ms);
 	struct err err;
 	int rc = proxy_link_beat(&proxy, &who, params, monotonic_ns(), &err);
 
 	json_decref(params);
 	return rc;
+}
+
+/* As one that does not say how often. */
+static int beat(uint64_t id, int seq)
+{
+	return beat_every(id, seq, 0);
 }
 
 static void on_over(EV_P_ ev_timer *w, int revents)
@@ -166,6 +173,29 @@ static void five_missed_beats_are_a_hang_and_one_ends_it(void)
 	CHECK(changed_ns - start_ns >= 250 * NS_PER_MS);
 	CHECK_INT(beat(1, 2), 0);
 	CHECK_INT(proxy.state, PROXY_OK);
+	end();
+}
+
+static void five_of_those_that_the_proxy_promised_are_a_hang(void)
+{
+	uint64_t start_ns, took_ns = UINT64_MAX;
+
+	begin();
+	hello(1);
+	CHECK_INT(beat_every(1, 1, -1), -1);
+	CHECK_INT(beat_every(1, 1, PROXY_BEAT_MAX_MS + 1), -1);
+	/* A busy machine makes it longer, but not each time. */
+	for (int i = 0; i < 10 && took_ns > 250 * NS_PER_MS; i++) {
+		start_ns = monotonic_ns();
+		CHECK_INT(beat_every(1, i + 1, 20), 0);
+		await_state(PROXY_HUNG);
+		took_ns = changed_ns - start_ns;
+		CHECK(took_ns >= 100 * NS_PER_MS);
+	}
+	CHECK(took_ns < 250 * NS_PER_MS);
+	/* Who says hello anew has promised nothing. */
+	hello(1);
+	CHECK_INT(proxy.beat_ms, PROXY_BEAT_MS);
 	end();
 }
 
@@ -565,6 +595,7 @@ static void of_many_elders_the_oldest_is_forgotten(void)
 static const struct test_case cases[] = {
 	TEST(a_proxy_that_beats_is_ok),
 	TEST(five_missed_beats_are_a_hang_and_one_ends_it),
+	TEST(five_of_those_that_the_proxy_promised_are_a_hang),
 	TEST(a_proxy_that_never_beats_hangs_too),
 	TEST(its_exit_is_seen),
 	TEST(a_closed_connection_is_death_or_absence),
