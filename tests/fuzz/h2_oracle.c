@@ -103,7 +103,7 @@ static uint64_t decimal(struct span s)
 static void read_field(struct head *h, struct span name, struct span value)
 {
 	static const char *const hop[] = {"connection", "proxy-connection", "keep-alive",
-		"transfer-encoding", "upgrade", "http2-settings", "host", NULL};
+		"transfer-encoding", "upgrade", "http2-settings", NULL};
 	static const char *const asked[] = {
 		":method", ":scheme", ":authority", ":path", ":protocol", NULL};
 
@@ -125,6 +125,7 @@ static void read_field(struct head *h, struct span name, struct span value)
 	}
 	h->fields = true;
 	ASSERT(!is_one_of(name, hop));
+	ASSERT(!h->request || !span_eq(name, SPAN("host"))); /* it is :authority */
 	ASSERT(!span_eq(name, SPAN("te")) || span_eq(value, SPAN("trailers")));
 	if (span_eq(name, SPAN("content-length"))) {
 		ASSERT(!h->trailers && !h->has_length);
