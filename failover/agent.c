@@ -513,7 +513,7 @@ static void apply(struct agent *a, struct settings *next)
 	a->settings = next;
 	a->generation++;
 	a->peer_config_known = false;
-	daemon_log_level(a->options, span_of(next->log_level));
+	daemon_log_follow(a->options, span_of(next->log_level), span_of(next->log_debug));
 	list_each (it, &a->groups) {
 		struct group *g = group_of(it);
 		const struct group_settings *s = wanted(a, g);
@@ -757,7 +757,7 @@ int agent_init(struct agent *a, struct ev_loop *loop, const struct daemon_option
 		.loop = loop, .ctx = a, .on_stop = on_stop_signal, .on_reload = on_reload_signal};
 	daemon_signals_start(&a->signals);
 	ask_for_real_time(a);
-	daemon_log_level(options, span_of(settings->log_level));
+	daemon_log_follow(options, span_of(settings->log_level), span_of(settings->log_debug));
 	return 0;
 }
 

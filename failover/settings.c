@@ -515,6 +515,7 @@ static void read_all(struct reading *r, const struct conf *conf, const char *nod
 	r->s->has_proxy = listeners && listeners->count > 0;
 	(void)span_copy(
 		conf_text(conf->root, "log.level"), r->s->log_level, sizeof(r->s->log_level));
+	conf_words_of(conf_find(conf->root, "log.debug"), r->s->log_debug, sizeof(r->s->log_debug));
 	conf_digest(conf, r->s->hash);
 }
 

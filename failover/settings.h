@@ -13,6 +13,7 @@
 #include "failover/net/probe.h"
 #include "failover/net/vrrp.h"
 #include "shared/conf.h"
+#include "shared/log.h"
 
 #include <net/if.h>
 
@@ -104,7 +105,8 @@ struct settings {
 	struct group_settings groups[SETTINGS_GROUPS_MAX];
 	unsigned group_count;
 	char log_level[8]; /* a word of log_level_parse */
-	uint8_t hash[32];  /* of the whole configuration's meaning */
+	char log_debug[LOG_SUBSYSTEMS_MAX];
+	uint8_t hash[32]; /* of the whole configuration's meaning */
 };
 
 /* Reads and checks a file for the node of that name, or for the witness (node NULL). NULL when

@@ -272,7 +272,8 @@ int witness_run(const struct daemon_options *options, struct settings *settings)
 		b.signals = (struct daemon_signals){
 			.loop = b.loop, .ctx = &b, .on_stop = on_stop, .on_reload = on_reload};
 		daemon_signals_start(&b.signals);
-		daemon_log_level(options, span_of(b.settings->log_level));
+		daemon_log_follow(
+			options, span_of(b.settings->log_level), span_of(b.settings->log_debug));
 		ev_timer_init(&b.check, on_check, CHECK_S, CHECK_S);
 		b.check.data = &b;
 		ev_timer_start(b.loop, &b.check);

@@ -102,6 +102,7 @@ static int change_prepare(struct change *c, struct proxy *p, struct settings *s,
 static void apply(struct proxy *p, struct settings *s, struct change *c)
 {
 	struct settings *old = p->settings;
+	char debug[LOG_SUBSYSTEMS_MAX];
 
 	views_free(p->views, old ? old->pool_count : 0);
 	p->settings = s;
@@ -120,7 +121,8 @@ static void apply(struct proxy *p, struct settings *s, struct change *c)
 	history_ran(p->history, s);
 	certs_log(s, 0);
 	stapling_apply(p->stapling, s, old);
-	daemon_log_level(p->options, conf_text(s->conf->root, "log.level"));
+	conf_words_of(conf_find(s->conf->root, "log.debug"), debug, sizeof(debug));
+	daemon_log_follow(p->options, conf_text(s->conf->root, "log.level"), span_of(debug));
 	if (old)
 		settings_unref(old);
 }

@@ -241,3 +241,15 @@ struct span conf_text(const struct conf_node *map, const char *path)
 
 	return n ? n->text : (struct span){0};
 }
+
+void conf_words_of(const struct conf_node *list, char *out, size_t size)
+{
+	size_t at = 0;
+
+	ASSERT(size > 0);
+	out[0] = '\0';
+	conf_each (word, list)
+		if (word->text.len + 2 <= size - at)
+			at += (size_t)snprintf(
+				out + at, size - at, "%s%.*s", at ? "," : "", SPAN_ARG(word->text));
+}

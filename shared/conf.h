@@ -118,6 +118,8 @@ const struct conf_node *conf_find(const struct conf_node *map, const char *path)
 uint64_t conf_u64(const struct conf_node *map, const char *path);
 bool conf_bool(const struct conf_node *map, const char *path);
 struct span conf_text(const struct conf_node *map, const char *path); /* {0}: no default */
+/* The words of a list (may be NULL) with commas between, as many as fit. */
+void conf_words_of(const struct conf_node *list, char *out, size_t size);
 static inline const struct conf_node *conf_first(const struct conf_node *node)
 {
 	return node ? node->first : NULL;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "shared/assert.h"
+#include "shared/log.h"
 
 const char *conf_type_name(enum conf_type type)
 {
@@ -101,7 +102,14 @@ static const struct conf_key log_keys[] = {{.name = "access",
 		.words = WORDS("error", "warning", "notice", "info", "debug"),
 		.fallback = "info",
 		.help = "What the daemons say on standard error; --log-level wins."},
-	LATER("debug", "", "use --debug"), {0}};
+	{.name = "debug",
+		.type = CONF_TYPE_LIST,
+		.max = 64,
+		.value = ROW(.type = CONF_TYPE_ENUM, .words = WORDS(LOG_SUBSYSTEMS),
+			.help = "The first part of their events."),
+		.help = "Subsystems of which everything is said, whatever the level; --debug "
+			"wins."},
+	{0}};
 
 static const struct conf_key admin_keys[] = {
 	{.name = "bind",

@@ -167,6 +167,7 @@ static int take_flag(struct daemon_options *o, struct log_flags *log, int c, cha
 		o->log_level_given = true;
 		return take_level(o->program, optarg, &log->level);
 	case FLAG_DEBUG:
+		o->log_debug_given = true;
 		log->debug = optarg;
 		return -1;
 	case FLAG_VERSION:
@@ -219,12 +220,18 @@ int daemon_parse(struct daemon_options *o, int argc, char **argv, const char *pr
 	return -1;
 }
 
-void daemon_log_level(const struct daemon_options *o, struct span level)
+void daemon_log_follow(const struct daemon_options *o, struct span level, struct span debug)
 {
 	enum log_level l;
+	struct err err;
+	int rc;
 
 	if (!o->log_level_given && log_level_parse(level, &l) == 0)
 		log_set_level(l);
+	if (o->log_debug_given)
+		return;
+	rc = log_set_debug(debug.len ? debug : (struct span){0}, &err);
+	ASSERT(rc == 0); /* the file is checked against the same list */
 }
 
 /* --- signals --------------------------------------------------------------------------------- */

@@ -20,6 +20,7 @@ struct daemon_options {
 	const char *state_dir; /* --state-dir; default /var/lib/tandem */
 	const char *user;      /* --user; default NULL: stay who we are */
 	bool log_level_given;  /* --log-level was there: it wins over the file */
+	bool log_debug_given;  /* the same of --debug */
 	bool check;	       /* --check: validate and exit */
 	bool witness;	       /* --witness, of tandem-failover: be the third box */
 	char *const *argv;     /* all of it, with the program's name; borrows */
@@ -31,8 +32,9 @@ struct daemon_options {
 int daemon_parse(struct daemon_options *o, int argc, char **argv, const char *program,
 	const char *about, const char *features);
 
-/* What the file's log.level says takes effect, unless the flag was given. */
-void daemon_log_level(const struct daemon_options *o, struct span level);
+/* What the file's log.level and log.debug (with commas between) say takes effect, each unless its
+ * flag was given. */
+void daemon_log_follow(const struct daemon_options *o, struct span level, struct span debug);
 
 struct daemon_signals { /* embed; all are called on the loop */
 	struct ev_loop *loop;

@@ -25,13 +25,7 @@ enum {
 	LIMITER_BURST = 20,
 };
 
-/* Sorted; the first parts of all event ids. */
-static const char *const subsystems[] = {"access_log", "address", "admin", "agent", "alert",
-	"announce", "autoscale", "check", "config", "conn", "daemon", "discover", "epoch",
-	"exchange", "fence", "fsm", "gateway", "group", "health", "hook", "http", "lease", "link",
-	"listener", "neighbor", "netlink", "orders", "path", "peer", "pool", "probe", "proxy",
-	"register", "reload", "role", "route", "rpc", "server", "settings", "tls", "upgrade",
-	"vrrp", "witness", "worker"};
+static const char *const subsystems[] = {LOG_SUBSYSTEMS};
 _Static_assert(countof(subsystems) <= 64, "one bit each in debug_mask");
 
 static const char *const level_names[] = {
@@ -125,7 +119,7 @@ int log_set_debug(struct span text, struct err *err)
 {
 	uint64_t mask = 0;
 
-	for (size_t from = 0; from <= text.len;) {
+	for (size_t from = 0; text.ptr && from <= text.len;) {
 		size_t to = span_find(text, ',', from);
 		struct span name = span_trim(span_make(text.ptr + from, to - from));
 		uint64_t bit = span_find(name, '.', 0) == name.len ? subsystem_bit(name) : 0;

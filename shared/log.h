@@ -40,12 +40,26 @@ struct log_field {
 #define F_INT(name, value) ((struct log_field){name, LOG_FIELD_INT, {0}, (int64_t)(value)})
 #define F_BOOL(name, value) ((struct log_field){name, LOG_FIELD_BOOL, {0}, (value)})
 
+/* Sorted; the first parts of all event ids. */
+/* clang-format off */
+#define LOG_SUBSYSTEMS \
+	"access_log", "address", "admin", "agent", "alert", "announce", \
+	"autoscale", "check", "config", "conn", "daemon", "discover", \
+	"epoch", "exchange", "fence", "fsm", "gateway", "group", \
+	"health", "hook", "http", "lease", "link", "listener", \
+	"neighbor", "netlink", "orders", "path", "peer", "pool", \
+	"probe", "proxy", "register", "reload", "role", "route", \
+	"rpc", "server", "settings", "tls", "upgrade", "vrrp", \
+	"witness", "worker"
+/* clang-format on */
+#define LOG_SUBSYSTEMS_MAX 512 /* all of them, with commas between */
+
 void log_open(const char *program, enum log_level level, enum log_format format);
 int log_level_parse(struct span text, enum log_level *ret_level);
 void log_set_level(enum log_level level);
 /* Comma-separated subsystems whose LOG_DEBUG lines show whatever the level: the first part of an
- * event id ("fsm" shows fsm.transition). -1 when a name is not one of the known ones (err lists
- * them). */
+ * event id ("fsm" shows fsm.transition); {0}: none. -1 when a name is not one of the known ones
+ * (err lists them). */
 int log_set_debug(struct span subsystems, struct err *err);
 bool log_wanted(enum log_level level, const char *event);
 void log_write(enum log_level level, const char *event, const char *sentence,

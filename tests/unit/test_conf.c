@@ -99,10 +99,27 @@ static void a_missing_key_is_told_at_its_map(void)
 
 static void what_is_planned_is_refused_by_name(void)
 {
-	CHECK_PRINTED("log: {debug: rpc}\n",
-		"tandem.yaml:1:7: error: 'debug' is not available in this version\n"
-		"    1 | log: {debug: rpc}\n"
-		"      |       ^~~~~ use --debug\n");
+	CHECK_PRINTED("listeners: {a: {bind: \":80\", routes: [{respond: 503, cache: x}]}}\n",
+		"tandem.yaml:1:54: error: 'cache' is not available in this version\n"
+		"    1 | listeners: {a: {bind: \":80\", routes: [{respond: 503, cache: x}]}}\n"
+		"      |                                                      ^~~~~\n");
+}
+
+static void subsystems_of_the_log_are_known_by_name(void)
+{
+	struct conf_report *report = conf_report_new();
+	struct conf *c = conf_load_text("tandem.yaml", SPAN("log: {debug: [rpc, http]}\n"), report);
+	char words[9];
+
+	CHECK_INT(conf_report_errors(report), 0);
+	conf_words_of(conf_find(c->root, "log.debug"), words, sizeof(words));
+	CHECK_TEXT(span_of(words), "rpc,http");
+	conf_words_of(conf_find(c->root, "log.debug"), words, sizeof(words) - 1);
+	CHECK_TEXT(span_of(words), "rpc"); /* what does not fit is not cut */
+	conf_words_of(NULL, words, sizeof(words));
+	CHECK_TEXT(span_of(words), "");
+	conf_free(c);
+	conf_report_free(report);
 }
 
 static void values_are_checked_by_type_and_range(void)
@@ -369,6 +386,7 @@ static const struct test_case cases[] = {
 	TEST(an_undefined_pool_is_told_with_the_nearest_one),
 	TEST(a_missing_key_is_told_at_its_map),
 	TEST(what_is_planned_is_refused_by_name),
+	TEST(subsystems_of_the_log_are_known_by_name),
 	TEST(values_are_checked_by_type_and_range),
 	TEST(of_more_than_twenty_errors_the_rest_is_counted),
 	TEST(a_whole_file_loads_clean_and_answers),

@@ -90,6 +90,26 @@ static void every_flag_is_taken(void)
 	CHECK_TEXT(span_of(said + strlen(said) - 3), "0 1");
 }
 
+static void the_log_follows_the_file_but_for_what_a_flag_says(void)
+{
+	struct daemon_options o = {0};
+	struct err err;
+
+	daemon_log_follow(&o, SPAN("error"), SPAN("rpc,fsm"));
+	CHECK(!log_wanted(LOG_NOTICE, "rpc.x"));
+	CHECK(log_wanted(LOG_DEBUG, "rpc.x"));
+	o.log_debug_given = true;
+	daemon_log_follow(&o, SPAN("notice"), SPAN(""));
+	CHECK(log_wanted(LOG_NOTICE, "rpc.x"));
+	CHECK(log_wanted(LOG_DEBUG, "rpc.x"));
+	o = (struct daemon_options){.log_level_given = true};
+	daemon_log_follow(&o, SPAN("error"), SPAN(""));
+	CHECK(log_wanted(LOG_NOTICE, "rpc.x"));
+	CHECK(!log_wanted(LOG_DEBUG, "rpc.x"));
+	log_set_level(LOG_INFO);
+	CHECK_INT(log_set_debug((struct span){0}, &err), 0);
+}
+
 static void help_and_version_end_well(void)
 {
 	CHECK_INT(PARSE(ARG("--help")), 0);
@@ -341,6 +361,7 @@ static void the_file_limit_is_raised_to_what_is_allowed(void)
 static const struct test_case cases[] = {
 	TEST(flags_have_defaults),
 	TEST(every_flag_is_taken),
+	TEST(the_log_follows_the_file_but_for_what_a_flag_says),
 	TEST(help_and_version_end_well),
 	TEST(wrong_flags_are_named),
 	TEST(signals_arrive_on_the_loop),

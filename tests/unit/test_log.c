@@ -87,6 +87,8 @@ static void levels_and_debug_subsystems_select(void)
 	CHECK_INT(log_set_debug(SPAN("fsm.transition"), &err), -1);
 	CHECK_INT(log_set_debug(SPAN(""), &err), -1);
 	CHECK(log_wanted(LOG_DEBUG, "rpc.x")); /* a wrong list changes nothing */
+	CHECK_INT(log_set_debug((struct span){0}, &err), 0);
+	CHECK(!log_wanted(LOG_DEBUG, "rpc.x"));
 }
 
 static void level_names_parse(void)
