@@ -29,9 +29,12 @@ static void add_certificate(struct conf_report *report, const struct conf_node *
 static void add_directory(struct conf_report *report, const struct conf_node *node,
 	struct cert_store *store, struct err *err)
 {
+	struct span written = node->text;
 	char name[PATH_MAX];
 
-	if (span_copy(node->text, name, sizeof(name)) < 0)
+	while (written.len > 1 && written.ptr[written.len - 1] == '/')
+		written.len--;
+	if (span_copy(written, name, sizeof(name)) < 0)
 		conf_error(report, node->pos, NULL, "the name of the directory is too long");
 	else if (cert_store_add_directory(store, name, err) < 0)
 		conf_error(report, node->pos, NULL, "%s", err->text);

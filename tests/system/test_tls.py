@@ -683,7 +683,7 @@ class Reload(Case):
         certs.make("site", "a.test", signer="ca", into=self.dir)
 
     def start(self, server):
-        text = CONFIG % ("certificates: " + self.dir, "", server.port)
+        text = CONFIG % ("certificates: %s/" % self.dir, "", server.port)
         p = Proxy(text, workers=2)
         self.addCleanup(self.stop, p)
         return p
@@ -765,6 +765,8 @@ class Reload(Case):
         p = self.start(self.serve())
         for name in ("a.test", "b.test", "x.wild.test"):
             self.assertIn(name.replace("x.", "*."), names(self.connect(p, name)))
+        self.assertLess({os.path.join(self.dir, "wild.pem"), os.path.join(live, "fullchain.pem")},
+                        {c["file"] for c in p.status()["certificates"]})
 
 
 if __name__ == "__main__":
