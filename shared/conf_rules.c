@@ -324,6 +324,17 @@ static void check_admin(struct rules *r, const struct conf_node *admin)
 	}
 }
 
+/* Where there is no agent nobody sends them. */
+static void check_alerts(struct rules *r)
+{
+	const struct conf_node *alerts = conf_find(r->conf->root, "alerts");
+
+	if (alerts && !conf_find(r->conf->root, "failover"))
+		conf_warning(r->report, alerts->name_pos, "watch /metrics of 'admin'",
+			"nobody will be told: alerts are sent by the agent, and a box without "
+			"'failover' has none");
+}
+
 static void check_listeners(struct rules *r, const struct conf_node *listeners)
 {
 	struct map seen;
@@ -417,6 +428,7 @@ int conf_rules(const struct conf *conf, struct conf_report *report)
 		check_failover(&r, failover);
 	check_listeners(&r, good(conf->root, "listeners"));
 	check_admin(&r, good(conf->root, "admin"));
+	check_alerts(&r);
 	conf_rules_tls(report, good(conf->root, "listeners"));
 	check_pools(&r, good(conf->root, "pools"));
 	conf_rules_stream(report, conf);

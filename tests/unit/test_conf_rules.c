@@ -225,6 +225,16 @@ static void vrrp_has_keys_of_its_own(void)
 		"warning: RFC 9568 wants a link-local address");
 }
 
+static void alerts_without_an_agent_are_warned_of(void)
+{
+	const char *alerts = "alerts: [{on: [cert_expiring], webhook: \"http://a.test/\"}]\n";
+	char with[512];
+
+	CHECK_PRINTS(alerts, "tandem.yaml:1:1: warning: nobody will be told");
+	snprintf(with, sizeof(with), "%s%s", PAIR(NODES, GROUPS, ""), alerts);
+	CHECK_CLEAN(with);
+}
+
 static void vrrp_counts_its_numbers_by_family_and_interface(void)
 {
 	CHECK_CLEAN(VRRP("", ", h: {vrid: 7, interface: eth0, virtual_ips: \"fe80::1/64\"}"));
@@ -318,6 +328,7 @@ static const struct test_case cases[] = {
 	TEST(a_check_is_one_of_three_kinds_or_an_agents),
 	TEST(a_queue_needs_a_limit_and_has_one_time),
 	TEST(pools_do_not_stand_in_for_each_other_in_a_circle),
+	TEST(alerts_without_an_agent_are_warned_of),
 	TEST(vrrp_has_keys_of_its_own),
 	TEST(vrrp_counts_its_numbers_by_family_and_interface),
 	TEST(keys_of_one_protocol_are_refused_with_the_other),
