@@ -682,6 +682,7 @@ static int open_kernel(struct agent *a, struct err *err)
 		return -1;
 	arp_guard_init(&a->arp, a->netlink);
 	open_packet_filter(a);
+	fence_clean(a);
 	a->paths = open_paths(a, a->settings, err);
 	if (a->paths && a->settings->has_witness)
 		a->witness = witness_link_new(a, a->settings, NULL, err);

@@ -821,10 +821,71 @@ uint64_t fence_lease_ms(const struct group *g, uint64_t now_ns)
 	return used_ns < view.lease_ns ? (view.lease_ns - used_ns) / NS_PER_MS : 0;
 }
 
+static void name_table(const struct group_settings *s, char out[RULES_TABLE_MAX])
+{
+	rules_table_name(s->vrid, s->speaks_vrrp ? s->name : NULL, out);
+}
+
+static bool is_used(const struct settings *s, struct span table)
+{
+	char name[RULES_TABLE_MAX];
+
+	for (unsigned i = 0; i < s->group_count; i++) {
+		name_table(&s->groups[i], name);
+		if (span_eq(table, span_of(name)))
+			return true;
+	}
+	return false;
+}
+
+/* Of one line: "table netdev NAME". */
+static bool put_left_over(struct buf *to, const struct settings *s, struct span line)
+{
+	const struct span head = SPAN("table netdev ");
+	char name[RULES_TABLE_MAX];
+	struct span table;
+
+	if (!span_starts(line, head))
+		return true;
+	table = span_from(line, head.len);
+	if (!rules_is_table(table) || is_used(s, table) ||
+		span_copy(table, name, sizeof(name)) != 0)
+		return true;
+	log_event(LOG_NOTICE, "fence.left_over",
+		"removing the packet rules of a group that is not configured any more",
+		F_TEXT("table", name));
+	return rules_delete(to, name);
+}
+
+void fence_clean(struct agent *a)
+{
+	struct span lines = {0};
+	struct buf text;
+	struct err err;
+	bool whole = true;
+	int rc;
+
+	if (!a->nft)
+		return;
+	buf_init(&text, NFT_TEXT_MAX);
+	rc = nft_tables(a->nft, &lines, &err);
+	while (lines.len > 0) {
+		size_t end = span_find(lines, '\n', 0);
+
+		whole = whole && put_left_over(&text, a->settings, span_make(lines.ptr, end));
+		lines = span_from(lines, end < lines.len ? end + 1 : end);
+	}
+	if (rc == 0 && buf_span(&text).len > 0)
+		rc = nft_run_buf(a->nft, &text, whole, &err);
+	if (rc != 0)
+		log_event(LOG_WARNING, "fence.left_over", err.text);
+	buf_fini(&text);
+}
+
 void fence_init(struct fence *f, const struct group_settings *settings)
 {
 	*f = (struct fence){.mode = FENCE_NONE, .path = -1};
-	rules_table_name(settings->vrid, settings->speaks_vrrp ? settings->name : NULL, f->table);
+	name_table(settings, f->table);
 	buf_init(&f->loaded, NFT_TEXT_MAX);
 	memcpy(f->wire.peer_mac, everybody, sizeof(everybody));
 }

@@ -25,6 +25,7 @@
 #include "failover/net/rules.h"
 #include "failover/settings.h"
 
+struct agent;
 struct group;
 
 struct fence {
@@ -45,6 +46,9 @@ struct fence {
 	uint64_t repairs;		  /* times that somebody had taken the rules away */
 };
 
+/* Before there are groups: an agent that was killed left its rules, and where the configuration has
+ * no such group any more nobody else would take them away, nor anything come past them. */
+void fence_clean(struct agent *a);
 void fence_init(struct fence *f, const struct group_settings *settings);
 /* Takes away what is ours: rules, and the addresses from lo. */
 void fence_fini(struct group *g);

@@ -80,3 +80,12 @@ int nft_run_buf(struct nft *n, struct buf *text, bool whole, struct err *err)
 		return err_set(err, "nf_tables: the rules take more than %d bytes", NFT_TEXT_MAX);
 	return nft_run(n, buf_span(text).ptr, err);
 }
+
+int nft_tables(struct nft *n, struct span *ret_lines, struct err *err)
+{
+	if (nft_run_cmd_from_buffer(n->ctx, "list tables netdev") != 0)
+		return fail(n, err);
+	(void)nft_ctx_get_error_buffer(n->ctx);
+	*ret_lines = span_of(nft_ctx_get_output_buffer(n->ctx));
+	return 0;
+}

@@ -28,3 +28,6 @@ int nft_run(struct nft *n, const char *commands, struct err *err);
 /* The same for a text that was put together; also -1 when it did not fit into its buffer, which the
  * caller says with `whole`. */
 int nft_run_buf(struct nft *n, struct buf *text, bool whole, struct err *err);
+/* The tables of the family netdev: "table netdev NAME", one a line. Borrows until the next command.
+ */
+int nft_tables(struct nft *n, struct span *ret_lines, struct err *err);

@@ -19,6 +19,14 @@ void rules_table_name(uint8_t vrid, const char *vrrp_group, char out[RULES_TABLE
 		vrrp_group ? vrrp_group : "");
 }
 
+bool rules_is_table(struct span name)
+{
+	const struct span prefix = SPAN("tandem_");
+
+	return span_starts(name, prefix) && name.len > prefix.len && name.ptr[prefix.len] >= '0' &&
+	       name.ptr[prefix.len] <= '9';
+}
+
 static bool has_egress(const struct rules_spec *s)
 {
 	return s->own || s->advertises;

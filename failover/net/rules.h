@@ -38,6 +38,8 @@ struct rules_chance {
 /* Groups that speak VRRP may share a number, and are told apart by their name. NULL: it is not one
  * of them. */
 void rules_table_name(uint8_t vrid, const char *vrrp_group, char out[RULES_TABLE_MAX]);
+/* Whether a table of that name is one of these, whatever group it was for. */
+bool rules_is_table(struct span name);
 /* All of these append whole commands; false when the text did not fit. */
 
 /* Replaces the table, whatever it was, by one without lease, claim and second chance. */

@@ -235,8 +235,13 @@ class Lease(LabTest):
         self.b.wait_state("ACTIVE")
         watch = Watch(self.client, (self.a, self.b))
         self.assertIn("chain heartbeat", self.a.run("nft", "list", "table", "netdev", TABLE).stdout)
+        # of a group that the file had, and of somebody else
+        self.a.run("nft", "add table netdev tandem_52_old; add table netdev tandem_mine; add table inet tandem_51")
         self.a.start_agent()
         self.a.wait_state("STANDBY")
+        self.assertEqual(set(self.a.run("nft", "list", "tables").stdout.split("\n")) - {""},
+                         {"table netdev " + TABLE, "table netdev tandem_mine", "table inet tandem_51"})
+        self.a.run("nft", "delete table netdev tandem_mine; delete table inet tandem_51")
         for what, nodes in watch.stop().items():
             self.assertEqual(list(nodes), ["lb-b"], what)
 
@@ -315,6 +320,16 @@ class Fallbacks(LabTest):
         time.sleep(0.5)
         self.a.programs["agent"].send_signal(signal.SIGCONT)
         self.check_one_owner(watch.stop(), self.a, self.b, fault_us, LEASE_MS + LATE_MS)
+
+    def test_other_times_change_the_rules_in_place(self):
+        handle = lambda: self.a.run("nft", "-a", "list", "tables", "netdev").stdout
+        before, epoch = handle(), self.a.group()["epoch"]
+        for profile, lease_ms in (("relaxed", 1000), ("default", 250)):
+            self.reload(profile="  profile: %s\n" % profile)
+            wait_for("the lease is another", lambda ms=lease_ms: ms / 2 < self.a.group()["lease_ms"] <= ms, 3)
+            rules = self.a.run("nft", "list", "chain", "netdev", TABLE, "heartbeat").stdout
+            self.assertEqual("timeout 1s" in rules, lease_ms == 1000, rules)
+        self.assertEqual((handle(), self.a.state(), self.a.group()["epoch"]), (before, "ACTIVE", epoch))
 
     def test_a_group_without_a_path_on_its_interface_says_so(self):
         self.reload(groups=GROUP + "      paths: [cable]\n")

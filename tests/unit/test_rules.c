@@ -201,8 +201,12 @@ static void groups_that_share_a_number_have_tables_of_their_own(void)
 
 	rules_table_name(51, NULL, table);
 	CHECK_TEXT(span_of(table), "tandem_51");
+	CHECK(rules_is_table(span_of(table)));
 	rules_table_name(51, "web", table);
 	CHECK_TEXT(span_of(table), "tandem_51_web");
+	CHECK(rules_is_table(span_of(table)));
+	CHECK(!rules_is_table(SPAN("tandem_")) && !rules_is_table(SPAN("tandem_mine")));
+	CHECK(!rules_is_table(SPAN("my_tandem_51")));
 }
 
 static void without_an_egress_hook_there_is_none(void)
