@@ -529,6 +529,7 @@ static void apply(struct agent *a, struct settings *next)
 	if (start_missing(a, &err) != 0)
 		log_event(LOG_ERROR, "group.failed", err.text);
 	agent_tell_role(a); /* of other virtual IPs, perhaps */
+	alerts_apply(a->alerts);
 	if (next->times.lease_ns != old->times.lease_ns)
 		judge_times(a);
 	settings_free(old);

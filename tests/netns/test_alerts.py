@@ -81,6 +81,24 @@ class Alerts(LabTest):
             p for p in self.posts() if p["alert"] == "peer_down" and p["state"] == "off" and p["node"] == "lb-b"])
         self.assertIn("[lb-b] failover web: ", " ".join(p["text"] for p in self.posts()))
 
+    def test_the_alerts_of_a_reload_are_in_force(self):
+        def reload(alerts):
+            self.lab.config(proxy=alerts + PROXY)
+            for node in (self.a, self.b):
+                node.ask("agent", "reload")
+
+        self.addCleanup(reload, ALERTS)
+        reload(ALERTS.replace("8088/hook", "8088/other"))
+        self.a.ask("agent", "switchover")
+        wait_for("the move is told where the new file says", lambda: [
+            p for p in self.posts("/other") if p["alert"] == "failover"])
+        reload("")
+        before = len(self.posts("/other"))
+        self.lab.settle(self.b)
+        self.b.ask("agent", "switchover")
+        self.lab.settle(self.a)
+        self.assertEqual(len(self.posts("/other")), before)
+
     def test_a_rate_of_one_an_hour_lets_one_through(self):
         before = len(self.posts("/limited"))  # each agent may have had its one
         for node in (self.a, self.b, self.a, self.b):
