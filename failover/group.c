@@ -772,6 +772,12 @@ void group_proxy(struct group *g, enum fsm_proxy proxy)
 		group_event(g, &(struct fsm_event){.kind = FSM_EV_PROXY, .proxy = proxy});
 }
 
+void group_beat(struct group *g)
+{
+	if (!g->vrrp) /* what is known already changes nothing, and is said */
+		group_event(g, &(struct fsm_event){.kind = FSM_EV_GATEWAY, .good = g->fsm.gateway});
+}
+
 void group_stop(struct group *g)
 {
 	if (g->leaving)
@@ -949,6 +955,7 @@ void group_apply(struct group *g, const struct group_settings *settings)
 		gateway_fini(&g->gateway);
 		group_event(g, &(struct fsm_event){.kind = FSM_EV_GATEWAY, .good = true});
 	}
+	group_beat(g);
 	if (!g->holding) {
 		(void)remove_addresses(g, "left-over address removed");
 	} else if (set_addresses(g) == 0) {

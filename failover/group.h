@@ -100,6 +100,8 @@ struct group_view {
 struct group_view group_view(const struct group *g, uint64_t now_ns);
 /* Whether FSM_EV_SWITCHOVER would do anything: REASON_NONE, or why not. */
 enum fsm_reason group_switchover_check(const struct group *g, uint64_t now_ns);
+/* A heartbeat at once. */
+void group_beat(struct group *g);
 /* Handles what is queued on the sockets of its own. */
 void group_drain(struct group *g);
 /* For group_vrrp.c: does what the machine answered to an advertisement. Not while it steps. */

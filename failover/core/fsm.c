@@ -526,13 +526,29 @@ void fsm_init(
 	m->epoch = m->stored_epoch;
 }
 
+/* What began then and ends after a lease ends when it would have ended, whatever a lease is now;
+ * but no later than if it began now. */
+static uint64_t begun(uint64_t at_ns, uint64_t old_lease_ns, uint64_t lease_ns, uint64_t now_ns)
+{
+	uint64_t end_ns = at_ns + old_lease_ns;
+	uint64_t began_ns = end_ns > lease_ns ? end_ns - lease_ns : 0;
+
+	return began_ns < now_ns ? began_ns : now_ns;
+}
+
 void fsm_configure(struct fsm *m, const struct fsm_config *config, uint64_t now_ns)
 {
+	uint64_t old_ns = m->config.times.lease_ns, lease_ns = config->times.lease_ns;
+
 	ASSERT(times_check(&config->times) == NULL);
 	ASSERT(config->node == m->config.node && config->peer == m->config.peer &&
 		config->group == m->config.group);
+	m->sent_ns = begun(m->sent_ns, old_ns, lease_ns, now_ns);
+	m->known_ns = begun(m->known_ns, old_ns, lease_ns, now_ns);
 	if (config->witness && !m->config.witness)
 		m->known_ns = now_ns;
+	if (m->beat_ns > now_ns + config->times.heartbeat_ns)
+		m->beat_ns = now_ns + config->times.heartbeat_ns;
 	m->config = *config;
 }
 

@@ -313,8 +313,9 @@ struct fsm {
  */
 void fsm_init(
 	struct fsm *m, const struct fsm_config *config, uint64_t stored_epoch, uint64_t now_ns);
-/* Another configuration of the same pair and group, which are not to change. What a witness is to
- * confirm of an owner counts from now. */
+/* Another configuration of the same pair and group, which are not to change. An owner's lease ends
+ * as it would have ended, until it is renewed: call fsm_step soon. What a witness is to confirm of
+ * an owner counts from now. */
 void fsm_configure(struct fsm *m, const struct fsm_config *config, uint64_t now_ns);
 /* out is written whole. */
 void fsm_step(struct fsm *m, const struct fsm_event *ev, uint64_t now_ns, struct fsm_actions *out);

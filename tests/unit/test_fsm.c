@@ -823,6 +823,37 @@ static void a_stop_does_not_wait_for_what_nobody_took(void)
 	CHECK_INT(times_done(FSM_DO_STOPPED), 1);
 }
 
+static void shorter_times_of_a_reload_cost_no_lease(void)
+{
+	struct fsm_config config = pair();
+
+	active();
+	now = m.sent_ns + 48 * MS;
+	config.times = times_of(TIMES_fast);
+	fsm_configure(&m, &config, now);
+	CHECK(m.beat_ns <= now + 10 * MS);
+	tick();
+	CHECK_INT(m.state, FSM_ACTIVE);
+	pass(NS_PER_S);
+	CHECK_INT(m.state, FSM_ACTIVE);
+	now += 50 * MS;
+	tick();
+	CHECK_INT(m.reason, REASON_FROZEN);
+}
+
+static void longer_times_of_a_reload_save_no_lease(void)
+{
+	struct fsm_config config = pair();
+
+	active();
+	config.times = times_of(TIMES_relaxed);
+	now = m.sent_ns + 260 * MS;
+	fsm_configure(&m, &config, now);
+	tick();
+	CHECK_INT(m.state, FSM_STANDBY);
+	CHECK_INT(m.reason, REASON_FROZEN);
+}
+
 static void an_address_that_nobody_took_comes_back(void)
 {
 	active();
@@ -1001,6 +1032,8 @@ static const struct test_case cases[] = {
 	TEST(a_stop_drains_no_longer_than_its_own_limit),
 	TEST(a_stop_drains_on_while_the_new_owner_is_silent),
 	TEST(a_stop_does_not_wait_for_what_nobody_took),
+	TEST(shorter_times_of_a_reload_cost_no_lease),
+	TEST(longer_times_of_a_reload_save_no_lease),
 	TEST(an_address_that_nobody_took_comes_back),
 	TEST(a_stop_hands_over_and_then_ends),
 	TEST(a_stop_without_a_peer_just_lets_go),
