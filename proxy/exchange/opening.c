@@ -150,7 +150,7 @@ static void on_hello_readable(struct conn *conn)
 	_Static_assert(CLIENT_HELLO_WIRE_MAX + CLIENT_HELLO_MAX <= STAGE_SCRATCH_BYTES,
 		"it is looked at there");
 	/* A signature may follow: what has no turn now stays in the kernel. */
-	if (!tls_has_turn(conn->worker) || !look(conn, CLIENT_HELLO_WIRE_MAX, &seen))
+	if (!tls_may_begin(conn->worker) || !look(conn, CLIENT_HELLO_WIRE_MAX, &seen))
 		return;
 	rc = client_hello_parse(seen, room, &hello, &bytes, &why);
 	if (rc == PARSE_MORE) {

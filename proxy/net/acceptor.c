@@ -218,8 +218,10 @@ static void on_connection(struct ev_loop *loop, ev_io *io, int events)
 
 	(void)loop;
 	(void)events;
-	if (!k->acceptor->listener->tls || !tls_is_crowded(k->acceptor->worker))
+	if (!k->acceptor->listener->tls)
 		accept_some(k, ACCEPT_BATCH);
+	else if (!tls_is_crowded(k->acceptor->worker))
+		accept_some(k, TLS_FIRST_STEPS_MAX);
 }
 
 static void on_pause_over(struct ev_loop *loop, ev_timer *t, int events)

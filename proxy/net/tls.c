@@ -494,14 +494,27 @@ static void begin_turn(struct worker *w)
 	if (w->tls.steps_ns == w->now_ns)
 		return;
 	w->tls.steps_ns = w->now_ns;
-	w->tls.crowded = w->tls.steps >= TLS_STEPS_MAX;
-	w->tls.steps = 0;
+	w->tls.crowded = w->tls.refused;
+	w->tls.refused = false;
+	w->tls.first_steps = w->tls.later_steps = 0;
 }
 
-bool tls_has_turn(struct worker *w)
+static bool has_turn(struct worker *w, unsigned steps, unsigned max)
+{
+	w->tls.refused |= steps >= max;
+	return steps < max;
+}
+
+bool tls_may_begin(struct worker *w)
 {
 	begin_turn(w);
-	return w->tls.steps < TLS_STEPS_MAX;
+	return has_turn(w, w->tls.first_steps, TLS_FIRST_STEPS_MAX);
+}
+
+static bool may_go_on(struct worker *w)
+{
+	begin_turn(w);
+	return has_turn(w, w->tls.later_steps, TLS_LATER_STEPS_MAX);
 }
 
 bool tls_is_crowded(struct worker *w)
@@ -545,10 +558,13 @@ static void step(struct tls *t)
 
 static void on_readable(struct conn *c)
 {
-	if (!tls_has_turn(c->worker))
+	struct tls *t = tls_get(c);
+	bool first = SSL_in_before(t->ssl);
+
+	if (first ? !tls_may_begin(c->worker) : !may_go_on(c->worker))
 		return;
-	c->worker->tls.steps++;
-	step(tls_get(c));
+	++*(first ? &c->worker->tls.first_steps : &c->worker->tls.later_steps);
+	step(t);
 }
 
 static void on_writable(struct conn *c)

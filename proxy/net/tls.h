@@ -6,10 +6,12 @@
  * The handshake runs before the connection's handler hears of anything, with a handler of its own
  * in its place. A client's begins when its first message is there (exchange/opening.c), so that
  * who only says half of it costs us nothing. One worker has at most TLS_HANDSHAKES_MAX on their way
- * from clients, of which the oldest makes way for one more, and in one turn of its loop takes at
- * most TLS_STEPS_MAX steps in them, since each may cost a signature: who is connected already is
- * not kept waiting by a flood of newcomers. Those that fail are counted; a line in the log now and
- * then says why.
+ * from clients, of which the oldest makes way for one more, and in one turn of its loop begins at
+ * most TLS_FIRST_STEPS_MAX, since each costs a signature, and goes on with TLS_LATER_STEPS_MAX: who
+ * is connected already is not kept waiting by a flood of newcomers. No more are let in at a time
+ * than may begin, so that they begin in the order in which they came: the kernel's queue is a fair
+ * one, the sockets that are readable are not. Those that fail are counted; a line in the log now
+ * and then says why.
  *
  * An idle connection holds no buffers but OpenSSL's own state. Pieces that are sent together share
  * records: small ones first, on a new connection or after an idle second, so that the other side
@@ -35,7 +37,8 @@ struct ssl_session_st;
 /* A worker, some 46 KiB each. As many signatures take it the better part of a second, in which a
  * client from far away comes to its second message. */
 #define TLS_HANDSHAKES_MAX 2048
-#define TLS_STEPS_MAX 2
+#define TLS_FIRST_STEPS_MAX 1
+#define TLS_LATER_STEPS_MAX 8
 #define TLS_RECORD_MIN 1369 /* with what TLS and TCP over IPv6 add: one packet of 1500 bytes */
 #define TLS_RECORD_MAX 16384
 #define TLS_RECORD_IDLE_NS (1 * NS_PER_S) /* then they are small again */
@@ -46,10 +49,11 @@ struct ssl_session_st;
 struct tls_tally {
 	struct list pending; /* handshakes of clients, the oldest first */
 	unsigned pending_count;
-	unsigned steps;	   /* in this turn of the loop */
-	uint64_t steps_ns; /* when that began */
-	bool crowded;	   /* in the turn before there were as many as may be */
-	uint64_t told_ns;  /* of one that failed */
+	unsigned first_steps, later_steps; /* in this turn of the loop */
+	uint64_t steps_ns;		   /* when that began */
+	bool refused;			   /* one more, in this turn */
+	bool crowded;			   /* in the turn before one was refused */
+	uint64_t told_ns;		   /* of one that failed */
 	struct ticket_cache tickets;
 	/* Of clients, that came to an end: 1.2 and before, 1.3; in full, resumed. */
 	_Atomic uint64_t done_total[2][2];
@@ -68,8 +72,8 @@ void tls_kept_drop(struct tls_kept *k);
 
 /* Of a worker that starts. */
 void tls_tally_init(struct tls_tally *t);
-/* In this turn of the loop another step may be taken. What is not, waits in the socket. */
-bool tls_has_turn(struct worker *w);
+/* In this turn of the loop another handshake may begin. What does not, waits in the socket. */
+bool tls_may_begin(struct worker *w);
 /* It was not enough for all: clients who have not been let in yet had better wait in the kernel's
  * queue, where they cost nothing, than in each turn of the loop. */
 bool tls_is_crowded(struct worker *w);

@@ -461,10 +461,20 @@ static void one_turn_of_the_loop_takes_few_steps(void)
 	start_client(fds[1]);
 	turn(1);
 	worker->now_ns = worker->tls.steps_ns = 1;
-	worker->tls.steps = TLS_STEPS_MAX;
+	worker->tls.first_steps = TLS_FIRST_STEPS_MAX;
 	server.conn.handler->on_readable(&server.conn);
-	CHECK_INT(worker->tls.steps, TLS_STEPS_MAX);
-	CHECK(!server.ready);
+	CHECK_INT(worker->tls.first_steps, TLS_FIRST_STEPS_MAX);
+	CHECK(!server.ready && !tls_is_crowded(worker));
+	worker->now_ns++;
+	CHECK(tls_is_crowded(worker));
+	worker->now_ns++;
+	CHECK(!tls_is_crowded(worker));
+	server.conn.handler->on_readable(&server.conn);
+	turn(1); /* the client answers */
+	worker->tls.later_steps = TLS_LATER_STEPS_MAX;
+	server.conn.handler->on_readable(&server.conn);
+	CHECK_INT(worker->tls.later_steps, TLS_LATER_STEPS_MAX);
+	CHECK(!server.ready && worker->tls.refused);
 	turn(20);
 	CHECK(server.ready && client.ready);
 	end();
