@@ -153,10 +153,9 @@ static void print_witness(const struct ctl *c, const json_t *witness)
 	putc('\n', c->out);
 }
 
-static void print_paths(const struct ctl *c, const json_t *paths)
+static void print_paths(const struct ctl *c, const char *kind, const json_t *paths)
 {
-	static const char *const heads[] = {
-		"PATH", "STATE", "HEARD MS AGO", "RTT US", "LOST", NULL};
+	const char *const heads[] = {kind, "STATE", "HEARD MS AGO", "RTT US", "LOST", NULL};
 	char number[NUMBER_MAX];
 	const json_t *p;
 	const char *name;
@@ -224,7 +223,31 @@ static void print_failover(const struct ctl *c, const json_t *s)
 	}
 	print_copy(c, json_object_get(peer, "copy"));
 	putc('\n', c->out);
-	print_paths(c, json_object_get(peer, "paths"));
+	print_paths(c, "PATH", json_object_get(peer, "paths"));
+}
+
+/* The third box: whom it hears, and to whom it gave its word. */
+static void print_witness_box(const struct ctl *c, const json_t *s)
+{
+	static const char *const heads[] = {
+		"GROUP", "OWNER", "HEARD MS AGO", "PROMISED TO", "MS AGO", NULL};
+	char number[NUMBER_MAX];
+	const json_t *g;
+	const char *name;
+	struct table t;
+
+	fprintf(c->out, "tandem-failover %s: witness\n", text_at(s, "version"));
+	print_paths(c, "NODE", json_object_get(s, "nodes"));
+	table_init(&t, heads);
+	json_object_foreach (json_object_get(s, "groups"), name, g) {
+		table_add(&t, TINT_NONE, "%s", name);
+		table_add(&t, TINT_NONE, "%s", text_at(g, "owner"));
+		table_add(&t, TINT_NONE, "%s", number_at(g, "owner_heard_ms", number));
+		table_add(&t, TINT_NONE, "%s", text_at(g, "promised"));
+		table_add(&t, TINT_NONE, "%s", number_at(g, "promised_ms", number));
+	}
+	table_print(&t, 2, c->color, c->out);
+	table_fini(&t);
 }
 
 static void print_listeners(const struct ctl *c, const json_t *listeners)
@@ -368,7 +391,9 @@ static int status_once(const struct ctl *c)
 		else
 			print_json(c, both);
 	} else {
-		if (failover)
+		if (failover && strcmp(text_at(failover, "role"), "witness") == 0)
+			print_witness_box(c, failover);
+		else if (failover)
 			print_failover(c, failover);
 		else
 			print_missing(c, FAILOVER, failover_rc, &failover_err);

@@ -3,6 +3,7 @@
 has it lets go."""
 
 import os
+import re
 import signal
 import time
 
@@ -54,6 +55,12 @@ class Witness(LabTest):
                 self.lab.switch.run("ip", "link", "set", "%s-%s" % (bridge, node.name), "master", bridge)
         if not self.box.running("witness"):
             self.start_witness()
+
+    def test_status_shows_the_witness_and_what_it_hears(self):
+        wait_for("the node shows it", lambda: "  witness: up\n" in self.a.ctl("status").stdout)
+        ctl = [os.path.join(BUILD, "ctl/tandemctl"), "status", "--run-dir", self.box.dir]
+        wait_for("it shows the nodes, and who owns what", lambda: re.search(
+            r": witness\n.*  lb-a +up .*  lb-b +up .*  web +lb-a ", self.box.run(*ctl).stdout, re.DOTALL))
 
     def test_a_dead_nodes_address_is_promised_to_the_other(self):
         before = time.monotonic()
