@@ -20,6 +20,17 @@ static struct span target_out(const struct exchange *x)
 	return span_make(x->path.ptr, x->path.len + (x->query.ptr ? 1 + x->query.len : 0));
 }
 
+/* A client of HTTP/1.0 may name no host. An empty one (RFC 9112 3.2) many servers refuse, so it is
+ * the address that the client came to. */
+static __attribute__((noinline)) struct span address_met(
+	const struct exchange *x, char room[ADDR_TEXT_MAX])
+{
+	struct addr local;
+
+	client_local(x->client, &local);
+	return span_make(room, addr_format(&local, room));
+}
+
 int exchange_put_request(struct exchange *x, const struct http1_request_out *o)
 {
 	struct stage *s = &x->worker->stage;
@@ -46,7 +57,7 @@ static int stage_head(struct exchange *x)
 {
 	const struct acceptor_fields *fields = client_fields(x->client);
 	bool secure = x->client->ssl, upgrade = tunnel_wanted(x);
-	UNFILLED char handshake[WEBSOCKET_LINE_MAX];
+	UNFILLED char handshake[WEBSOCKET_LINE_MAX], address[ADDR_TEXT_MAX];
 	struct http1_request_out o = {
 		.target = target_out(x),
 		.host = x->request.authority,
@@ -65,6 +76,8 @@ static int stage_head(struct exchange *x)
 		.length = x->request.length,
 	};
 
+	if (!o.host.len)
+		o.host = address_met(x, address);
 	if (x->route->action && x->route->action->rewrite)
 		return exchange_edit_request(x, &o);
 	return exchange_put_request(x, &o);

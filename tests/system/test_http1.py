@@ -136,6 +136,15 @@ class Forwarding(Case):
                 answer = r.response()
                 self.assertEqual((answer.status, answer.get("connection")), (200, "keep-alive"))
 
+    def test_a_1_0_client_that_names_no_host_meant_the_address_that_it_came_to(self):
+        s = self.serve()
+        p = self.proxy(config(s))
+        self.assertEqual(ask(p, b"GET / HTTP/1.0\r\n\r\n").status, 200)
+        self.assertIn(b"\r\nHost: 127.0.0.1:%d\r\n" % p.port, s.heads()[0])
+        self.assertNotIn(b"X-Forwarded-Host", s.heads()[0])
+        self.assertEqual(ask(p, b"GET / HTTP/1.0\r\nHost: a\r\n\r\n").status, 200)
+        self.assertIn(b"\r\nHost: a\r\n", s.heads()[1])
+
     def test_pipelined_errors_do_not_nest(self):
         p = self.proxy("""
 listeners: {main: {bind: "127.0.0.1:{port}", routes: [{match: {path: /never}, pool: web}]}}
