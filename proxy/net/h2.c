@@ -1,5 +1,7 @@
 #include "proxy/net/h2_internal.h"
 
+#include <arpa/inet.h>
+
 #include "proxy/worker.h"
 
 /* What a peer may make us do for nothing: at once, and a second. */
@@ -8,6 +10,7 @@
 #define RESETS_AT_ONCE 200
 #define RESETS_A_S 30
 #define CONTINUATIONS_MAX 128
+#define FRAME_HEAD 9
 #define FRAMES_A_CONTENT 4 /* earned by a frame of content that it takes */
 #define FRAMES_A_REQUEST 8
 
@@ -158,7 +161,8 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 
 		h->last_id = id;
 		h->begun++;
-		s = h->role->on_request(h, id);
+		h->open++;
+		s = h->open <= h->streams_max ? h->role->on_request(h, id) : NULL;
 		if (!s)
 			return nghttp2_submit_rst_stream(
 				session, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
@@ -346,8 +350,9 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *ctx)
 {
 	struct h2_stream *s = stream_by(session, id);
+	struct h2 *h = ctx;
 
-	(void)ctx;
+	h->open -= h->open > 0;
 	if (!s)
 		return 0;
 	s->closed = true;
@@ -402,6 +407,31 @@ static int make_session(struct h2 *h)
 	return rc == 0 ? 0 : -1;
 }
 
+/* Of a client with more streams than it may have, nghttp2 would end the connection, and with it
+ * those that it may. They are to be refused one by one (RFC 9113 5.1.2), which on_begin_headers()
+ * does: so nghttp2 knows of no limit, and the SETTINGS that it has made are told of it here. */
+static int say_limit(struct h2 *h, uint32_t streams)
+{
+	enum { ENTRY_BYTES = 6 };
+	const uint8_t *frame;
+	ssize_t n;
+
+	h->streams_max = streams;
+	h->out = iobuf_get(&h->conn->worker->iobufs, IOBUF_LARGE_BYTES);
+	n = h->out ? nghttp2_session_mem_send(h->session, &frame) : -1;
+	if (n < 0)
+		return -1;
+	ASSERT(n >= FRAME_HEAD && n <= iobuf_room(h->out));
+	memcpy(h->out->data, frame, (size_t)n);
+	h->out->end = (uint32_t)n;
+	for (char *e = h->out->data + FRAME_HEAD; e < h->out->data + n; e += ENTRY_BYTES)
+		if (e[0] == 0 && e[1] == NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS) {
+			streams = htonl(streams);
+			memcpy(e + 2, &streams, sizeof(streams));
+		}
+	return 0;
+}
+
 static int say_hello(struct h2 *h, const struct h2_conf *conf, const struct http_limits *limits)
 {
 	const nghttp2_settings_entry settings[] = {
@@ -409,7 +439,7 @@ static int say_hello(struct h2 *h, const struct h2_conf *conf, const struct http
 		{NGHTTP2_SETTINGS_MAX_FRAME_SIZE, conf->frame_bytes},
 		{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, limits->head_bytes},
 		{NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
-		{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, conf->streams},
+		{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, UINT32_MAX},
 		{NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
 	};
 	const nghttp2_settings_entry client_settings[] = {
@@ -423,6 +453,8 @@ static int say_hello(struct h2 *h, const struct h2_conf *conf, const struct http
 				 : nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE,
 					   client_settings, countof(client_settings));
 
+	if (rc == 0 && h->role->server)
+		rc = say_limit(h, conf->streams);
 	if (rc == 0)
 		rc = nghttp2_session_set_local_window_size(
 			h->session, NGHTTP2_FLAG_NONE, 0, (int32_t)conf->connection_window);
@@ -448,6 +480,8 @@ int h2_init(struct h2 *h, const struct h2_role *role, struct conn *c, const stru
 	if (make_session(h) < 0)
 		return -1;
 	if (say_hello(h, conf, limits) < 0) {
+		iobuf_put(&c->worker->iobufs, h->out);
+		h->out = NULL;
 		nghttp2_session_del(h->session);
 		h->session = NULL;
 		return -1;

@@ -59,10 +59,12 @@ struct h2 {
 	bool over;	   /* on_over or on_broken was called */
 	bool overspent;	   /* and was sent away */
 	bool ponged;
-	bool greeted;	   /* its SETTINGS have come */
-	bool reset_sent;   /* by us, of any stream */
-	int32_t last_id;   /* of the streams that the other side has begun */
-	uint32_t begun;	   /* how many those were */
+	bool greeted;	 /* its SETTINGS have come */
+	bool reset_sent; /* by us, of any stream */
+	int32_t last_id; /* of the streams that the other side has begun */
+	uint32_t begun;	 /* how many those were */
+	uint32_t open;	 /* and how many of them nghttp2 has not closed */
+	uint32_t streams_max;
 	int connect_error; /* of conn, for those who wait for it; 0: none */
 	struct {
 		uint64_t filled_ns;

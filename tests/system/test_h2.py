@@ -590,9 +590,13 @@ class Refusals(H2Case):
         c = self.raw(p)
         kind, flags, _, said = c.until(SETTINGS)
         self.assertIn(struct.pack(">HI", 3, 2), [said[i:i + 6] for i in range(0, len(said), 6)])
-        for stream in (1, 3, 5):
+        for stream in (1, 3, 5, 7):  # RFC 9113 5.1.2, though the client has agreed to the limit
             c.ask(stream)
-        self.assertIn(c.answer(5)[0], ("RST %d" % REFUSED_STREAM, "GOAWAY %d" % PROTOCOL_ERROR))
+        self.assertEqual([c.until(RST_STREAM)[2:] for _ in range(2)], [(n, struct.pack(">I", REFUSED_STREAM)) for n in (5, 7)])
+        gate.set()
+        self.assertEqual(sorted(c.until(HEADERS)[2] for _ in range(2)), [1, 3])
+        c.ask(9)
+        self.assertEqual(c.answer(9)[0], "200")
 
 
 class Floods(H2Case):
