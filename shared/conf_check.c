@@ -155,8 +155,8 @@ static void check_count(struct check *c, struct conf_node *n, const struct conf_
 	if (key->max == 0)
 		snprintf(range, sizeof(range), "at least %llu", (unsigned long long)key->min);
 	conf_node_describe(n, where, sizeof(where));
-	conf_error(c->report, n->name.len ? n->name_pos : n->pos, NULL, "%s has %zu of %s%s%s",
-		where, n->count, range, key->noun ? " " : "", key->noun ? key->noun : "");
+	conf_error(c->report, n->name.len ? n->name_pos : n->pos, NULL, "%s has %zu %s: write %s",
+		where, n->count, n->count == 1 ? "entry" : "entries", range);
 	n->broken = true;
 }
 

@@ -45,7 +45,7 @@ static int type_enum(
 	const struct conf_key *key, struct conf_node *n, struct err *err, char *hint, size_t size)
 {
 	int index = word_index(key->words, n->text);
-	char words[128];
+	char words[192];
 	const char *near;
 	size_t count = 0;
 

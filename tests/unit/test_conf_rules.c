@@ -14,7 +14,7 @@ static void a_pair_has_two_nodes_that_differ(void)
 {
 	CHECK_CLEAN(PAIR(NODES, GROUPS, ""));
 	CHECK_PRINTS(PAIR("nodes: {a: {id: 1, paths: {lan: 10.0.0.1}}}", GROUPS, ""),
-		"'nodes' of 'failover' has 1 of 2 node\n");
+		"'nodes' of 'failover' has 1 entry: write 2\n");
 	CHECK_PRINTS(PAIR("nodes: {a: {id: 1, paths: {lan: 10.0.0.1}}, b: {id: 1, paths: {lan: "
 			  "10.0.0.2}}}",
 			     GROUPS, ""),
