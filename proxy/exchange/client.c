@@ -135,7 +135,8 @@ static void client_run(struct client *c)
 		c->conn.in && c->conn.in->end > c->conn.in->start &&
 		(!c->exchange || exchange_reading_head(c->exchange))) {
 		if (!c->exchange) {
-			if (!c->asked && c->acceptor->listener->h2c && may_speak_h2(c))
+			/* Over TLS it is agreed on, or not spoken (RFC 9113 3.2). */
+			if (!c->asked && c->acceptor->listener->h2c && !c->ssl && may_speak_h2(c))
 				break;
 			if (!skip_empty_lines(c->conn.in))
 				break;

@@ -153,6 +153,13 @@ class Handshake(Case):
         self.assertEqual(self.connect(p).cipher()[0], "TLS_CHACHA20_POLY1305_SHA256")
         self.assertEqual(self.connect(p, version=ssl.TLSVersion.TLSv1_2).cipher()[0], "ECDHE-RSA-AES256-GCM-SHA384")
 
+    def test_http2_is_agreed_on_or_not_spoken(self):  # RFC 9113 3.2; h2c is for clear text
+        p = self.proxy(self.serve(), listener="h2c: true")
+        for alpn in (["http/1.1"], None):
+            s = self.connect(p, alpn=alpn)
+            s.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
+            self.assertEqual(Reader(s).response().status, 505)
+
     def test_stalled_and_strange_handshakes_end(self):
         p = self.proxy(self.serve(), listener="timeouts: {head: 200ms}")
         silent, half, strange = (socket.create_connection(("127.0.0.1", p.port), PATIENCE_S) for _ in range(3))
