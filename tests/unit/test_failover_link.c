@@ -193,7 +193,7 @@ static void it_beats_as_often_as_the_agent_wants_and_says_so(void)
 	struct failover_link *l = agent_open(&a);
 	uint64_t start_ns;
 
-	CHECK(bench_until(&a.bench, a.beats == 1));
+	CHECK(bench_until(&a.bench, a.beats >= 1));
 	CHECK_INT(a.every_ms, 50);
 	want_beats(&a, 20);
 	CHECK(bench_until(&a.bench, a.every_ms == 20));
@@ -202,15 +202,15 @@ static void it_beats_as_often_as_the_agent_wants_and_says_so(void)
 	want_beats(&a, 1001);
 	a.beats = 0;
 	start_ns = monotonic_ns();
-	CHECK(bench_until(&a.bench, a.beats == 6));
-	CHECK(monotonic_ns() - start_ns > 90 * NS_PER_MS);
+	CHECK(bench_until(&a.bench, a.beats >= 6));
+	CHECK(monotonic_ns() - start_ns > 60 * NS_PER_MS); /* one may have been on its way */
 	CHECK_INT(a.every_ms, 20);
 	/* The next agent is another one, and has not said anything. */
 	rpc_server_free(a.server);
 	CHECK(bench_until(&a.bench, failover_link_role(l) == FAILOVER_SINGLE));
 	agent_serve(&a);
 	a.beats = 0;
-	CHECK(bench_until(&a.bench, a.beats == 1));
+	CHECK(bench_until(&a.bench, a.beats >= 1));
 	CHECK_INT(a.every_ms, 50);
 	agent_shut(&a, l);
 }
