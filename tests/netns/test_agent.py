@@ -159,7 +159,7 @@ class Agent(LabTest):
             node.state() for node in (self.a, self.b)) == ["ACTIVE", "STANDBY"], 20)
         self.assertEqual([agent.poll() for agent in agents], [None, None])
         for node in (self.a, self.b):
-            self.assertNotIn("tandem", node.run("nft", "list", "ruleset").stdout)
+            self.assertNotIn("table netdev tandem_51 ", node.run("nft", "list", "ruleset").stdout)
 
     def test_a_file_with_faults_changes_nothing(self):
         generation = self.active.ask("agent", "status")["config"]["generation"]
