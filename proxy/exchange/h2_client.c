@@ -163,10 +163,13 @@ void h2_client_answered(struct client *c)
 	const struct h2_stream *s = c->conn.layer;
 
 	h2_send_end(&c->conn, span_make(NULL, 0)); /* of a tunnel; else it was said before */
+	c->conn.handler = &client_handler;
 	conn_pause(&c->conn);
 	conn_drop_in(&c->conn);
 	if (s->closed)
 		conn_close(&c->conn);
+	else /* its end may wait for a window, which nobody has to open */
+		conn_deadline(&c->conn, c->conn.send_ns);
 }
 
 void h2_client_free_stream(struct client *c)
