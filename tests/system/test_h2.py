@@ -1157,6 +1157,21 @@ class WebSockets(Servers):
             s = self.serve(script)
             self.assertEqual(self.websocket(self.proxy(h2c(s))).answer(1)[0], status)
 
+    def test_a_refusal_that_is_longer_than_it_says_is_one_answer_all_the_same(self):
+        content = b"okHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+        def behave(s, c, e):
+            if isinstance(e, h2.events.RequestReceived):
+                c.send_headers(e.stream_id, [(":status", "403"), ("content-length", "2")])
+                c.send_data(e.stream_id, content, end_stream=True)
+        c = self.to(self.h2_server(behave)).connect()
+        self.addCleanup(c.close)
+        for _ in range(2):
+            c.sendall(b"GET /chat HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                      b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n")
+            answer = Reader(c).response()
+            self.assertEqual((answer.status, answer.body), (403, content))
+
     def h2_echo(self):
         def behave(s, c, e):
             if isinstance(e, h2.events.RequestReceived):
