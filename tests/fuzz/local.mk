@@ -6,6 +6,8 @@ FUZZ_REPLAY = tests/fuzz/replay_h1_head tests/fuzz/replay_h1_body tests/fuzz/rep
 	tests/fuzz/replay_packet tests/fuzz/replay_exchange tests/fuzz/replay_h2 tests/fuzz/replay_vrrp tests/fuzz/replay_proxy_header \
 	tests/fuzz/replay_client_hello
 FUZZ_SECONDS = 60
+# 0: another way each time. With a number what a run finds is the change's doing, and not that of chance.
+FUZZ_SEED = 0
 EXTRA_DIST += tests/fuzz/corpus tests/fuzz/h1_head.dict tests/fuzz/exchange.dict
 check_PROGRAMS += $(FUZZ_REPLAY)
 TESTS += $(FUZZ_REPLAY)
@@ -99,7 +101,8 @@ fuzz: $(FUZZ_TARGETS:%=run-fuzz-%)
 $(FUZZ_TARGETS:%=run-fuzz-%): run-fuzz-%: tests/fuzz/fuzz_%
 	@$(MKDIR_P) tests/fuzz/found/$*
 	@words=; if test -f $(srcdir)/tests/fuzz/$*.dict; then words=-dict=$(srcdir)/tests/fuzz/$*.dict; fi; \
-	if tests/fuzz/fuzz_$* $$words -entropic=0 -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 \
+	if tests/fuzz/fuzz_$* $$words -entropic=0 -seed=$(FUZZ_SEED) -max_total_time=$(FUZZ_SECONDS) \
+		-max_len=4096 -timeout=10 \
 		-artifact_prefix=tests/fuzz/found/$*. tests/fuzz/found/$* $(srcdir)/tests/fuzz/corpus/$* \
 		>tests/fuzz/found/$*.log 2>&1; \
 	then echo "$*: `tail -1 tests/fuzz/found/$*.log`"; \
