@@ -25,9 +25,7 @@
  * in a pair that is well, or anybody can bring it about. */
 #define PATH_DROPS(X)                                                                       \
 	X(SOURCE, "source", NULL) /* not from the peer's address on this path */            \
-	X(KEY, "key",                                                                       \
-		"signed with a key that this node has not: do secret_file and "             \
-		"old_secret_file of the nodes differ?")                                     \
+	X(KEY, "key", "signed with a key that this node has not: does secret_file differ?") \
 	X(MAC, "mac", "forged, or damaged on the way")                                      \
 	X(SHAPE, "shape", "not understood: is it another version?")                         \
 	X(TTL, "ttl", "was routed, though the peer is on the same network")                 \

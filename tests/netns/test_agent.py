@@ -125,7 +125,7 @@ class Agent(LabTest):
         for node, count in zip((self.active, self.peer), before):  # once for each path
             wait_for("the log of %s says so" % node.name, lambda node=node, count=count: node.log_text(
                 "agent").count("cause=key") == count + 2)
-            self.assertIn("do secret_file and old_secret_file of the nodes differ?", node.log_text("agent"))
+            self.assertIn("does secret_file differ?", node.log_text("agent"))
         wait_for("it asks, and is answered", lambda: self.peer.group()["held"])
         self.assertRegex(self.peer.ctl("status").stdout, r"path (lan|cable), \d+ dropped \(key\)")
         self.assertEqual((self.active.state(), self.active.group()["epoch"]), ("ACTIVE", epoch))

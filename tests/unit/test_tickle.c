@@ -84,8 +84,9 @@ static void leave_time_waits(unsigned count)
 	socklen_t len = sizeof(server.in);
 	int listener = socket(AF_INET, SOCK_STREAM, 0);
 
-	server.in = (struct sockaddr_in){
-		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	/* An address on which nobody else has left any. */
+	server.in = (struct sockaddr_in){.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(0x7f800000 | ((uint32_t)getpid() & 0x7fffff))};
 	CHECK_TRUE(bind(listener, &server.sa, len) == 0 && listen(listener, 8) == 0);
 	CHECK_TRUE(getsockname(listener, &server.sa, &len) == 0);
 	for (unsigned i = 0; i < count; i++) {
@@ -114,7 +115,7 @@ static void time_waits_are_gone_through_in_turns_that_end(void)
 		CHECK(found - before < LEFT / 2);
 	}
 	CHECK(turns > 3);
-	CHECK_INT(found, LEFT);
+	CHECK(found >= LEFT); /* one may be seen twice when others come and go */
 	netlink_diag_left_free(left);
 }
 
