@@ -135,8 +135,9 @@ static void check_request_written(bool trusted)
 	same_span(again.target, whole.target);
 	same_span(again.authority, o.host);
 	same_span(again.upgrade, whole.upgrade);
-	check_fields_passed(
-		trusted ? taken_out : taken_out | FIELDS_FORWARDED | FIELD_BIT(X_REQUEST_ID), 1);
+	if (!trusted)
+		taken_out |= FIELDS_FORWARDED | FIELD_BIT(X_FORWARDED) | FIELD_BIT(X_REQUEST_ID);
+	check_fields_passed(taken_out, 1);
 }
 
 static void check_response_written(char kind)
