@@ -27,13 +27,14 @@ static void trial_fini(struct trial *t)
 }
 
 /* What `check` answers; NULL when out of memory. */
-static json_t *try_file(struct trial *t, const char *file, struct err *err)
+static json_t *try_file(struct proxy *p, struct trial *t, const char *file, struct err *err)
 {
 	json_t *result = NULL;
 	char *text = NULL;
 	size_t len = 0;
 	FILE *f = NULL;
 
+	proxy_say_busy(p);
 	*t = (struct trial){.report = conf_report_new(), .table = server_table_new()};
 	if (t->report && t->table)
 		t->conf = conf_load(file, t->report);
@@ -161,12 +162,13 @@ static const char *which_file(
 int method_check(void *ctx, const struct rpc_caller *who, const json_t *params, json_t **ret_result,
 	struct err *err)
 {
-	const char *file = which_file(ctx, who, params, err);
+	struct proxy *p = ctx;
+	const char *file = which_file(p, who, params, err);
 	struct trial t;
 
 	if (!file)
 		return -1;
-	*ret_result = try_file(&t, file, err);
+	*ret_result = try_file(p, &t, file, err);
 	trial_fini(&t);
 	return *ret_result ? 0 : -1;
 }
@@ -180,7 +182,7 @@ int method_plan(void *ctx, const struct rpc_caller *who, const json_t *params, j
 
 	if (!file)
 		return -1;
-	*ret_result = try_file(&t, file, err);
+	*ret_result = try_file(p, &t, file, err);
 	if (*ret_result && t.settings) {
 		json_object_set_new(*ret_result, "changes", proxy_changes(p->settings, t.settings));
 		json_object_set_new(

@@ -17,6 +17,7 @@
 #define BEAT_MS 50
 #define BEAT_LEAST_MS 10
 #define BEAT_MOST_MS 1000
+#define BEAT_BUSY_MS 200
 
 static const char *const role_names[] = {
 #define X(name, text) text,
@@ -30,7 +31,6 @@ struct failover_link {
 	struct rpc_link *link;
 	ev_timer beat;
 	uint64_t beat_ms; /* between two */
-	uint64_t beaten_ns;
 	uint64_t seq; /* of the last beat on this connection: a hole tells the agent that one was
 			 lost */
 	enum failover_role role;
@@ -258,27 +258,28 @@ size_t failover_link_unsent(const struct failover_link *l)
 	return rpc_link_unsent(l->link);
 }
 
-static void send_beat(struct failover_link *l)
+static void send_beat(struct failover_link *l, uint64_t next_ms)
 {
 	if (!l->o.alive(l->o.ctx))
 		return;
-	l->beaten_ns = monotonic_ns();
 	rpc_link_notify(l->link, "proxy.beat",
 		json_pack("{s:I, s:I, s:I}", "connections", (json_int_t)l->o.connections(l->o.ctx),
-			"seq", (json_int_t)++l->seq, "every_ms", (json_int_t)l->beat_ms));
+			"seq", (json_int_t)++l->seq, "every_ms", (json_int_t)next_ms));
 }
 
 static void on_beat(struct ev_loop *loop, ev_timer *w, int revents)
 {
 	(void)loop;
 	(void)revents;
-	send_beat(w->data);
+	struct failover_link *l = w->data;
+
+	send_beat(l, l->beat_ms);
 }
 
-void failover_link_pulse(struct failover_link *l)
+void failover_link_busy(struct failover_link *l)
 {
-	if (ev_is_active(&l->beat) && monotonic_ns() - l->beaten_ns > l->beat_ms * NS_PER_MS)
-		send_beat(l);
+	if (ev_is_active(&l->beat))
+		send_beat(l, BEAT_BUSY_MS);
 }
 
 struct failover_link *failover_link_new(struct ev_loop *loop, const char *run_dir,

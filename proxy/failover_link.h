@@ -74,8 +74,8 @@ int failover_link_conditions(struct failover_link *l, json_t *params);
 int failover_link_scale(struct failover_link *l, json_t *params);
 int failover_link_state(struct failover_link *l, const char *kind,
 	const struct failover_version *version, json_t *doc);
-/* Sends a beat if one is due: for what keeps the loop for longer than a beat may be late. */
-void failover_link_pulse(struct failover_link *l);
+/* A beat which says that the next may take its time: before what keeps the loop for long. */
+void failover_link_busy(struct failover_link *l);
 /* Bytes that the agent has not taken yet. */
 size_t failover_link_unsent(const struct failover_link *l);
 void failover_link_free(struct failover_link *l);

@@ -9,6 +9,7 @@
 #include "proxy/certs.h"
 #include "proxy/conditions.h"
 #include "proxy/observe/access_log.h"
+#include "proxy/settings/routes.h"
 #include "proxy/scaler.h"
 #include "proxy/succession.h"
 #include "shared/log.h"
@@ -259,12 +260,27 @@ static struct settings *load_again(struct proxy *p, bool previous, struct err *e
 	return s;
 }
 
+void proxy_say_busy(struct proxy *p)
+{
+	const struct settings *s = p->settings;
+	size_t count = 0;
+
+	for (unsigned i = 0; i < s->listener_count; i++)
+		count += s->listeners[i].routes ? routes_count(s->listeners[i].routes) : 0;
+	for (unsigned i = 0; i < s->pool_count; i++)
+		count += s->pools[i].member_count;
+	if (p->link && count >= PROXY_MANY)
+		failover_link_busy(p->link);
+}
+
 static int go_over(struct proxy *p, bool previous, json_t **ret_changes, struct err *err)
 {
-	struct settings *s = load_again(p, previous, err);
+	struct settings *s;
 	struct change change;
 	json_t *changes;
 
+	proxy_say_busy(p);
+	s = load_again(p, previous, err);
 	if (!s)
 		return -1;
 	if (settings_sticky_key(s, p->options->state_dir, err) < 0 ||

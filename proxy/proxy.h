@@ -82,6 +82,10 @@ void proxy_tell_left(struct proxy *p);
 /* All has drained, and nobody else's end is awaited: proxy_run() returns. */
 void proxy_end_if_done(struct proxy *p);
 
+/* Before what goes through all servers and routes: with so many of them the main thread is silent
+ * for longer than the agent waits for a beat in its fastest profile, hence is told. */
+#define PROXY_MANY 1000
+void proxy_say_busy(struct proxy *p);
 /*
  * Loads the file again and swaps it in, all or nothing: sockets are opened, the access log is
  * tried, then every worker gets the new snapshot. On failure the running one goes on, and the

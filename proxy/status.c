@@ -70,6 +70,7 @@ json_t *proxy_status(struct proxy *p)
 	json_t *listeners = json_object(), *pools = json_object(), *root;
 	uint64_t connections = 0, server_connections = 0, requests = 0, pipes = 0, refused = 0;
 
+	proxy_say_busy(p);
 	for (unsigned i = 0; i < p->worker_count; i++) {
 		connections += atomic_load(&p->workers[i]->clients);
 		server_connections += atomic_load(&p->workers[i]->server_conns);
@@ -87,8 +88,6 @@ json_t *proxy_status(struct proxy *p)
 		orders_describe(p->orders, &s->pools[i], pool);
 		discovery_status(p->discovery, s->pools[i].name, pool);
 		scaler_status(&s->pools[i], pool);
-		if (p->link) /* thousands of servers take their time, here and to be written */
-			failover_link_pulse(p->link);
 		json_object_setn_new(pools, s->pools[i].name.ptr, s->pools[i].name.len, pool);
 	}
 	root = json_pack("{s:s,s:s,s:s,s:b,s:o,s:i,s:I,s:I,s:{s:I,s:I},s:I,s:I,s:o,s:o}", "node",

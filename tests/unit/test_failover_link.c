@@ -205,6 +205,10 @@ static void it_beats_as_often_as_the_agent_wants_and_says_so(void)
 	CHECK(bench_until(&a.bench, a.beats >= 6));
 	CHECK(monotonic_ns() - start_ns > 60 * NS_PER_MS); /* one may have been on its way */
 	CHECK_INT(a.every_ms, 20);
+	/* What keeps the loop is announced. */
+	failover_link_busy(l);
+	CHECK(bench_until(&a.bench, a.every_ms == 200));
+	CHECK(bench_until(&a.bench, a.every_ms == 20));
 	/* The next agent is another one, and has not said anything. */
 	rpc_server_free(a.server);
 	CHECK(bench_until(&a.bench, failover_link_role(l) == FAILOVER_SINGLE));
