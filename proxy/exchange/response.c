@@ -314,8 +314,7 @@ void exchange_server_head(struct exchange *x, const struct http_fault *fault)
 		return;
 	}
 	in->start += x->response.head_bytes;
-	/* It was asked for by CONNECT, and nghttp2 holds no answer to that to the length it says.
-	 */
+	/* Asked for by CONNECT, and nghttp2 holds no answer to that to the length it says. */
 	if (x->request.upgrade.len && x->response.framing == HTTP_LENGTH)
 		x->response.framing = HTTP_UNTIL_CLOSE;
 	if (x->request.upgrade.len && tunnel_agreed(x))
